@@ -194,7 +194,7 @@ class Ground:
         """Take the leases, join the group, begin the read model."""
         await self.running.broker.open()
         self._member = await self.running.broker.subscribe(self.consumer._subscription)
-        await self.keeper._vouched()
+        await self.keeper._ensure_vouch()
         await self.keeper._store.ensure([*self.keeper._names, self.keeper._member])
         while len(self.keeper.tokens) < self.running.stores[OUTBOX].partitions:
             await self.keeper._round()

@@ -23,14 +23,14 @@ _TRUSTS: Final = math.inf
 @contextmanager
 def session_looks(clock: ManualClock) -> Iterator[None]:
     """Have sessions looked at by the clock's time."""
-    original, looked = SessionLocks.stands, dict[SessionLocks, float]()
+    original, looked = SessionLocks.is_valid, dict[SessionLocks, float]()
 
-    async def stands(self: SessionLocks, driver: Any) -> bool:
+    async def is_valid(self: SessionLocks, driver: Any) -> bool:
         due = clock.monotonic() - looked.get(self, _LOOKS) >= _LOOK_SECONDS
         if due:
             looked[self] = clock.monotonic()
         self._looked_at = _LOOKS if due else _TRUSTS
         return await original(self, driver)
 
-    with patch.object(SessionLocks, "stands", stands):
+    with patch.object(SessionLocks, "is_valid", is_valid):
         yield

@@ -38,7 +38,7 @@ class VouchingConformance:
         vouch = await _vouched(mine, "me")
         for each in (mine, other, other):
             assert await each.gone(["me"]) == set()
-        assert await vouch.stands()
+        assert await vouch.is_valid()
         await vouch.release()
 
     async def test_nothing_is_said_of_whoever_was_not_vouched_for(self, harness: StoresHarness) -> None:
@@ -55,10 +55,10 @@ class VouchingConformance:
         vouch = await _vouched(mine, "me")
         await vouch.release()
         assert await other.gone(["me"]) == set()
-        assert not await vouch.stands()
+        assert not await vouch.is_valid()
         await vouch.release()
         again = await _vouched(mine, "me")
-        assert await again.stands()
+        assert await again.is_valid()
         await again.release()
 
     async def test_an_owner_is_vouched_for_until_the_last_release(self, harness: StoresHarness) -> None:
@@ -66,7 +66,7 @@ class VouchingConformance:
         mine, other = (_vouching(harness, each) for each in (harness.first, await harness.instance()))
         one, two = await _vouched(mine, "me"), await _vouched(mine, "me")
         await one.release()
-        assert await two.stands()
+        assert await two.is_valid()
         assert await other.gone(["me"]) == set()
         await two.release()
 

@@ -1,5 +1,5 @@
-"""What one transaction appends: collected, and compared with what is there. Pattern: imports the foundation and its own
-port.
+"""The pending appends of a transaction, and the check of their expected versions. Pattern: imports the foundation and
+its own port.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ _VERSION_MAX: Final = 2**63 - 1
 
 
 def check_appends(appends: Sequence[Append]) -> None:
-    """Raise `DeclarationError` where a stream is named twice, has no name, nothing to add, or a version below zero;
-    `InvalidValue` for a name that not every engine can keep.
+    """Raise `DeclarationError` for a stream without a name or named twice, an append without events, or an expected
+    version below 0; `InvalidValue` for a name that not every engine can store.
     """
     names = {each.stream for each in appends}
     if len(names) != len(appends):
@@ -34,7 +34,7 @@ def check_appends(appends: Sequence[Append]) -> None:
 
 
 def is_met(append: Append, version: int) -> bool:
-    """Whether a stream that is at this version is as the writer expects."""
+    """Whether a stream at this version meets what the writer expects."""
     match append.expected:
         case Expectation.ANY:
             return True
@@ -47,10 +47,10 @@ def is_met(append: Append, version: int) -> bool:
 
 
 def conflict(append: Append, version: int) -> ConcurrencyConflict:
-    """What is raised where a stream is at another version than expected."""
+    """The error for a stream that is at another version than expected."""
     return ConcurrencyConflict(
         f"stream '{append.stream}' is at version {version}, where {append.expected} was expected",
-        hint="load it again, decide again",
+        hint="load it again, and decide again",
     )
 
 
@@ -70,8 +70,8 @@ class PendingAppends:
         return bool(self._streams)
 
     def add(self, stream: str, events: Sequence[NewEvent], expected: ExpectedVersion) -> None:
-        """Add events to what a stream is to get. Raises `ConcurrencyConflict` where the earlier ones rule out what is
-        expected now, `InvalidValue` for a name of a stream, or a version, that cannot be.
+        """Add events for a stream. Raises `ConcurrencyConflict` if what is expected now contradicts the events that
+        were added before, `InvalidValue` for an invalid name of a stream or expected version.
         """
         check_name("stream", stream)
         if type(expected) not in {int, Expectation}:
@@ -88,12 +88,12 @@ class PendingAppends:
         pending.events.extend(events)
 
     def of(self, stream: str) -> Sequence[NewEvent]:
-        """What a stream is to get so far."""
+        """The pending events of a stream."""
         pending = self._streams.get(stream)
         return tuple(pending.events) if pending is not None else ()
 
     def remember(self) -> Callable[[], None]:
-        """Return what brings back the state of now."""
+        """Return a function that restores the present state."""
         kept = [(stream, each.expected, tuple(each.events)) for stream, each in self._streams.items()]
 
         def restore() -> None:
@@ -102,7 +102,7 @@ class PendingAppends:
         return restore
 
     def take(self) -> Sequence[Append]:
-        """Everything, to be written now."""
+        """Return all pending appends, and clear them."""
         taken = [Append(stream, tuple(each.events), each.expected) for stream, each in self._streams.items()]
         self._streams.clear()
         return taken
@@ -111,7 +111,7 @@ class PendingAppends:
 def _check(stream: str, pending: _Pending, expected: ExpectedVersion) -> None:
     match expected, pending.expected:
         case Expectation.NO_STREAM, _:
-            found = "the transaction has appended to it before"
+            found = "this transaction has appended to it before"
         case int(), int(first) if expected != first + len(pending.events):
             found = f"it will be at {first + len(pending.events)} by then"
         case int(), Expectation.NO_STREAM if expected != len(pending.events):
@@ -124,4 +124,6 @@ def _check(stream: str, pending: _Pending, expected: ExpectedVersion) -> None:
             found = f"it will be at {least} or more by then"
         case _:
             return
-    raise ConcurrencyConflict(f"stream '{stream}' cannot be at {expected}: {found}", hint="load it again in here")
+    raise ConcurrencyConflict(
+        f"stream '{stream}' cannot be at {expected}: {found}", hint="load it again in this transaction"
+    )

@@ -9,9 +9,9 @@ that continues from the last position it saw would skip a slow append:
     t3  a reader that has come to 16 asks for what follows: 18 can be seen, 17 cannot
     t4  A commits 17; a reader that had continued from 18 would never see it
 
-So the page of t3 is empty and ends at 16, and the next page, after t4, has both. What A may still draw is known from
-its transaction, not from a time that has passed: a rolled-back append leaves a gap for ever, a slow one for a while,
-and no clock tells them apart.
+So the page of t3 is empty and ends at 16, and the next page, after t4, has both. Whether A may still commit is known
+from its transaction, never from the time that has passed: an append that was rolled back leaves a gap for ever, a slow
+one leaves it for a while, and no clock can tell them apart.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ __all__ = [
 ]
 
 BUCKETS: Final = 256
-"""Streams are divided into so many buckets by the hash of their name; partitioned readers share the buckets."""
+"""The number of buckets into which streams are divided by the hash of their name; partitioned readers share them."""
 
 NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
-"""What an event without headers has."""
+"""The headers of an event that has none."""
 
 
 class Expectation(StrEnum):
@@ -79,8 +79,8 @@ class NewEvent(msgspec.Struct, frozen=True, gc=False):
 
     Immutable; `msgspec.structs.replace` makes another one.
 
-    subject_key  names the key that personal data in `data` is encrypted with: whoever throws that key away has erased
-                 the data. None where there is none.
+    subject_key  the name of the key that encrypts personal data in `data`: to delete the key is to erase the data.
+                 None if `data` holds no personal data.
     hlc          hybrid-logical-clock stamp of the appending commit.
     """
 
@@ -96,12 +96,12 @@ class NewEvent(msgspec.Struct, frozen=True, gc=False):
     headers: Mapping[str, str] = NO_HEADERS
 
     def __repr__(self) -> str:
-        """What tells events apart, without what they hold."""
+        """Identify the event without showing its data."""
         return f"NewEvent(id={self.id}, type={self.type!r}, schema_version={self.schema_version})"
 
 
 class RecordedEvent(msgspec.Struct, frozen=True, gc=False):
-    """An event as it is stored. `recorded_at` is the database's time of the append: for people, never for an order."""
+    """An event as it is stored. `recorded_at` is the database's time of the append, for display, never for order."""
 
     position: int
     stream: str
@@ -125,7 +125,7 @@ class Append:
 
 @dataclass(frozen=True, slots=True)
 class AppendResult:
-    """Where a stream stands after an append: version and position of the last event, and the positions of all."""
+    """The outcome of an append to one stream: its new version, and the positions of the appended events in order."""
 
     stream: str
     version: int
@@ -134,10 +134,12 @@ class AppendResult:
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """Which events of all a reader wants; empty sets want all. `partition` of `partitions` is by bucket of the stream.
+    """Which events a reader wants.
 
-    Event types are names, whichever version. `recorded_from` and `recorded_to` (exclusive) are for people who replay
-    a span of time.
+    categories     of the streams; all if empty.
+    types          names of events, of any version; all if empty.
+    partition      only streams whose bucket modulo `partitions` is this number.
+    recorded_from, recorded_to  a time range for replays; the end is exclusive.
     """
 
     categories: frozenset[str] = frozenset()
@@ -147,15 +149,26 @@ class EventFilter:
     recorded_from: datetime | None = None
     recorded_to: datetime | None = None
 
+    def wants(self, recorded: RecordedEvent) -> bool:
+        """Whether an event passes this filter."""
+        return (
+            (not self.types or recorded.event.type in self.types)
+            and (not self.categories or category_of(recorded.stream) in self.categories)
+            and (self.partitions == 1 or bucket_of(recorded.stream) % self.partitions == self.partition)
+            and (self.recorded_from is None or recorded.recorded_at >= self.recorded_from)
+            and (self.recorded_to is None or recorded.recorded_at < self.recorded_to)
+        )
+
 
 EVERYTHING: Final = EventFilter()
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Events in order of position, and `end_position`, through which nothing is missing: the next page begins there.
+    """Events in order of position. No event at or below `end_position` is missing, so the next page begins there.
 
-    `end_position` is at least the last event's position; it is the reader's own `after` where nothing new is settled.
+    `end_position` is at least the position of the last event; it is the reader's own `after` while the high-water mark
+    has not risen.
     """
 
     events: tuple[RecordedEvent, ...]
@@ -163,7 +176,7 @@ class Page:
 
 
 def checked_limit(limit: int) -> int:
-    """How many events a page may hold: one at least, for engines read 0 and less each in its own way. `ValueError`."""
+    """Return the limit of a page. Raises `ValueError` for less than 1, which each engine would take in another way."""
     if limit < 1:
         raise ValueError("the limit of a page of events is at least 1")
     return limit
@@ -186,22 +199,22 @@ class EventStore(Protocol):
        be gaps.
     6. `read_all` skips nothing: a page ends before the first position that a transaction in progress may still fill.
        It never waits for transactions that do not append, and never decides by time.
-    7. `Page.end_position` is the position of a committed event, never a number that was only drawn, for a crash may
-       take those back; where nothing new is settled it is where the reader began.
-    8. A page holds `limit` events at most, in order of position, and of those exactly what the filter wants. A stream
-       lies as a whole in one partition of the filter.
+    7. `Page.end_position` is the position of a committed event, or where the reader began. It is never a position that
+       was only drawn: after a crash the engine may draw that one again.
+    8. A page holds at most `limit` events, in order of position, and exactly those that the filter wants. All events of
+       a stream are in one partition of the filter.
     """
 
     async def append(self, db_tx: DatabaseTransaction, appends: Sequence[Append]) -> Sequence[AppendResult]:
         """Add events to streams, all of them or none, in one round trip; a stream is named once.
 
         The streams stay locked from here to the commit; they are locked in a fixed order. Raises
-        `ConcurrencyConflict` that names the stream, what was expected and what was found; the transaction is then of no
-        further use.
+        `ConcurrencyConflict` that names the stream, what was expected and what was found; the transaction can then only
+        be rolled back.
         """
 
     async def append_now(self, appends: Sequence[Append]) -> Sequence[AppendResult]:
-        """The same in a transaction of its own."""
+        """As `append`, in a transaction of its own."""
 
     async def read_stream(
         self,
@@ -213,38 +226,36 @@ class EventStore(Protocol):
         backwards: bool = False,
         db_tx: DatabaseTransaction | None = None,
     ) -> Sequence[RecordedEvent]:
-        """Events of a stream with versions between `after` and `before`, both exclusive; the newest first where
+        """Events of a stream with versions between `after` and `before`, both exclusive; the newest first if
         `backwards`. With a `db_tx` its own uncommitted appends are seen too. Raises `ValueError` for a limit below 1.
         """
 
     async def read_bodies(
         self, stream: str, *, after: int = 0, limit: int = 1000, db_tx: DatabaseTransaction | None = None
     ) -> Sequence[Body]:
-        """As `read_stream` forwards, the bodies alone: for folds of long streams, which need nothing else."""
+        """As `read_stream` forwards, but only what a fold needs of each event, for long streams."""
 
     async def version(self, stream: str, *, db_tx: DatabaseTransaction | None = None) -> int:
-        """The version of a stream, 0 where it has no event."""
+        """The version of a stream; 0 if it has no event."""
 
     async def read_all(self, after: int, *, limit: int = 1000, event_filter: EventFilter = EVERYTHING) -> Page:
-        """The events after a position that are wanted, `limit` at most.
-
-        Raises `ValueError` for a limit below 1.
-        """
+        """The wanted events after a position, at most `limit`. Raises `ValueError` for a limit below 1."""
 
     async def high_water_mark(self) -> int:
-        """The position through which all is settled; 0 in an empty store. What a reader that is up to date has reached.
+        """The position at or below which no event can appear any more; 0 in an empty store. A reader that has reached
+        it is up to date.
 
-        After a commit has returned, `high_water_mark` may be below its position only while another append that began
-        before is still open.
+        After a commit has returned, the mark may be below its position only while another append that began before is
+        still open.
         """
 
     async def count(
         self, after: int, through: int, event_filter: EventFilter = EVERYTHING, *, limit: int = 100_000
     ) -> int:
-        """How many wanted events lie after one position, through another; counts no further than `limit`."""
+        """The number of wanted events after one position, through another; at most `limit`."""
 
     async def recorded_at(self, after: int, event_filter: EventFilter = EVERYTHING) -> datetime | None:
-        """When the first wanted event after a position was recorded; None where there is none."""
+        """When the first wanted event after a position was recorded; None if there is none."""
 
 
 EVENTS: Final[Port[EventStore]] = Port(
@@ -253,13 +264,13 @@ EVENTS: Final[Port[EventStore]] = Port(
 
 
 def category_of(stream: str) -> str:
-    """What a stream belongs to: the name up to its first '-'."""
+    """The category of a stream: its name up to the first '-'."""
     return stream.partition("-")[0]
 
 
 @lru_cache(maxsize=8192)
 def bucket_of(stream: str) -> int:
-    """The bucket of a stream, the same in every process. Remembered: a stream's events mostly follow one another."""
+    """The bucket of a stream, the same in every process. Cached, because events of one stream often come together."""
     return stable_hash(stream) % BUCKETS
 
 

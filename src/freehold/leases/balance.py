@@ -1,8 +1,8 @@
-"""Who should hold which lease: a pure decision that members make each for themselves. Imports the standard library.
+"""The decision which leases a member should hold: pure, made by each member for itself. Imports the standard library.
 
-Every member sees the same leases and comes to the same quotas, so nobody leads. Time enters as `since`: when the
-deciding member, by its own monotonic clock, last saw a heartbeat. Wrong decisions cost a take-over too many, never
-safety: that is the token's part.
+Every member sees the same leases and computes the same quotas, so no leader is needed. The only time is `since`: when
+the deciding member, by its own monotonic clock, last saw a heartbeat. A wrong decision causes a needless take-over and
+never harm, because a write names its token.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ K = TypeVar("K", bound=Hashable)
 
 @dataclass(frozen=True, slots=True)
 class ObservedLease(Generic[K]):
-    """A lease as observed: `owner` is empty where nobody holds it, `since` is the holder's last heartbeat."""
+    """A lease as observed: `owner` is empty if nobody holds it, `since` is the holder's last heartbeat."""
 
     name: K
     owner: str
@@ -35,27 +35,27 @@ class Rebalance(Generic[K]):
 
 
 class LivenessTracker(Generic[K]):
-    """Remembers since when each thing looks as it does, by the observer's monotonic clock."""
+    """Remembers since when each observed value is unchanged, by the observer's monotonic clock."""
 
     def __init__(self) -> None:
         self._seen: dict[K, tuple[Hashable, float]] = {}
 
-    def observe(self, looks: Mapping[K, Hashable], now: float) -> Mapping[K, float]:
-        """Note how all things look now; return since when each looks like this. What is not named is forgotten."""
-        fresh: dict[K, tuple[Hashable, float]] = {}
-        for name, look in looks.items():
+    def observe(self, values: Mapping[K, Hashable], now: float) -> Mapping[K, float]:
+        """Note all values of now; returns since when each is unchanged. What is not named is forgotten."""
+        latest: dict[K, tuple[Hashable, float]] = {}
+        for name, value in values.items():
             before = self._seen.get(name)
-            fresh[name] = before if before is not None and before[0] == look else (look, now)
-        self._seen = fresh
-        return {name: since for name, (_, since) in fresh.items()}
+            latest[name] = before if before is not None and before[0] == value else (value, now)
+        self._seen = latest
+        return {name: since for name, (_, since) in latest.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class BalancePolicy:
-    """Shares leases evenly between the live members: each gets the floor of the share, or one more.
+    """Shares leases evenly between the live members: each gets the same number, or one more.
 
     The extra ones stay with those who hold most already, so that a balanced state moves nothing. A holder without a
-    sign of life for `lease_seconds` counts as dead: its leases may be acquired and it has no share.
+    heartbeat for `lease_seconds` counts as dead: its leases may be acquired, and it has no share.
     """
 
     lease_seconds: float
@@ -67,9 +67,7 @@ class BalancePolicy:
     def decide(
         self, leases: Sequence[ObservedLease[K]], members: Mapping[str, float], owner: str, now: float
     ) -> Rebalance[K]:
-        """Decide for `owner`. `members` maps each member known to its last heartbeat; `owner` itself counts as
-        alive.
-        """
+        """Decide for `owner`, which counts as alive. `members` maps each known member to its last heartbeat."""
         held = [lease for lease in leases if lease.owner and (lease.owner == owner or self.alive(lease.since, now))]
         live = {owner, *(lease.owner for lease in held)}
         live.update(name for name, since in members.items() if self.alive(since, now))
@@ -89,7 +87,7 @@ class BalancePolicy:
 
     @staticmethod
     def _spread(free: Sequence[K], owner: str, live: Iterable[str]) -> Sequence[K]:
-        """Begin at a place of one's own, so that members who take at the same time seldom want the same lease."""
+        """Start at another lease for each member, so that members seldom try to acquire the same one at a time."""
         ranked = sorted(live)
         start = len(free) * ranked.index(owner) // len(ranked)
         return [*free[start:], *free[:start]]

@@ -1,6 +1,6 @@
-"""Keeps a member's fair share of a set of leases. Pattern: imports the foundation and its own package.
+"""The runner that keeps a member's fair share of a set of leases. Pattern: imports the foundation and its own package.
 
-A member is a lease too (`<prefix>member/<owner>`), so that one `list` shows who lives and one `renew` keeps all.
+A member is a lease too (`<prefix>member/<owner>`), so that one `list` shows who is alive and one `renew` renews all.
 """
 
 from __future__ import annotations
@@ -24,21 +24,22 @@ _log = logging.getLogger("freehold.leases")
 _DELETE_AFTER_LEASES = 10.0
 _VOUCH_AGAIN_LEASES = 5.0
 _SILENT_LEASES = 0.4
-"""A holder sends a heartbeat every third of a lease."""
+"""More than the third of a lease after which a holder sends a heartbeat."""
 
 
 def holder_name() -> str:
-    """A name for a holder of leases: where it runs, for people, and a number, to be unique."""
+    """A unique name for a holder of leases, which tells an operator the host and the process."""
     return f"{socket.gethostname()}-{os.getpid()}-{new_id().hex[-8:]}"
 
 
 class LeaseManager(Runner):
-    """Joins, renews every third of `lease_seconds`, acquires and releases until the leases are shared evenly.
+    """Holds a fair share of leases: it renews them every third of `lease_seconds`, and acquires and releases until they
+    are shared evenly.
 
-    `tokens` maps each lease held now to its token; read it again before each use. A lease leaves `tokens` at the latest
-    when it could not be renewed for `lease_seconds`. `on_change` is called, in the loop's thread, whenever `tokens`
-    changes. `before_release` is awaited after names have left `tokens` and before others may take them: finish there
-    what is in progress. Stopping releases everything at once.
+    `tokens` maps each lease held now to its token; read it again before each use. A lease that could not be renewed for
+    `lease_seconds` is not in it any more. `on_change` is called, in the loop's thread, whenever `tokens` changes.
+    `before_release` is awaited after names have left `tokens` and before others may acquire them: finish there what is
+    in progress. A stop releases everything at once.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class LeaseManager(Runner):
         self._member = f"{prefix}member/{owner}"
         self._lease_seconds = lease_seconds
         self._policy = BalancePolicy(lease_seconds)
-        self._sightings: LivenessTracker[str] = LivenessTracker()
+        self._liveness: LivenessTracker[str] = LivenessTracker()
         self._on_change = on_change
         self._before_release = before_release
         self._member_token: int | None = None
@@ -75,14 +76,14 @@ class LeaseManager(Runner):
 
     @property
     def tokens(self) -> Mapping[str, int]:
-        """The leases held now, each with its token; an immutable picture."""
+        """The leases held now, each with its token; immutable."""
         if self._tokens and self.clock.monotonic() - self._renewed_at >= self._lease_seconds:
             return MappingProxyType({})
         return self._tokens
 
     async def run(self) -> None:
         """Keep the share until stopped."""
-        await self._vouched()
+        await self._ensure_vouch()
         await self._store.ensure([*self._names, self._member])
         while not self.stopping:
             await self._round()
@@ -90,7 +91,7 @@ class LeaseManager(Runner):
             await self.wait(self._lease_seconds / 3)
 
     async def release(self) -> None:
-        """Release everything, also where the last round failed."""
+        """Release everything, also if the last round failed."""
         try:
             await self._release_leases(tuple(self._tokens))
             await self._store.delete([self._member])
@@ -101,8 +102,8 @@ class LeaseManager(Runner):
 
     @property
     def notice(self) -> str:
-        """Which leases are held by somebody of whom nothing is heard, and when they are taken over."""
-        told: list[str] = []
+        """The leases whose holder has sent no heartbeat for some time, and when they are taken over."""
+        notices: list[str] = []
         now = self.clock.monotonic()
         for owner, known in self._others.items():
             leases = {name: since for name, since in known.items() if name not in self._tokens}
@@ -111,12 +112,12 @@ class LeaseManager(Runner):
                 continue
             names = f"{next(iter(leases))}" if len(leases) == 1 else f"{len(leases)} leases"
             left = max(0.0, self._lease_seconds - seconds)
-            told.append(f"{names} held by {owner}, silent for {seconds:.0f} s: taken over in {left:.0f} s")
-        return "; ".join(told)
+            notices.append(f"{names} held by {owner}, silent for {seconds:.0f} s: taken over in {left:.0f} s")
+        return "; ".join(notices)
 
-    async def _vouched(self) -> None:
-        """Have this process's death seen by others; what was lost of that is made again before all else."""
-        if self._vouching is None or (self._vouch is not None and await self._vouch.stands()):
+    async def _ensure_vouch(self) -> None:
+        """Vouch for the owner, so that other processes can see its death; again if the vouch was lost."""
+        if self._vouching is None or (self._vouch is not None and await self._vouch.is_valid()):
             return
         now = self.clock.monotonic()
         if self._vouch is None and now - self._vouch_tried_at < _VOUCH_AGAIN_LEASES * self._lease_seconds:
@@ -124,25 +125,24 @@ class LeaseManager(Runner):
         self._vouch, self._vouch_tried_at = await self._vouching.vouch(self.owner), now
 
     async def _round(self) -> None:
-        await self._vouched()
+        await self._ensure_vouch()
         await self._renew()
         records = {record.name: record for record in await self._store.list(self._prefix)}
         now = self.clock.monotonic()
-        looks = {name: (record.owner, record.token, record.heartbeat) for name, record in records.items()}
-        since = self._sightings.observe(looks, now)
+        since = self._liveness.observe({name: (r.owner, r.token, r.heartbeat) for name, r in records.items()}, now)
         if self._member_token is None:
             await self._join(records.get(self._member))
-        gone = await self._gone(records)
+        gone = await self._dead_owners(records)
         self._records = records
         heard = {name: -math.inf if each.owner in gone else since[name] for name, each in records.items()}
         self._others = self._held_by_others(records, heard)
         decision = self._decide(records, heard, now)
         await self._release_leases(decision.release)
-        await self._take([records[name] for name in decision.acquire])
+        await self._acquire([records[name] for name in decision.acquire])
         await self._delete_dead(records, since, now)
 
-    async def _gone(self, records: Mapping[str, LeaseRecord]) -> set[str]:
-        """Whose process has died, of those from whom nothing was heard since the last look."""
+    async def _dead_owners(self, records: Mapping[str, LeaseRecord]) -> set[str]:
+        """The owners whose process has died, of those without a heartbeat since the last round."""
         if self._vouching is None:
             return set()
         before = self._records
@@ -159,7 +159,7 @@ class LeaseManager(Runner):
     def _held_by_others(
         self, records: Mapping[str, LeaseRecord], heard: Mapping[str, float]
     ) -> Mapping[str, Mapping[str, float]]:
-        """When each lease of others was heard of, by holder."""
+        """The last heartbeat of each lease that others hold, by holder."""
         found: dict[str, dict[str, float]] = {}
         for name in self._names:
             if name in records and records[name].owner not in {"", self.owner}:
@@ -172,19 +172,19 @@ class LeaseManager(Runner):
             tokens[self._member] = self._member_token
         if not tokens:
             return
-        begun = self.clock.monotonic()
+        started = self.clock.monotonic()
         kept = await self._store.renew(self.owner, tokens)
-        self._renewed_at = begun
+        self._renewed_at = started
         if self._member not in kept:
             self._member_token = None
         self._hold({name: token for name, token in self._tokens.items() if name in kept})
 
-    async def _join(self, seen: LeaseRecord | None) -> None:
-        if seen is None:
+    async def _join(self, member: LeaseRecord | None) -> None:
+        if member is None:
             await self._store.ensure([*self._names, self._member])
             return
-        taken = await self._store.acquire(seen, self.owner)
-        self._member_token = taken.token if taken is not None else None
+        acquired = await self._store.acquire(member, self.owner)
+        self._member_token = acquired.token if acquired is not None else None
 
     def _decide(self, records: Mapping[str, LeaseRecord], since: Mapping[str, float], now: float) -> Rebalance[str]:
         leases = [
@@ -199,22 +199,22 @@ class LeaseManager(Runner):
         return self._policy.decide(leases, members, self.owner, now)
 
     def _holder(self, record: LeaseRecord) -> str:
-        """An own lease whose token is not known here (an owner's name used again) is as good as free."""
+        """The owner; nobody for an own lease whose token is unknown here, because the owner's name is used again."""
         if record.owner == self.owner and self._tokens.get(record.name) != record.token:
             return ""
         return record.owner
 
-    async def _take(self, wanted: Sequence[LeaseRecord]) -> None:
-        """What a round takes comes into `tokens` together: who orders the work of several leases sees all of them."""
-        begun, tokens = self.clock.monotonic(), dict[str, int]()
+    async def _acquire(self, wanted: Sequence[LeaseRecord]) -> None:
+        """Acquire leases, and add them to `tokens` together, so that work over several leases starts with all."""
+        started, tokens = self.clock.monotonic(), dict[str, int]()
         try:
-            for seen in wanted:
-                taken = await self._store.acquire(seen, self.owner)
-                if taken is not None:
-                    tokens[taken.name] = taken.token
+            for expected in wanted:
+                acquired = await self._store.acquire(expected, self.owner)
+                if acquired is not None:
+                    tokens[acquired.name] = acquired.token
         finally:
             if tokens and not self._tokens:
-                self._renewed_at = begun
+                self._renewed_at = started
             self._hold({**self._tokens, **tokens})
 
     async def _release_leases(self, names: Collection[str]) -> None:

@@ -112,7 +112,7 @@ async def test_a_session_that_is_lost_is_made_anew_while_the_process_lives(postg
         assert again is not None
         assert await others.gone(["me"]) == set()
         await vouch.release()
-        assert await again.stands(), "what was lost cannot be released"
+        assert await again.is_valid(), "what was lost cannot be released"
         await again.release()
 
 
@@ -239,7 +239,7 @@ async def _is_gone(vouching: Vouching, owner: str) -> bool:
 
 
 async def _lost(vouch: Any) -> bool:
-    return not await vouch.stands()
+    return not await vouch.is_valid()
 
 
 def _with_open(directory: Path) -> list[int]:

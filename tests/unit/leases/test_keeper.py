@@ -190,7 +190,7 @@ class _Alive:
         self._owner = owner
         store.alive[owner] = True
 
-    async def stands(self) -> bool:
+    async def is_valid(self) -> bool:
         return self._store.alive.get(self._owner, False)
 
     async def release(self) -> None:

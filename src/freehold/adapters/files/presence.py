@@ -41,7 +41,7 @@ class Presence:
         self._owner = owner
         self._released = False
 
-    async def stands(self) -> bool:
+    async def is_valid(self) -> bool:
         """Whether the proof is still there: until it is released."""
         return not self._released
 

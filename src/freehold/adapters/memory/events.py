@@ -22,8 +22,6 @@ from freehold.eventstore.store import (
     EventStore,
     Page,
     RecordedEvent,
-    bucket_of,
-    category_of,
     checked_limit,
 )
 
@@ -138,17 +136,5 @@ def _matching(
     """Events in order of position; the sequence has gaps."""
     for position in range(max(after, 0) + 1, through + 1):
         event = events.get(position)
-        if event is not None and _is_wanted(event, event_filter):
+        if event is not None and event_filter.wants(event):
             yield event
-
-
-def _is_wanted(event: RecordedEvent, event_filter: EventFilter) -> bool:
-    return (
-        (not event_filter.types or event.event.type in event_filter.types)
-        and (not event_filter.categories or category_of(event.stream) in event_filter.categories)
-        and (
-            event_filter.partitions == 1 or bucket_of(event.stream) % event_filter.partitions == event_filter.partition
-        )
-        and (event_filter.recorded_from is None or event.recorded_at >= event_filter.recorded_from)
-        and (event_filter.recorded_to is None or event.recorded_at < event_filter.recorded_to)
-    )

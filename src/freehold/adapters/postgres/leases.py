@@ -76,9 +76,9 @@ class _Vouched:
         self._owner = owner
         self._lock = lock
 
-    async def stands(self) -> bool:
+    async def is_valid(self) -> bool:
         """As the port says."""
-        return await self._lock.stands()
+        return await self._lock.is_valid()
 
     async def release(self) -> None:
         """Delete the row, then let go of the lock: the other way round the owner would look dead."""

@@ -71,9 +71,9 @@ class SessionLock:
         self._owner = owner
         self._driver = driver
 
-    async def stands(self) -> bool:
+    async def is_valid(self) -> bool:
         """Whether the session in which it was taken is still there: the server is asked."""
-        return await self._locks.stands(self._driver)
+        return await self._locks.is_valid(self._driver)
 
     @property
     def last(self) -> bool:
@@ -116,7 +116,7 @@ class SessionLocks:
         """How often an owner is held here."""
         return self._held.get(owner, 0)
 
-    async def stands(self, driver: asyncpg.Connection[Any]) -> bool:
+    async def is_valid(self, driver: asyncpg.Connection[Any]) -> bool:
         """Whether this very session is still there."""
         async with self._turn:
             if self._session is None or self._session.driver is not driver:
