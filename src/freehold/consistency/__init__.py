@@ -1,4 +1,4 @@
-"""Consistency tokens: what a write has reached, and what a read has to wait for."""
+"""Consistency tokens: the positions that a write has reached, and that a later read waits for."""
 
 from freehold.consistency.signer import InvalidToken, TokenSigner, merge_headers
 from freehold.consistency.token import EMPTY_TOKEN, ConsistencyToken

@@ -1,11 +1,14 @@
-"""Waiting for consistency tokens in a running service. Pattern: imports its package and the context.
+"""The gate at which reads wait for consistency tokens in a running service. Pattern: imports its package, the context.
 
-A token names lanes. Those of services whose events this service handles are waited for by the watermarks that its
-consumers have noted. Then, for the read models that are to be read, the position in this service's own event store that
-these lanes' handling has reached, and the token's own. Lanes that this service does not follow say nothing about what
-it shows, and are passed over.
+A token names lanes, and a read waits in two steps:
 
-The gate knows neither handlers nor read models: the patterns that have them register what they follow.
+1. for the lanes of services whose events this service handles, until the watermarks that its consumers have stored
+   reach the token;
+2. for the read models that it reads, until they reach two positions in this service's own event store: the token's,
+   and that of the last event which handling these lanes appended.
+
+Lanes that this service does not follow do not concern what it shows, and are ignored. The gate knows neither handlers
+nor read models: the patterns that have them register what they follow.
 """
 
 from __future__ import annotations
@@ -30,14 +33,17 @@ from freehold.consistency.watcher import (
 from freehold.context import ServiceContext
 from freehold.errors import DeclarationError
 
-__all__ = ["FreshnessGate", "LaneFrontier", "ReadModels"]
+__all__ = ["FreshnessGate", "LanePositions", "ReadModels"]
 
 _NO_TIME_SECONDS: Final = 1e-6
-"""A limit that has passed, and is not the 0 that asks for a look."""
+"""A limit that has passed; 0 would ask once."""
 
 
-class LaneFrontier(PositionSource):
-    """How far this service has read the lanes of others. What was once complete stays so: `known` remembers it."""
+class LanePositions(PositionSource):
+    """How far this service has handled the lanes of others.
+
+    `known` has the furthest position read of each lane: a lane that was complete through it stays so.
+    """
 
     def __init__(self, progress: ProgressStore | None, consumer: str, clock: Clock) -> None:
         self.known: dict[str, CurrentPosition] = {}
@@ -46,8 +52,8 @@ class LaneFrontier(PositionSource):
         self._clock = clock
 
     async def reached(self, names: Collection[str]) -> Mapping[str, CurrentPosition]:
-        """One query. A lane with a deferred message is complete up to it, and stalls there."""
-        if self._progress is None:  # the engine keeps none: a service that handles messages does not start on it
+        """Read the lanes, in one query. A lane with a deferred message is complete up to it, and stalls there."""
+        if self._progress is None:  # a service that handles messages does not start on an engine without it
             return {}
         rows = await self._progress.progress(self._consumer, sorted(names))
         found = {each.lane: self._reached(each) for each in rows}
@@ -60,44 +66,43 @@ class LaneFrontier(PositionSource):
         idle_seconds = max(0.0, (self._clock.now() - lane.updated_at).total_seconds())
         if lane.blocked_at is None or lane.blocked_at > lane.watermark:
             return CurrentPosition(lane.watermark, appended_position=lane.appended_position, idle_seconds=idle_seconds)
-        return CurrentPosition(lane.blocked_at - 1, "a message of it is deferred", lane.appended_position, idle_seconds)
+        return CurrentPosition(lane.blocked_at - 1, "a message in it is deferred", lane.appended_position, idle_seconds)
 
 
 class ReadModels(PositionSource, Protocol):
-    """What follows the events of the service's own store, by name, and how far it has come.
+    """The read models that follow the service's own event store, and how far they have come.
 
-    role      the role that brings it further.
-    declared  the names that there are.
+    `role` is the role whose runners update them.
     """
 
     role: str
 
     @property
     def declared(self) -> Collection[str]:
-        """The names that there are."""
+        """The names of all of them."""
 
     def follows(self, name: str) -> bool:
-        """Whether it comes behind the events; False for what is written in their transaction."""
+        """Whether it is updated after the events; False if it is written in their transaction."""
 
 
 class FreshnessGate:
-    """Says whether what this service shows holds all that a token has seen. One for each running service."""
+    """Tells whether this service shows everything that a token has seen. One for each running service."""
 
     def __init__(self, context: ServiceContext) -> None:
         self._context = context
         self._clock = context.clock
-        self._seen = LaneFrontier(context.stores.get(PROGRESS), context.service, context.clock)
-        self._lanes = PositionWatcher(self._seen, context.clock)
+        self._positions = LanePositions(context.stores.get(PROGRESS), context.service, context.clock)
+        self._lanes = PositionWatcher(self._positions, context.clock)
         self._lane_role = ""
         self._followed: Callable[[], frozenset[str]] = frozenset
         self._read_models: list[tuple[ReadModels, PositionWatcher]] = []
 
     def follow_lanes(self, services: Callable[[], frozenset[str]], *, role: str) -> None:
-        """Have the lanes of services waited for: those whose events a role handles."""
+        """Let reads wait for the lanes of services whose events `role` handles."""
         self._followed, self._lane_role = services, role
 
     def register(self, read_models: ReadModels) -> None:
-        """Have read models waited for by name."""
+        """Let reads wait for read models by name."""
         self._read_models.append((read_models, PositionWatcher(read_models, self._clock)))
 
     @property
@@ -107,60 +112,64 @@ class FreshnessGate:
 
     @property
     def looks(self) -> int:
-        """How often the database was asked."""
-        return self._lanes.looks + sum(watch.looks for _, watch in self._read_models)
+        """How often positions were read."""
+        return sum(watcher.looks for watcher in self._watchers)
 
     async def wait(
         self, token: ConsistencyToken, *, projections: Iterable[str] = (), limit_seconds: float
     ) -> Freshness:
-        """Wait until what the token has seen is there, at most so long; a limit of 0 asks how things are.
+        """Wait until everything that the token has seen is there, at most `limit_seconds`; a limit of 0 asks once.
 
-        Also where the database hangs the answer comes at the limit, and says what was known before. `projections` are
-        the names of those that are to be read; without any, it is what handlers wrote. What handling failed for good is
-        a dead letter, and is not waited for. Raises `DeclarationError` for a projection that this service does not
-        have, `Unavailable` where the database fails. Cancellable; it holds no connection.
+        If the database hangs, the answer comes at the limit all the same, from what was known before. `projections` are
+        the names of those to be read; without any, the wait is for what handlers wrote. A message that became a dead
+        letter is not waited for. Raises `DeclarationError` for a projection that this service does not have,
+        `Unavailable` if the database fails. Cancellable; it holds no connection.
         """
         names = self._checked(projections)
         deadline = self._clock.monotonic() + limit_seconds
         followed = self.followed
-        goal = {lane: at for lane, at in token.positions.items() if "/" in lane and lane.partition("/")[0] in followed}
-        known = self._seen.known
-        unknown = {lane: at for lane, at in goal.items() if lane not in known or known[lane].position < at}
+        targets = {
+            lane: position
+            for lane, position in token.positions.items()
+            if "/" in lane and lane.partition("/")[0] in followed
+        }
+        known = self._positions.known
+        unknown = {name: at for name, at in targets.items() if name not in known or known[name].position < at}
         missing = await self._lanes.until(unknown, limit_seconds)
         if missing:
-            return self._verdict(goal, missing, self._lane_role)
+            return self._not_fresh(targets, missing, self._lane_role)
         context = self._context
         own = max(
             [
                 token.positions.get(context.service, 0),
-                *(known[lane].appended_position for lane in goal if lane in known),
+                *(known[lane].appended_position for lane in targets if lane in known),
             ]
         )
-        for read_models, watch in self._read_models if own else ():
-            goals = {name: own for name in names if name in read_models.declared and read_models.follows(name)}
+        for read_models, watcher in self._read_models if own else ():
+            targets = {name: own for name in names if name in read_models.declared and read_models.follows(name)}
             left_seconds = 0.0 if limit_seconds <= 0 else max(_NO_TIME_SECONDS, deadline - self._clock.monotonic())
-            missing = await watch.until(goals, left_seconds) if goals else {}
+            missing = await watcher.until(targets, left_seconds)
             if missing:
-                return self._verdict(goals, missing, read_models.role)
+                return self._not_fresh(targets, missing, read_models.role)
         return Fresh()
 
     def wake(self) -> None:
-        """Something was handled or projected here: whoever waits is looked after at once."""
-        for watch in self._watches:
-            watch.wake()
+        """Look at the positions at once, because something was handled or projected here."""
+        for watcher in self._watchers:
+            watcher.wake()
 
     async def close(self) -> None:
         """End all waits."""
-        for watch in self._watches:
-            await watch.close()
+        for watcher in self._watchers:
+            await watcher.close()
 
     @property
-    def _watches(self) -> list[PositionWatcher]:
-        return [self._lanes, *(watch for _, watch in self._read_models)]
+    def _watchers(self) -> list[PositionWatcher]:
+        return [self._lanes, *(watcher for _, watcher in self._read_models)]
 
-    def _verdict(self, goal: TargetPositions, missing: Mapping[str, CurrentPosition], role: str) -> Freshness:
+    def _not_fresh(self, targets: TargetPositions, missing: Mapping[str, CurrentPosition], role: str) -> Freshness:
         behind = tuple(
-            PositionLag(name, goal[name], each.position, each.idle_seconds) for name, each in sorted(missing.items())
+            PositionLag(name, targets[name], each.position, each.idle_seconds) for name, each in sorted(missing.items())
         )
         reasons = {name: each.stalled for name, each in sorted(missing.items()) if each.stalled is not None}
         if not reasons and self._context.at_work(role) is False:

@@ -1,4 +1,4 @@
-"""Consistency tokens as a pattern: the gate that reads wait at. Pattern: a declaration."""
+"""Consistency tokens as a pattern: the gate at which reads wait. Pattern: a declaration."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ def _wire(context: ServiceContext) -> None:
 
 
 PATTERN: Final = Pattern[None](
-    "consistency", "has reads wait for what their caller has seen", declares=lambda _: None, wire=_wire
+    "consistency", "lets a read wait until it shows what its caller has seen", declares=lambda _: None, wire=_wire
 )

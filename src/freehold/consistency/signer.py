@@ -1,7 +1,7 @@
-"""Tokens as they travel outside: signed, opaque, in a header. Pattern: imports the foundation and its own package.
+"""Consistency tokens as clients get them: signed, opaque, in a header. Pattern: imports the foundation, its package.
 
-Whoever holds a token may pass it on and join several, and cannot make one: a made-up position could have every read
-wait. The signature says who made it, and hides nothing: positions are no secret.
+A client can pass tokens on and join several, and cannot make one: a made-up position could make every read wait. The
+signature proves who made the token. It does not hide the positions, which are not secret.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from typing import Final, Self
 from freehold.consistency.token import EMPTY_TOKEN, ConsistencyToken
 from freehold.errors import CodecError, ConfigurationError, FreeholdError
 
-__all__ = ["TOKENS_MAX", "InvalidToken", "TokenSigner", "merge_headers"]
+__all__ = ["TOKENS_MAX", "InvalidToken", "TokenSigner", "merge_headers", "split_secrets"]
 
 TOKENS_MAX: Final = 64
-"""How many tokens one request may bring. More are refused and none is passed over: a read would look fresh by it."""
+"""How many tokens one request may bring. More are refused: without one of them a stale read would pass for fresh."""
 
 _VERSION: Final = "1"
 _CONTEXT: Final = b"freehold-consistency-token/1\x00"
 _SECRET_CHARACTERS_MIN: Final = 12
 _SIGNATURE_BYTES: Final = 16
 _HEADER_CHARACTERS_MAX: Final = 256 * 1024
-"""Above what the widest token needs: what was given out is taken back. What a server takes as headers is its own."""
+"""More than the widest token that is ever given out. An HTTP server may have a lower limit of its own."""
 
 
 class InvalidToken(FreeholdError):
-    """A token that nobody who shares the secret has made: garbled, made up, or signed with a secret that is gone."""
+    """A token with no valid signature: damaged, made up, or signed with a secret that is not used any more."""
 
 
 class TokenSigner:
-    """Signs with the first of the secrets, and takes what was signed with any of them."""
+    """Signs tokens with the first of its secrets, and accepts those that were signed with any of them."""
 
     def __init__(self, secrets: Sequence[str]) -> None:
         if not secrets or any(len(secret) < _SECRET_CHARACTERS_MIN for secret in secrets):
@@ -46,33 +46,33 @@ class TokenSigner:
 
     @classmethod
     def of(cls, setting: str) -> Self | None:
-        """Make one from the setting `token_secret`, secrets separated by commas; None where there is none."""
-        secrets = [each.strip() for each in setting.split(",") if each.strip()]
+        """Make one from the setting `token_secret`; None if there is no secret in it."""
+        secrets = split_secrets(setting)
         return cls(secrets) if secrets else None
 
     def sign(self, token: ConsistencyToken) -> str:
-        """The token for a header; empty for a token of nothing."""
+        """The token for a header; empty for a token without positions."""
         if not token:
             return ""
         text = token.text.encode()
-        return ".".join((_VERSION, _written(text), _written(_signature(self._keys[0], text))))
+        return ".".join((_VERSION, _encoded(text), _encoded(_signature(self._keys[0], text))))
 
     def verify(self, text: str) -> ConsistencyToken:
-        """Read one token. Raises `InvalidToken`."""
+        """Return the token of a text. Raises `InvalidToken`."""
         version, _, rest = text.strip().partition(".")
         payload, _, signature = rest.partition(".")
         if version != _VERSION:
-            raise _refused()
-        raw, given = _read(payload), _read(signature)
+            raise _invalid()
+        raw, given = _decoded(payload), _decoded(signature)
         if not any(hmac.compare_digest(_signature(key, raw), given) for key in self._keys):
-            raise _refused()
+            raise _invalid()
         try:
             return ConsistencyToken.parse(raw.decode("ascii"))
         except (CodecError, UnicodeDecodeError) as error:
-            raise _refused() from error
+            raise _invalid() from error
 
     def verify_all(self, values: Iterable[str]) -> ConsistencyToken:
-        """Read a header, which may be repeated and hold several tokens: what has seen all of them.
+        """Return all tokens of a header, merged. The header may be repeated, and each may hold several tokens.
 
         Raises `InvalidToken`, also for more than `TOKENS_MAX`.
         """
@@ -82,11 +82,16 @@ class TokenSigner:
         return EMPTY_TOKEN.merged(*(self.verify(text) for text in texts))
 
 
-def merge_headers(values: Iterable[str]) -> str:
-    """Join the values of several answers' headers into one, for those who have no secret; empty for nothing.
+def split_secrets(setting: str) -> list[str]:
+    """The secrets in the setting `token_secret`, which separates them by commas; the first one is used to sign."""
+    return [each.strip() for each in setting.split(",") if each.strip()]
 
-    Each token is there once, and none is dropped: the next service that knows the secret verifies each and answers with
-    one. It refuses more than `TOKENS_MAX`: who joins the answers of more services signs, and so merges, by itself.
+
+def merge_headers(values: Iterable[str]) -> str:
+    """Join the headers of several responses into one value, for a client without the secret; empty for no token.
+
+    Each token is in it once, and none is left out. The next service that knows the secret verifies them, and responds
+    with one. It refuses more than `TOKENS_MAX`: a gateway that joins more responses needs the secret, and merges them.
     """
     return ", ".join(dict.fromkeys(_split(values)))
 
@@ -102,20 +107,20 @@ def _signature(key: bytes, text: bytes) -> bytes:
     return hmac.digest(key, text, "sha256")[:_SIGNATURE_BYTES]
 
 
-def _written(raw: bytes) -> str:
+def _encoded(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
 
 
-def _read(text: str) -> bytes:
-    """Decode, and take one way of writing only: a token is either as it was given, or refused."""
+def _decoded(text: str) -> bytes:
+    """Decode one way of writing only, so that a token is valid only as it was given."""
     try:
         raw = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError) as error:
-        raise _refused() from error
-    if _written(raw) != text:
-        raise _refused()
+        raise _invalid() from error
+    if _encoded(raw) != text:
+        raise _invalid()
     return raw
 
 
-def _refused() -> InvalidToken:
-    return InvalidToken("this consistency token is none of ours", hint="pass tokens on as they were given")
+def _invalid() -> InvalidToken:
+    return InvalidToken("the signature of this consistency token is not valid", hint="pass tokens on unchanged")

@@ -1,9 +1,9 @@
 """The progress port: how far a consumer has come in what others publish. Pattern: imports the foundation, the ports.
 
-A row says: this consumer has handled, deferred or dead-lettered everything of this lane through this watermark. The
-watermark comes with the messages: the relay of the source stamps each with its position in the lane, and with the
-position through which everything of the lane is on the broker before it or is it itself. The greatest position that was
-handled would not do, for positions of the outbox are drawn before the commit:
+A row means: this consumer has handled, deferred or dead-lettered everything of this lane through this watermark. The
+watermark comes with the messages. The relay of the source stamps each message with its position in the lane, and with a
+watermark: everything of the lane through it is on the broker, with this message or before it. The greatest position
+that was handled would not do, because positions of the outbox are drawn before the commit:
 
     t1  two transactions of the source draw positions 16 and 17 of a lane
     t2  the one with 17 commits; the relay publishes 17, with watermark 15
@@ -27,10 +27,12 @@ __all__ = ["PROGRESS", "PROGRESSED", "LaneProgress", "ProgressStore"]
 
 @dataclass(frozen=True, slots=True)
 class LaneProgress:
-    """How far a lane has been read, and since when. `blocked_at` is the least position in it of a message that was
-    deferred and is not handled yet: from there on the lane is not complete, whatever the watermark says.
-    `appended_position` is the position in this service's own event store of the last event that handling the lane
-    appended, 0 where none was.
+    """How far a consumer has handled a lane.
+
+    blocked_at         the lowest position of a message that was deferred and is not handled yet: the lane is complete
+                       only up to it, whatever the watermark is. None if no message is deferred.
+    appended_position  the position, in this service's own event store, of the last event that handling the lane
+                       appended; 0 if it appended none.
     """
 
     lane: str
@@ -45,7 +47,7 @@ class LaneProgress:
         return self.blocked_at is not None
 
     def covers(self, position: int) -> bool:
-        """Whether everything of the lane through this position was handled or given up. It stays true."""
+        """Whether everything of the lane through a position was handled or given up. Once true, it stays so."""
         return self.watermark >= position and (self.blocked_at is None or self.blocked_at > position)
 
 
@@ -54,24 +56,24 @@ class ProgressStore(Protocol):
 
     An implementation keeps:
 
-    1. Progress is written in the transaction of the batch that is passed in, so it never runs ahead of the effects: it
-       is there with the commit, and not there after a rollback.
-    2. A watermark only rises, and so does `appended_position`, each by itself. What is lower changes nothing, also
-       where it comes last.
-    3. Several instances may advance the same lanes at once, each in an order of its own: they do not deadlock, and the
-       greatest watermark remains.
-    4. Consumers are apart, and so are lanes. What is read is in order of lane, and a lane not heard of is left out.
-    5. `blocked_at` is the least position of the messages of the lane that are deferred now, and concerns no other lane.
-    6. An advance is one round trip, however many lanes it names.
+    1. Progress is written in the transaction of the batch that is passed in, so it is never ahead of the effects: it
+       commits with them, and rolls back with them.
+    2. A watermark only rises, and so does `appended_position`, independently of it. A lower value changes nothing.
+    3. Several instances may advance the same lanes at once, in different orders: they do not deadlock, and the greatest
+       watermark remains.
+    4. Consumers are independent of each other, and so are lanes. Results are in order of lane; an unknown lane is left
+       out.
+    5. `blocked_at` is the lowest position of the messages of the lane that are deferred now, and of no other lane.
+    6. An advance is one round trip for any number of lanes.
     """
 
     async def advance(
         self, db_tx: DatabaseTransaction, consumer: str, watermarks: Mapping[str, int], *, appended_position: int = 0
     ) -> None:
-        """Raise the watermarks of lanes, and `appended_position` where it is higher."""
+        """Raise the watermarks of lanes, and their `appended_position`, to these values."""
 
     async def progress(self, consumer: str, lanes: Sequence[str] | None = None) -> Sequence[LaneProgress]:
-        """How far lanes have been read, all lanes where none are named; a lane not heard of is left out."""
+        """The progress of these lanes, or of all; an unknown lane is left out."""
 
 
 PROGRESS: Final[Port[ProgressStore]] = Port(
@@ -79,4 +81,4 @@ PROGRESS: Final[Port[ProgressStore]] = Port(
 )
 
 PROGRESSED: Final = Signal("progressed")
-"""Messages were handled, or events projected: whoever waits for a position looks again."""
+"""Messages were handled, or events projected: reads that wait look at the positions again."""

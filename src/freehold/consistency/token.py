@@ -1,9 +1,9 @@
 """The consistency token: an immutable vector of positions. Foundation of the pattern: imports errors, names of lanes.
 
-A **lane** is a log whose positions can be waited for: `orders` is the event store of the service orders, `orders/3` is
-partition 3 of what it publishes (its outbox, and behind it the broker). A token says of each lane: everything through
-this position. Merging takes the greater position of each lane; it is commutative, associative and idempotent, so tokens
-may be merged along any path, in any order, any number of times.
+A **lane** is an ordered log whose positions can be waited for: `orders` is the event store of the service orders,
+`orders/3` is partition 3 of what it publishes (its outbox, and behind it the broker). A token stands for everything in
+each lane through one position. Merging takes the greater position of each lane; it is commutative, associative and
+idempotent, so tokens may be merged along any path, in any order, any number of times.
 """
 
 from __future__ import annotations
@@ -15,27 +15,21 @@ from types import MappingProxyType
 from typing import Final
 
 from freehold.errors import CodecError
-from freehold.messages.lanes import lane_name
 
-__all__ = ["EMPTY_TOKEN", "LANES_MAX", "ConsistencyToken", "outbox_lane"]
+__all__ = ["EMPTY_TOKEN", "LANES_MAX", "ConsistencyToken"]
 
 LANES_MAX: Final = 4096
-"""Bound of a token that is read: services times their partitions, with room to spare. Merging drops no lane to stay
-below it: who then read a service whose lane is gone would be told fresh and see the old.
+"""The limit for a token that is read: more than all services have partitions. Merging drops no lane to stay below it,
+because a read of a service whose lane is missing would pass for fresh and show old data.
 """
 
 _ENTRY = re.compile(r"([a-z][a-z0-9-]*(?:/[0-9]+)?)=([0-9]{1,18})")
 _EMPTY: Mapping[str, int] = MappingProxyType({})
 
 
-def outbox_lane(service: str, partition: int) -> str:
-    """The lane of what a service publishes in a partition."""
-    return lane_name(service, partition)
-
-
 @dataclass(frozen=True, slots=True)
 class ConsistencyToken:
-    """Positions by lane."""
+    """Positions by lane; immutable."""
 
     positions: Mapping[str, int] = field(default_factory=lambda: _EMPTY)
 
@@ -43,7 +37,7 @@ class ConsistencyToken:
         return bool(self.positions)
 
     def merged(self, *others: ConsistencyToken) -> ConsistencyToken:
-        """What has seen this and all others."""
+        """The token that has seen what this and all others have seen."""
         if not any(others):
             return self
         found = dict(self.positions)
@@ -53,24 +47,24 @@ class ConsistencyToken:
         return ConsistencyToken(MappingProxyType(found))
 
     def reached(self, lane: str, position: int) -> ConsistencyToken:
-        """The same with a lane at least at this position."""
+        """This token, with a lane at this position or a greater one."""
         return self.merged(ConsistencyToken({lane: position}))
 
     @property
     def text(self) -> str:
-        """As it travels in envelopes: `orders=42;orders/3=17`, in order of lane; empty for nothing."""
+        """The form in envelopes: `orders=42;orders/3=17`, in order of lane; empty without positions."""
         return ";".join(f"{lane}={position}" for lane, position in sorted(self.positions.items()))
 
     @classmethod
     def parse(cls, text: str) -> ConsistencyToken:
-        """Read the text form. Raises `CodecError` for anything else."""
+        """Return the token of a text form. Raises `CodecError` for any other text."""
         if not text:
             return EMPTY_TOKEN
         return cls(MappingProxyType(dict(_entries(text))))
 
 
 EMPTY_TOKEN: Final = ConsistencyToken()
-"""The token of somebody who has seen nothing."""
+"""The token without positions."""
 
 
 def _entries(text: str) -> Iterable[tuple[str, int]]:
@@ -80,5 +74,5 @@ def _entries(text: str) -> Iterable[tuple[str, int]]:
     for part in parts:
         match = _ENTRY.fullmatch(part)
         if match is None:
-            raise CodecError("a consistency token that cannot be read", hint="pass it on as it was given")
+            raise CodecError("a consistency token that cannot be read", hint="pass it on unchanged")
         yield match[1], int(match[2])

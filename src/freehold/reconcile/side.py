@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Protocol
 
-from freehold.consistency.token import ConsistencyToken, outbox_lane
+from freehold.consistency.token import ConsistencyToken
 from freehold.context import ServiceContext
 from freehold.ids import new_id, stable_hash
 from freehold.messages import Envelope, MessageKind
+from freehold.messages.lanes import lane_name
 from freehold.outbox.store import OUTBOX
 from freehold.reconcile.dataset import Dataset, DatasetTable, FullRow, RangeDigest, RowDigest, digest_of, row_digest
 from freehold.reconcile.dataset_store import DatasetStore
@@ -87,7 +88,7 @@ async def publish_barrier(transactions: Transactions) -> ConsistencyToken:
         for partition in partitions:
             tx.staging.stage(_barrier(context, _key_of(partition, context.stores[OUTBOX].partitions)))
     # What the caller has seen of other lanes stands in the token too, and is nothing that a replica has to come to.
-    lanes = {outbox_lane(context.service, partition) for partition in partitions}
+    lanes = {lane_name(context.service, partition) for partition in partitions}
     return ConsistencyToken({lane: position for lane, position in tx.token.positions.items() if lane in lanes})
 
 

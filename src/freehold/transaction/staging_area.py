@@ -13,7 +13,7 @@ from typing import Final, Protocol, TypeVar
 from uuid import UUID
 
 from freehold.broker import OutgoingMessage
-from freehold.consistency.token import EMPTY_TOKEN, ConsistencyToken, outbox_lane
+from freehold.consistency.token import EMPTY_TOKEN, ConsistencyToken
 from freehold.context import ServiceContext
 from freehold.database import DatabaseTransaction
 from freehold.errors import DeclarationError
@@ -28,6 +28,7 @@ from freehold.eventstore.store import (
 )
 from freehold.ids import stable_hash
 from freehold.messages import Envelope
+from freehold.messages.lanes import lane_name
 from freehold.outbox.store import OUTBOX, STAGED
 from freehold.schedule.store import SCHEDULE, SCHEDULED
 from freehold.transaction.ambient import token_witness
@@ -249,7 +250,7 @@ class StagingArea:
         lanes: dict[str, int] = {}
         for message, position in zip(messages, positions, strict=True):
             if message.topic == topic:
-                lane = outbox_lane(self.context.service, stable_hash(message.key) % partitions)
+                lane = lane_name(self.context.service, stable_hash(message.key) % partitions)
                 lanes[lane] = max(position, lanes.get(lane, 0))
         return ConsistencyToken(lanes) if lanes else EMPTY_TOKEN
 

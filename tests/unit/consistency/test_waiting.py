@@ -13,7 +13,7 @@ from freehold.testing import ManualClock
 
 
 class Known:
-    """A frontier that the test moves."""
+    """A source of positions that the test moves."""
 
     def __init__(self) -> None:
         self.positions: dict[str, int] = {}
