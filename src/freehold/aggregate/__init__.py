@@ -1,4 +1,4 @@
-"""Aggregates: consistency units whose truth is their stream of events."""
+"""Aggregates: consistency units whose state is computed from their stream of events."""
 
 from freehold.aggregate.base import Aggregate, applies, decides
 from freehold.aggregate.decider import Decider

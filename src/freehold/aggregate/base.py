@@ -1,4 +1,4 @@
-"""The class style: an aggregate as an object that records events. Pattern: imports the foundation.
+"""The class style of aggregates: an object that records events. Pattern: imports the foundation.
 
     class Order(Aggregate, category="order"):
         status: str = "new"
@@ -13,7 +13,7 @@
         def shipped(self, event: OrderShipped) -> None:
             self.status = "shipped"
 
-The class becomes a dataclass; its fields are the state, and what a snapshot keeps. Only methods marked with `applies`
+The class becomes a dataclass; its fields are the state, and a snapshot stores them. Only methods marked with `applies`
 change them, so that folding the events gives the same object again.
 """
 
@@ -36,25 +36,25 @@ _RESERVED: Final = frozenset({"id", "record", "recorded"})
 
 
 def applies(*events: type[Any]) -> Callable[[F], F]:
-    """Mark the method that changes the state for an event. Raises `DeclarationError` for what is no event."""
+    """Mark the method that changes the state for an event. Raises `DeclarationError` for a class that is no event."""
     check_event_types("applies", events)
     return _marked(_APPLIES, events)
 
 
 def decides(*commands: type[Any]) -> Callable[[F], F]:
-    """Mark the method that a command is given to: it records events, or raises what forbids it.
+    """Mark the method that a command is given to: it records events, or raises an error that rejects the command.
 
-    A command is an instance of any class; it need not be one that travels.
+    A command is an instance of any class; it need not be a declared message.
     """
     return _marked(_DECIDES, commands)
 
 
 @dataclass_transform(kw_only_default=True)
 class Aggregate:
-    """Base of aggregates in class style. A subclass with a `category` is checked when it is declared.
+    """Base class of aggregates in class style. A subclass with a `category` is checked when it is declared.
 
-    Raises `DeclarationError` then: for a category with '-', a field without a default, an event that two methods apply,
-    a method that is async. `schema_version` and `kind` are as for `Decider`.
+    The check raises `DeclarationError` for a category with '-', a field without a default, an event that two methods
+    apply, and an async method. `schema_version` and `kind` are as for `Decider`.
     """
 
     __slots__ = ("__freehold_id__", "__freehold_recorded__")
@@ -64,12 +64,13 @@ class Aggregate:
     __freehold_model__: ClassVar[ClassModel[Any] | None] = None
 
     def __init_subclass__(cls, *, category: str = "", schema_version: int = 1, kind: str = "", **rest: Any) -> None:
-        """Declare an aggregate; without a category it is a base of others."""
+        """Declare an aggregate; without a category, a base class of others."""
         super().__init_subclass__(**rest)
         taken = sorted(_RESERVED & (set(vars(cls)) | set(vars(cls).get("__annotations__", {}))))
         if taken:
             raise DeclarationError(
-                f"{cls.__qualname__}: '{taken[0]}' is the base's", hint="give the field or method another name"
+                f"{cls.__qualname__}: the name '{taken[0]}' is used by Aggregate",
+                hint="give the field or method another name",
             )
         try:
             dataclasses.dataclass(kw_only=True)(cls)
@@ -81,16 +82,16 @@ class Aggregate:
 
     @property
     def id(self) -> str:
-        """Which one it is; empty for one that the repository has not made."""
+        """The id; empty for an object that no repository has made."""
         return str(getattr(self, "__freehold_id__", ""))
 
     @property
     def recorded(self) -> tuple[object, ...]:
-        """Events recorded and not handed over yet, in order."""
+        """Events recorded and not appended yet, in order."""
         return tuple(getattr(self, "__freehold_recorded__", ()))
 
     def record(self, event: object) -> None:
-        """Let an event happen: apply it, and keep it to be appended.
+        """Record an event: apply it to the state, and keep it to be appended.
 
         Raises `DeclarationError` for an event that no method applies.
         """
@@ -99,7 +100,7 @@ class Aggregate:
 
 
 class ClassModel(Generic[A]):
-    """What is known of a declared class."""
+    """The `Model` of a declared class."""
 
     def __init__(self, cls: type[A], category: str, schema_version: int, kind: str) -> None:
         check_category(category)
@@ -131,12 +132,12 @@ class ClassModel(Generic[A]):
         return self.restore(id, self.cls())
 
     def restore(self, id: str, state: A) -> A:
-        """Tell the object which one it is."""
+        """Set the id of the object."""
         state.__freehold_id__, state.__freehold_recorded__ = id, ()
         return state
 
     def evolve(self, state: A, event: Any, /) -> A:
-        """Have the method that applies the event change the object."""
+        """Call the method that applies the event."""
         try:
             apply = self._appliers[type(event)]
         except KeyError:
@@ -145,7 +146,7 @@ class ClassModel(Generic[A]):
         return state
 
     def act(self, state: A, command: object) -> tuple[Sequence[object], A]:
-        """Have the method that takes the command record events; a function is called with the object."""
+        """Call the method that takes the command; a command that is a function is called with the object."""
         decide = self._deciders.get(type(command))
         if decide is not None:
             decide(state, command)
@@ -161,7 +162,7 @@ class ClassModel(Generic[A]):
 
 
 def model_of(cls: type[A]) -> ClassModel[A]:
-    """What was declared. Raises `DeclarationError` for a class without a category."""
+    """The model of a class. Raises `DeclarationError` for a class without a category."""
     model = cls.__freehold_model__
     if model is None:
         raise DeclarationError(
@@ -182,7 +183,7 @@ def _marked(attribute: str, classes: Sequence[type[Any]]) -> Callable[[F], F]:
 
 
 def _methods(cls: type[Any], attribute: str) -> dict[type[Any], Callable[..., Any]]:
-    """Marked methods by what they take. A subclass's method stands for that of the same name it overrides."""
+    """Marked methods by what they take. A method of a subclass replaces the one that it overrides."""
     names = dict.fromkeys(name for base in reversed(cls.__mro__) for name in vars(base))
     found: dict[type[Any], Callable[..., Any]] = {}
     for name in names:
@@ -192,9 +193,9 @@ def _methods(cls: type[Any], attribute: str) -> dict[type[Any], Callable[..., An
             if taken in found:
                 raise DeclarationError(
                     f"{cls.__qualname__}: '{found[taken].__name__}' and '{name}' both take {taken.__qualname__}",
-                    hint="one method for each",
+                    hint="mark one method for each",
                 )
-            found[taken] = method  # type: ignore[assignment] # it is callable
+            found[taken] = method  # type: ignore[assignment] # callable, as checked above
     return found
 
 

@@ -1,7 +1,7 @@
-"""`freehold snapshots`: states that aggregates are loaded from. Face.
+"""`freehold snapshots`: the stored states from which aggregates are loaded. Face.
 
-They are a cache. Nobody but an operator knows that a kind is not declared any more: the repositories of a service are
-objects in its code, some of them maybe in a program that is not this one.
+They are a cache. Only an operator knows that a kind is not used any more: the repositories of a service are objects in
+its code, perhaps in another program than this one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def command() -> None:
     """Hold the subcommands."""
 
 
-@command.command("list", help="How many snapshots there are of each kind, their size, and when one was saved last.")
+@command.command("list", help="List the kinds of snapshots: their number, their size, and when one was saved last.")
 @service_option
 @json_option
 @asynchronous
@@ -64,9 +64,11 @@ async def list_(project: Project, names: tuple[str, ...], *, as_json: bool) -> i
 
 @command.command(
     help="Discard all snapshots of a kind; its aggregates are folded from their first event when they are loaded next."
-    " Exit code 1 where there is none. Asks, or takes --yes."
+    " Exit code 1 if there is none. Asks, or takes --yes."
 )
-@click.option("--kind", required=True, help="As in the list: the aggregate's category, where it names no other kind.")
+@click.option(
+    "--kind", required=True, help="As in the list: the aggregate's category, unless it declares another kind."
+)
 @service_option
 @reason_option
 @json_option

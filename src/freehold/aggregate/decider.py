@@ -1,7 +1,7 @@
-"""The decider style: an aggregate as two pure functions and a first state. Pattern: imports the foundation.
+"""The decider style of aggregates: two pure functions and a first state. Pattern: imports the foundation.
 
-`decide(state, command)` returns the events that follow, or raises what forbids it; `evolve(state, event)` returns the
-next state. Neither reads a clock, a database or a random number: what they need comes with the command.
+`decide(state, command)` returns the events that follow, or raises an error that rejects the command; `evolve(state,
+event)` returns the next state. Neither reads a clock, a database or a random number: the command brings what they need.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ _UNSAID: Final = object()
 
 @dataclass(frozen=True, slots=True)
 class Decider(Generic[S, C, E]):
-    """An aggregate in functions. Checked here: raises `DeclarationError` with what to write instead.
+    """An aggregate as functions. It is checked here: `DeclarationError` says what to write instead.
 
-    category        what its streams' names begin with: `order` makes `order-1042`.
+    category        what the names of its streams begin with: `order` makes `order-1042`.
     initial         the state before the first event.
-    events          what `evolve` takes; read from the annotation of its second parameter where it is left out.
-                    Where that says nothing either (`object`), every event is given to `evolve`.
-    state           the type of the state, for snapshots; read from the annotation of what `evolve` returns.
-    schema_version  of the state: raise it when `evolve` comes to make another state of the same events.
-    kind            what snapshots are kept under; the category where none is given. Two deciders that look at the same
-                    streams with states of their own need one each.
+    events          the events that `evolve` takes; by default read from the annotation of its second parameter. If that
+                    names no events (`object`), `evolve` gets every event.
+    state           the type of the state, for snapshots; by default read from the annotation of what `evolve` returns.
+    schema_version  of the state: raise it when `evolve` makes another state of the same events.
+    kind            the name under which snapshots are stored; by default the category. Two deciders that read the same
+                    streams into states of their own need one each.
     """
 
     category: str
@@ -73,7 +73,7 @@ class Decider(Generic[S, C, E]):
 
     @property
     def event_types(self) -> frozenset[type[Any]] | None:
-        """The events that `evolve` takes, None where it was not said."""
+        """The events that `evolve` takes; None if they are not declared."""
         return None if self.events is None else frozenset(self.events)
 
     @property
@@ -82,16 +82,16 @@ class Decider(Generic[S, C, E]):
         return (self.evolve,)
 
     def begin(self, id: str) -> S:
-        """The first state: the same for all, or a copy of it where it can be changed."""
-        changeable = getattr(type(self.initial), "__hash__", None) is None
-        return copy.deepcopy(self.initial) if changeable else self.initial
+        """The first state; a copy of it if it is mutable."""
+        mutable = getattr(type(self.initial), "__hash__", None) is None
+        return copy.deepcopy(self.initial) if mutable else self.initial
 
     def restore(self, id: str, state: S) -> S:
-        """As it is."""
+        """The state itself."""
         return state
 
     def act(self, state: S, command: Any) -> tuple[Sequence[object], S]:
-        """Decide, and fold what was decided. Raises `DeclarationError` for what are no events of this aggregate."""
+        """Decide, and fold the events. Raises `DeclarationError` for events that are not of this aggregate."""
         decided = self.decide(state, command)
         if not isinstance(decided, (list, tuple)):
             raise DeclarationError(
@@ -107,7 +107,7 @@ class Decider(Generic[S, C, E]):
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
-    """Annotations; none for what has none to be read, a class that was declared inside of a function for one."""
+    """Annotations; none if they cannot be read, for example of a class that was declared inside a function."""
     try:
         return get_type_hints(function)
     except (NameError, TypeError, AttributeError):
@@ -126,7 +126,7 @@ def _second(function: Callable[..., Any], hints: dict[str, Any]) -> Any:
 
 
 def _members(annotation: Any) -> Sequence[type[Any]] | None:
-    """The classes of a union, or one declared class; None for what says nothing about events."""
+    """The classes of a union, or one declared event class; None for an annotation that names no events."""
     if get_origin(annotation) in {Union, UnionType}:
         return [each for each in get_args(annotation) if each is not NoneType]
     is_message = isinstance(annotation, type) and "__freehold_message__" in vars(annotation)

@@ -1,9 +1,9 @@
-"""What a snapshot's state was made by, as a digest: its fields, the events taken, and the code that folds them.
+"""The fingerprint of a snapshot: a digest of its state's fields, of the events, and of the code that folds them.
 
-Pattern: imports the foundation. Words, places and names that no state depends on are left out: docstrings, comments,
-line numbers, names of classes and of local variables. So a text that is mended costs no snapshot, and a line of
-`evolve` that counts otherwise costs all of them. Functions that `evolve` calls are not looked at: who changes those
-raises `schema_version`. Another minor version of Python compiles otherwise, so its snapshots are others.
+Pattern: imports the foundation. Left out is what no state depends on: docstrings, comments, line numbers, names of
+classes and of local variables. So a corrected text invalidates no snapshot, and a changed computation in `evolve`
+invalidates all of them. Functions that `evolve` calls are not part of it: raise `schema_version` when they change.
+Another minor version of Python compiles to other code, so its snapshots do not fit.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ __all__ = ["fingerprint"]
 
 _WORDS: Final = frozenset({"title", "description", "examples"})
 _NAMED: Final = frozenset({"properties", "$defs"})
-"""Parts of a schema whose keys are names, of fields and classes, and no words of JSON Schema."""
+"""Parts of a schema whose keys are names of fields and classes, not words of JSON Schema."""
 
 
 def fingerprint(state_type: Any, event_types: Iterable[type[Any]], folding: Iterable[Callable[..., Any]]) -> str:
-    """Digest of a state's shape, of the events it is made from, and of the functions that make it.
+    """Return the digest of a state's fields, of the events it is made from, and of the functions that make it.
 
     Raises `TypeError`, `NameError` for a type that has no schema.
     """
@@ -56,7 +56,7 @@ def _without_words(schema: Any, *, names: bool = False) -> Any:
 
 
 def _without_class_names(schema: dict[str, Any]) -> list[Any]:
-    """The schema with its definitions in the order in which they are come to, referred to by their numbers."""
+    """The schema with its definitions in the order of their first use, referred to by number."""
     definitions = schema.get("$defs", {})
     numbers: dict[str, int] = {}
 
@@ -78,8 +78,8 @@ def _without_class_names(schema: dict[str, Any]) -> list[Any]:
 
 
 def _implementations(function: Callable[..., Any]) -> list[CodeType]:
-    """The code of a function, of all functions that `functools.singledispatch` chooses from; none of a callable that is
-    made of no Python.
+    """The code of a function, or of all functions that `functools.singledispatch` chooses from; none for a callable
+    that is not written in Python.
     """
     registered = getattr(function, "registry", None)
     functions = list(registered.values()) if isinstance(registered, Mapping) else [inspect.unwrap(function)]
@@ -88,9 +88,9 @@ def _implementations(function: Callable[..., Any]) -> list[CodeType]:
 
 
 def _code(code: CodeType) -> list[tuple[str, object]]:
-    """What a piece of code does, in a form whose `repr` is the same in every process.
+    """The instructions of a piece of code, in a form whose `repr` is the same in every process.
 
-    Instructions in place of the bytes: these number the constants, and so would tell of a docstring.
+    The byte code would not do: it refers to constants by number, and a docstring is one of them.
     """
     return [(each.opname, _argument(each)) for each in dis.get_instructions(code)]
 

@@ -1,8 +1,8 @@
-"""Loading an aggregate: from the newest snapshot that fits, or from its first event. Pattern: imports the foundation,
-the ports, the transaction.
+"""The loader of aggregates: from the newest snapshot that fits, or from the first event. Pattern: imports the
+foundation, the ports, the transaction.
 
-The loop over events does for each what cannot be left out: decode the bytes with a decoder that was looked up once, and
-call `evolve`. Only versions that an upcaster starts from take the long way.
+For speed, the loop over events does the minimum for each: it decodes the bytes with a decoder that was looked up once,
+and calls `evolve`. Only versions with an upcaster take the general way.
 """
 
 from __future__ import annotations
@@ -32,30 +32,30 @@ _decoders: dict[type[Any], _Decode] = {}
 def fold(model: Model[S], state: S, events: Iterable[Body]) -> S:
     """Return the state after these events.
 
-    Raises `UnknownMessage`, `CodecError` for what cannot be read, `DeclarationError` for an event that the model does
-    not take. One stored event counts for as many as its upcasters make of it, none among them.
+    Raises `UnknownMessage`, `CodecError` for events that cannot be read, `DeclarationError` for an event that the model
+    does not take. Upcasters may turn one stored event into several, or into none.
     """
     evolve = model.evolve
     decoders: dict[tuple[str, int], _Decode | None] = {}
     for _, name, version, body in events:
-        place = (name, version)
-        if place not in decoders:
-            decoders[place] = _direct(model, name, version)
-        decode = decoders[place]
+        key = (name, version)
+        if key not in decoders:
+            decoders[key] = _direct(model, name, version)
+        decode = decoders[key]
         if decode is None:
             state = _evolve_upcast(model, state, name, version, body)
             continue
         try:
             event = decode(body)
         except (msgspec.MsgspecError, ValueError, RecursionError):
-            # Read it again in the way that says what is wrong without saying what is in it.
+            # Read again by `read_event`, whose error describes the fault without showing the data.
             (event,) = read_event(name, version, body)
         state = evolve(state, event)
     return state
 
 
 def _direct(model: Model[Any], name: str, version: int) -> _Decode | None:
-    """The decoder of a version that is read as it was written; None where upcasters have to be asked."""
+    """The decoder of a version that no upcaster changes; None for one that has an upcaster."""
     if upcasters.find(name, version) is not None:
         return None
     cls = registry.find(name, version).cls
@@ -77,9 +77,9 @@ def _evolve_upcast(model: Model[S], state: S, name: str, version: int, body: byt
 
 @dataclass(frozen=True, slots=True)
 class LoadedAggregate(Generic[S]):
-    """A state and the version of its stream, events of this transaction that are not written yet among it.
+    """A state and its version, with the pending events of this transaction.
 
-    `snapshot_version` is that of the snapshot it was folded from, 0 where it was folded from its first event.
+    `snapshot_version` is the version of the snapshot that it was folded from; 0 if it was folded from its first event.
     """
 
     state: S
@@ -88,30 +88,30 @@ class LoadedAggregate(Generic[S]):
 
 
 class Loader(Generic[S]):
-    """Loads the aggregates of a model; with a codec, by way of their snapshots."""
+    """Loads the aggregates of a model; with a codec, from their snapshots."""
 
     def __init__(self, model: Model[S], codec: StateCodec[S] | None) -> None:
         self._model = model
         self._codec = codec
 
     async def load(self, tx: Transaction, id: str, stream: str) -> tuple[LoadedAggregate[S], bool]:
-        """The aggregate as the transaction sees it, and whether a snapshot was found that does not fit."""
+        """Return the aggregate as the transaction sees it, and whether its snapshot does not fit."""
         snapshot = await snapshots_of(tx).load(stream, self._model.kind, db_tx=tx.db_tx) if self._codec else None
         loaded = await self._resume(tx, id, stream, snapshot) if snapshot is not None else None
         unfit = snapshot is not None and loaded is None
         if loaded is None:
             loaded = await self._fold_stored(tx, stream, LoadedAggregate(self._model.begin(id), 0))
-        staged = tx.staging.pending_events(stream)
-        if staged:
-            state = fold(self._model, loaded.state, _bodies(staged, loaded.version + 1))
-            loaded = replace(loaded, state=state, version=loaded.version + len(staged))
+        pending = tx.staging.pending_events(stream)
+        if pending:
+            state = fold(self._model, loaded.state, _bodies(pending, loaded.version + 1))
+            loaded = replace(loaded, state=state, version=loaded.version + len(pending))
         return loaded, unfit
 
     async def _resume(self, tx: Transaction, id: str, stream: str, snapshot: Snapshot) -> LoadedAggregate[S] | None:
-        """Go on from a snapshot; None where it does not fit.
+        """Continue from a snapshot; None if it does not fit.
 
-        The event that it was taken behind is read along: a stream that was restored from a backup may not have it any
-        more, or may have another one of that version.
+        The event after which it was taken is read as well: a stream that was restored from a backup may lack it, or may
+        have another event of that version.
         """
         read = self._codec.read(snapshot) if self._codec is not None else None
         if read is None:
@@ -126,7 +126,7 @@ class Loader(Generic[S]):
         return loaded if len(events) < PAGE else await self._fold_stored(tx, stream, loaded)
 
     async def _fold_stored(self, tx: Transaction, stream: str, loaded: LoadedAggregate[S]) -> LoadedAggregate[S]:
-        """Go on through the stored events to the end of the stream, one query for a page."""
+        """Fold the stored events to the end of the stream, one query for a page."""
         state, version = loaded.state, loaded.version
         while True:
             bodies = await _stored(tx).read_bodies(stream, after=version, limit=PAGE, db_tx=tx.db_tx)
@@ -138,7 +138,7 @@ class Loader(Generic[S]):
 
 
 def snapshots_of(tx: Transaction) -> SnapshotStore:
-    """Where the service keeps snapshots. Raises `MissingPort` where it does not."""
+    """The service's snapshot store. Raises `MissingPort` if its engine has none."""
     return tx.staging.context.stores[SNAPSHOTS]
 
 

@@ -1,6 +1,6 @@
-"""What the repository asks of an aggregate, in whichever style it is written. Pattern: imports the foundation.
+"""The model of an aggregate: what a repository needs of it, in either style. Pattern: imports the foundation.
 
-A `Model` is made by `Decider` and by `Aggregate`; the checks here are those that both make where they are declared.
+`Decider` is a `Model`, and a class of `Aggregate` has one. The checks here are those that both make at declaration.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ class Model(Protocol[S]):
 
     @property
     def category(self) -> str:
-        """What its streams' names begin with."""
+        """What the names of its streams begin with."""
 
     @property
     def kind(self) -> str:
-        """What its snapshots are kept under."""
+        """The name under which its snapshots are stored."""
 
     @property
     def schema_version(self) -> int:
-        """The version of the state; raised when equal events come to mean another state."""
+        """The version of the state; raised when the same events lead to another state."""
 
     @property
     def state_type(self) -> Any:
@@ -40,11 +40,11 @@ class Model(Protocol[S]):
 
     @property
     def event_types(self) -> frozenset[type[Any]] | None:
-        """The events that `evolve` takes; None where the declaration does not say."""
+        """The events that `evolve` takes; None if the declaration does not say."""
 
     @property
     def folding(self) -> Iterable[Callable[..., Any]]:
-        """The functions that states come of, for the fingerprint of snapshots."""
+        """The functions that compute states, for the fingerprint of snapshots."""
 
     def begin(self, id: str) -> S:
         """The state before the first event."""
@@ -53,17 +53,17 @@ class Model(Protocol[S]):
         """A state that was read from a snapshot, ready for use."""
 
     def evolve(self, state: S, event: Any, /) -> S:
-        """The state after an event. Pure, or at least without any effect but on the state it was given."""
+        """The state after an event. Pure, or with no effect but on the given state."""
 
     def act(self, state: S, command: object) -> tuple[Sequence[object], S]:
         """The events that a command leads to, and the state after them."""
 
 
 def check_category(category: str) -> None:
-    """Raise `DeclarationError` for what no stream's name can begin with."""
+    """Raise `DeclarationError` for a category that cannot begin the name of a stream."""
     if "-" in category:
         raise DeclarationError(
-            f"the category '{category}' holds a '-', which is where a stream's name is divided",
+            f"the category '{category}' contains a '-', which ends a category in a stream's name",
             hint=f"write '{category.replace('-', '_')}'",
         )
     if not _CATEGORY.fullmatch(category):
@@ -71,7 +71,7 @@ def check_category(category: str) -> None:
 
 
 def check_event_types(owner: str, declared: Iterable[Any]) -> frozenset[type[Any]]:
-    """The types as a set. Raises `DeclarationError` for duplicates, for what is no event, for several services'."""
+    """Return the types as a set. Raises `DeclarationError` for duplicates, non-events, events of several services."""
     seen: set[type[Any]] = set()
     services: set[str] = set()
     for cls in declared:
@@ -91,17 +91,17 @@ def check_event_types(owner: str, declared: Iterable[Any]) -> frozenset[type[Any
 
 
 def check_pure(owner: str, name: str, function: object) -> None:
-    """Raise `DeclarationError` for a coroutine function: it could wait, and so depend on more than its arguments."""
+    """Raise `DeclarationError` for a coroutine function: it could depend on more than its arguments."""
     if iscoroutinefunction(function):
         raise DeclarationError(
-            f"{owner}: {name} must not be async", hint="read what it needs before, and put it into the command"
+            f"{owner}: {name} must not be async", hint="read before what it needs, and put it into the command"
         )
 
 
 def refuse_event(model: Model[Any], cls: type[Any]) -> DeclarationError:
-    """The error for an event that the state cannot take."""
+    """The error for an event that the model does not take."""
     found = message_type(cls)
     return DeclarationError(
         f"'{model.category}' does not say what '{found.name}' version {found.version} does to its state",
-        hint="take it in evolve, or upcast it to nothing",
+        hint="handle it in evolve, or upcast it to nothing",
     )

@@ -1,4 +1,4 @@
-"""Aggregates as a pattern: its command. Pattern: a declaration."""
+"""Aggregates as a pattern: the command for their snapshots. Pattern: a declaration."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["PATTERN"]
 
 PATTERN: Final = Pattern[None](
     "aggregate",
-    "keeps what a business object has decided as events",
+    "stores the state of a business object as a stream of events",
     declares=lambda _: None,
     commands={"snapshots": "freehold.aggregate.commands:command"},
 )

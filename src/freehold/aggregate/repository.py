@@ -1,7 +1,8 @@
-"""Loading aggregates, and carrying out commands on them. Pattern: imports the foundation, the ports, the transaction.
+"""The repository: loads aggregates and executes commands on them. Pattern: imports the foundation, the ports, the
+transaction.
 
-One repository serves both styles. Concurrency is optimistic: what a command decided is appended at exactly the version
-that it was decided on, so of two writers one wins, and the other decides again on the new state.
+One repository serves both styles. Concurrency is optimistic: events are appended at exactly the version on which the
+command was decided, so of two writers one succeeds, and the other decides again on the new state.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ AggregateId = str | int | UUID
 
 
 class VersionMismatch(ConcurrencyConflict):
-    """The aggregate is not at the version that the caller had seen; load it again and ask the person, or the client."""
+    """The aggregate is not at the version that the caller expected. The caller must load it again and decide again."""
 
 
 class TransactionRunner(Protocol):
@@ -46,9 +47,10 @@ class TransactionRunner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CommandResult(Generic[S]):
-    """What a command led to: the events in order (none: nothing was appended), and state and version after them.
+    """The result of a command: its events in order, and the state and version after them. Without events nothing was
+    appended.
 
-    `token` is what a read has to wait for to see them; `handle` fills it in, since it is known with the commit only.
+    A read that waits for `token` sees them. Only `handle` sets it, because it is known after the commit.
     """
 
     id: str
@@ -61,11 +63,12 @@ class CommandResult(Generic[S]):
 class Repository(Generic[S]):
     """The aggregates of one category: `Repository(decider)` or `Repository(OrderClass)`. Holds no connection.
 
-    snapshots   when states are kept, None for never: a stream of a few hundred events needs none.
-    publish     which new events also go out through the outbox in the same commit: True for all, types, or a function
-                (event, executed) → message, messages or None. Without a key they keep their order by aggregate.
+    snapshots   when to save snapshots; None for never: a stream of a few hundred events needs none.
+    publish     which new events are also published, in the same commit: True for all, types, or a function
+                (event, result) → message, messages or None. Messages without a key keep their order by aggregate.
 
-    Raises `DeclarationError` for a class without a category, a state that no snapshot can keep, strange types.
+    Raises `DeclarationError` for a class without a category, for a state that cannot be stored in a snapshot, and for
+    types that are not events of the aggregate.
     """
 
     @overload
@@ -100,7 +103,7 @@ class Repository(Generic[S]):
         self._translate = translation(self._model, publish)
 
     def stream(self, id: AggregateId) -> str:
-        """The name of an aggregate's stream. Raises `InvalidValue` for an id that no stream can be named by."""
+        """The name of an aggregate's stream. Raises `InvalidValue` for an id that cannot be part of it."""
         text, category = str(id), self._model.category
         if not text:
             raise DeclarationError(f"'{category}': an aggregate needs an id", hint="any text that is not empty")
@@ -108,10 +111,10 @@ class Repository(Generic[S]):
         return f"{category}-{text}"
 
     async def load(self, tx: Transaction, id: AggregateId, *, must_exist: bool = True) -> LoadedAggregate[S]:
-        """Return an aggregate as this transaction sees it, with what it has appended itself.
+        """Return an aggregate as this transaction sees it, with the events that it has appended itself.
 
-        One that has no events raises `NotFound`, or is its first state at version 0 with `must_exist=False`. Raises
-        `UnknownMessage`, `CodecError` for events that cannot be read.
+        Raises `NotFound` for an aggregate without events; with `must_exist=False` returns its first state, at version
+        0. Raises `UnknownMessage`, `CodecError` for events that cannot be read.
         """
         loaded, _ = await self._loader.load(tx, str(id), self.stream(id))
         if must_exist and not loaded.version:
@@ -129,17 +132,17 @@ class Repository(Generic[S]):
         subject_key: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> CommandResult[S]:
-        """Carry out a command: load, decide, append what was decided with the commit of `tx`, publish.
+        """Execute a command: load the aggregate, decide, append and publish the events with the commit of `tx`.
 
-        In class style the command may also be a function that takes the aggregate. What forbids the command is raised
-        as the aggregate raises it, and nothing is appended. A command without events appends nothing.
+        In class style the command may also be a function that takes the aggregate. An error of the aggregate is raised
+        unchanged, and nothing is appended. A command without events appends nothing.
 
-        expected_version  what a client has seen (If-Match), 0 for nothing yet: raises `VersionMismatch` where it is
-                          another one now.
+        expected_version  the version that a client has seen (If-Match), 0 for none yet. Raises `VersionMismatch` if the
+                          aggregate is at another one.
 
-        Somebody else's append since the load makes the end of `tx`, or `tx.write()`, raise `ConcurrencyConflict`:
-        `handle` does it again, a message's handler is called again by the inbox, `RunningService.transact` repeats the
-        block. Raises `NotFound` with `must_exist` for an aggregate without events.
+        If another writer has appended since the load, the end of `tx`, or `tx.write()`, raises `ConcurrencyConflict`.
+        Then `handle` repeats the command, the inbox calls a message's handler again, and `RunningService.transact`
+        repeats the block. Raises `NotFound` with `must_exist` for an aggregate without events.
         """
         key, stream = str(id), self.stream(id)
         loaded, unfit = await self._loader.load(tx, key, stream)
@@ -151,13 +154,13 @@ class Repository(Generic[S]):
                 hint="load it again, and decide again",
             )
         decided, state = self._model.act(loaded.state, command)
-        executed = CommandResult(key, state, loaded.version + len(decided), tuple(decided))
+        result = CommandResult(key, state, loaded.version + len(decided), tuple(decided))
         if decided:
             tx.append(stream, *decided, expected=loaded.version, subject_key=subject_key, headers=headers)
-            self._keep(tx, stream, executed, loaded.snapshot_version, unfit=unfit)
+            self._save_snapshot(tx, stream, result, loaded.snapshot_version, unfit=unfit)
             if self._translate is not None:
-                publish_events(tx, self._translate, key, executed)
-        return executed
+                publish_events(tx, self._translate, key, result)
+        return result
 
     async def handle(
         self,
@@ -172,17 +175,17 @@ class Repository(Generic[S]):
         correlation_id: UUID | None = None,
         subject_key: str | None = None,
     ) -> CommandResult[S]:
-        """Execute a command in a transaction of its own, and again from a fresh load where somebody else came first.
+        """Execute a command in a transaction of its own; after a conflict load again and repeat it.
 
-        Returns after the commit. `retry` says how often and how soon; it is asked about conflicts only. An
-        `expected_version` that has passed is no conflict that another try could mend: `VersionMismatch`, at once.
+        Returns after the commit. `retry` decides how often and when to repeat; it is asked about conflicts only. A
+        wrong `expected_version` is not repeated: `VersionMismatch` is raised at once. Otherwise raises as `execute`.
         """
         transactions = service if isinstance(service, Transactions) else service.transactions
         attempt = 1
         while True:
             try:
                 async with transactions.begin(cause, correlation_id=correlation_id) as tx:
-                    executed = await self.execute(
+                    result = await self.execute(
                         tx,
                         id,
                         command,
@@ -190,7 +193,7 @@ class Repository(Generic[S]):
                         must_exist=must_exist,
                         subject_key=subject_key,
                     )
-                return replace(executed, token=tx.token)
+                return replace(result, token=tx.token)
             except VersionMismatch:
                 raise
             except ConcurrencyConflict as error:
@@ -200,18 +203,18 @@ class Repository(Generic[S]):
                 attempt += 1
                 await transactions.context.clock.sleep(decision.delay_seconds)
 
-    def _keep(
-        self, tx: Transaction, stream: str, executed: CommandResult[S], kept_version: int, *, unfit: bool
+    def _save_snapshot(
+        self, tx: Transaction, stream: str, result: CommandResult[S], saved_version: int, *, unfit: bool
     ) -> None:
-        """Have a snapshot kept with the commit where one is due, and one that does not fit thrown away."""
+        """Save a snapshot with the commit if one is due, and delete one that does not fit."""
         if self._policy is None or self._codec is None:
             return
         pending = PendingSnapshots.of(tx, snapshots_of(tx))
         if unfit:
             pending.unfit.add((stream, self._model.kind))
-        kept_version = max(kept_version, pending.kept_version(stream, self._model.kind))
-        if self._policy.due(executed.state, executed.version, kept_version):
+        saved_version = max(saved_version, pending.saved_version(stream, self._model.kind))
+        if self._policy.due(result.state, result.version, saved_version):
             last = tx.staging.pending_events(stream)[-1].id
-            snapshot = self._codec.take(stream, executed.version, last, executed.state)
+            snapshot = self._codec.snapshot(stream, result.version, last, result.state)
             if snapshot is not None:
-                pending.kept[stream, snapshot.kind] = snapshot
+                pending.to_save[stream, snapshot.kind] = snapshot

@@ -1,9 +1,9 @@
-"""When a snapshot is kept, how a state becomes one, and whether one still fits. Pattern: imports the snapshot port, the
-codec and the transaction.
+"""The policy, the codec and the pending writes of snapshots. Pattern: imports the snapshot port, the codec of messages
+and the transaction.
 
-A snapshot that does not fit is not an error: it is passed over, and the stream is folded from its first event. It fits
-where its state was written by the same `schema_version`, from the same events, by the same code (`fingerprint`), in
-the same shape, and where the stream still holds the very event that it was taken behind.
+A snapshot that does not fit is no error: it is ignored, and the stream is folded from its first event. It fits if its
+state has the same `schema_version`, was made from the same events, by the same code (`fingerprint`), in the same shape,
+and if the stream still has the event after which it was taken.
 """
 
 from __future__ import annotations
@@ -32,38 +32,38 @@ _encoder: Final = msgspec.json.Encoder(decimal_format="string", uuid_format="can
 
 @dataclass(frozen=True, slots=True)
 class SnapshotPolicy:
-    """Which states are worth a snapshot.
+    """Decides when to save a snapshot.
 
-    every   as soon as the stream is this many events further than its snapshot; 0 leaves it to `when`.
-    when    a pure function of the state, asked after each append: the end of a phase, for one.
+    every   save one when the stream is this many events further than its snapshot; 0 leaves the decision to `when`.
+    when    a pure function of the state, called after each append; for example, for the end of a phase.
     """
 
     every: int = 100
     when: Callable[[Any], bool] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what can never be due."""
+        """Refuse a policy that is never due."""
         if self.every < 0:
             raise DeclarationError(f"SnapshotPolicy.every must not be negative, and is {self.every}")
         if self.every == 0 and self.when is None:
             raise DeclarationError("a SnapshotPolicy that is never due", hint="give `every` or `when`")
 
-    def due(self, state: object, version: int, kept_version: int) -> bool:
-        """Whether a stream at `version` is to get a snapshot, with one at `kept_version` there (0: none)."""
-        if self.every and version - kept_version >= self.every:
+    def due(self, state: object, version: int, saved_version: int) -> bool:
+        """Whether to save a snapshot at `version`, if the stream has one at `saved_version` (0: none)."""
+        if self.every and version - saved_version >= self.every:
             return True
         return self.when is not None and self.when(state)
 
 
-class _Kept(msgspec.Struct):
-    """What a snapshot's data is: a state, and the id of the event that it was taken behind."""
+class _Data(msgspec.Struct):
+    """The data of a snapshot: a state, and the id of the event after which it was taken."""
 
     event: UUID
     state: msgspec.Raw
 
 
 class StateCodec(Generic[S]):
-    """Encodes and reads the states of a model. Raises `DeclarationError` where its state cannot be kept at all."""
+    """Encodes and decodes the states of a model. Raises `DeclarationError` for a state that cannot be stored."""
 
     def __init__(self, model: Model[S]) -> None:
         self._model = model
@@ -72,13 +72,13 @@ class StateCodec(Generic[S]):
             self._fingerprint = fingerprint(model.state_type, model.event_types or (), model.folding)
         except (TypeError, NameError) as error:
             raise DeclarationError(
-                f"the state of '{model.category}' cannot be kept in snapshots: {error}",
-                hint="use a dataclass of plain types, name it in `state`, or go without snapshots",
+                f"the state of '{model.category}' cannot be stored in snapshots: {error}",
+                hint="use a dataclass of plain types, name it in `state`, or use no snapshots",
             ) from error
         self._warned = False
 
-    def take(self, stream: str, version: int, last_event: UUID, state: S) -> Snapshot | None:
-        """A snapshot of a state; None, and a warning once, where the state does not come back as it was."""
+    def snapshot(self, stream: str, version: int, last_event: UUID, state: S) -> Snapshot | None:
+        """Make a snapshot of a state; None, with one warning in the log, if JSON does not preserve the state."""
         encoded = self._encode(state)
         if encoded is None:
             self._warn()
@@ -89,22 +89,23 @@ class StateCodec(Generic[S]):
             version=version,
             schema_version=self._model.schema_version,
             fingerprint=self._fingerprint,
-            data=_encoder.encode(_Kept(last_event, msgspec.Raw(encoded))),
+            data=_encoder.encode(_Data(last_event, msgspec.Raw(encoded))),
         )
 
     def read(self, snapshot: Snapshot) -> tuple[UUID, S] | None:
-        """The id of the event behind which it was taken, and the state; None where it does not fit."""
+        """Return the id of the event after which it was taken, and the state; None if it does not fit."""
         if snapshot.schema_version != self._model.schema_version or snapshot.fingerprint != self._fingerprint:
             return None
         try:
-            kept = msgspec.json.decode(snapshot.data, type=_Kept)
-            return kept.event, self._decoder.decode(kept.state)
+            data = msgspec.json.decode(snapshot.data, type=_Data)
+            return data.event, self._decoder.decode(data.state)
         except (msgspec.MsgspecError, ValueError, TypeError):
             return None
 
     def _encode(self, state: S) -> bytes | None:
-        """The state as JSON; None where another one would come back: a UUID in a field that is declared `Any`, or
-        without what its equality does not look at: an attribute that is no field.
+        """The state as JSON; None if another state would be decoded from it.
+
+        Examples: a UUID in a field declared as `Any`; an attribute that is no field, which `==` does not compare.
         """
         try:
             encoded = _encoder.encode(state)
@@ -117,13 +118,13 @@ class StateCodec(Generic[S]):
         if not self._warned:
             self._warned = True
             _log.warning(
-                "the state of '%s' does not come back from JSON as it was: no snapshot of it is kept",
+                "the state of '%s' cannot be restored from JSON: no snapshots of it are saved",
                 self._model.category,
             )
 
 
 def _attributes(state: object) -> dict[str, object]:
-    """Everything that an object holds, but for what is computed from it once."""
+    """The attributes of an object, but for cached properties."""
     held: dict[str, object] = getattr(state, "__dict__", {})
     return {
         name: value for name, value in held.items() if not isinstance(getattr(type(state), name, None), cached_property)
@@ -132,42 +133,42 @@ def _attributes(state: object) -> dict[str, object]:
 
 @dataclass(slots=True)
 class PendingSnapshots:
-    """Snapshots that a transaction is to keep or throw away; written with its appends, in a fixed order."""
+    """The snapshots that a transaction will save or discard; written with its appends, in a fixed order."""
 
     store: SnapshotStore
-    kept: dict[tuple[str, str], Snapshot] = field(default_factory=dict)
+    to_save: dict[tuple[str, str], Snapshot] = field(default_factory=dict)
     unfit: set[tuple[str, str]] = field(default_factory=set)
 
     @classmethod
     def of(cls, tx: Transaction, store: SnapshotStore) -> PendingSnapshots:
-        """Those of this transaction."""
+        """The pending snapshots of this transaction."""
         return tx.staging.companion(cls, lambda: cls(store), lambda pending: pending.write(tx), left=_nothing_is_lost)
 
     def remember(self) -> Callable[[], None]:
-        """Return what brings back the state of now, for a savepoint."""
-        kept, unfit = dict(self.kept), set(self.unfit)
+        """Return a function that restores the present state, for a savepoint."""
+        to_save, unfit = dict(self.to_save), set(self.unfit)
 
         def restore() -> None:
-            self.kept, self.unfit = dict(kept), set(unfit)
+            self.to_save, self.unfit = dict(to_save), set(unfit)
 
         return restore
 
-    def kept_version(self, stream: str, kind: str) -> int:
-        """The version of what is going to be kept, 0 for nothing."""
-        found = self.kept.get((stream, kind))
+    def saved_version(self, stream: str, kind: str) -> int:
+        """The version of the snapshot that will be saved; 0 for none."""
+        found = self.to_save.get((stream, kind))
         return found.version if found is not None else 0
 
     async def write(self, tx: Transaction) -> None:
-        """Write everything, and forget it: the next `write` of the same transaction begins again."""
-        for key in sorted(self.unfit | self.kept.keys()):
+        """Write everything, and clear it: the next `write` of the same transaction starts with nothing."""
+        for key in sorted(self.unfit | self.to_save.keys()):
             if key in self.unfit:
                 await self.store.discard(*key, db_tx=tx.db_tx)
-            if key in self.kept:
-                await self.store.save(tx.db_tx, self.kept[key])
+            if key in self.to_save:
+                await self.store.save(tx.db_tx, self.to_save[key])
         self.unfit.clear()
-        self.kept.clear()
+        self.to_save.clear()
 
 
 def _nothing_is_lost(_pending: PendingSnapshots) -> bool:
-    """A snapshot that is not written is made at another time."""
+    """Nothing is lost without this snapshot: a later command saves another one."""
     return False

@@ -1,8 +1,8 @@
 """The snapshot port. Pattern: imports the foundation and the database port.
 
-A snapshot is a cache of a stream's fold, kept apart from the events: losing it costs time, never data. It says which
-state it holds (`kind`, the state's own `schema_version`, and a fingerprint of its shape), so that a reader whose state
-has changed recognises that it no longer fits, and throws it away.
+A snapshot is a cache of a stream's fold, stored apart from the events: its loss costs time, never data. It names the
+state that it has (`kind`, the state's own `schema_version`, and a fingerprint of its shape), so that a reader whose
+state has changed detects that it no longer fits, and discards it.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotKind:
-    """How many snapshots of a kind there are, how large their data is in all, and when one was saved last: long ago for
-    a kind that no code declares any more.
+    """The snapshots of one kind: their number, the total size of their data, and when one was saved last, which is long
+    ago for a kind that no code declares any more.
     """
 
     kind: str
@@ -48,33 +48,32 @@ class SnapshotStore(Protocol):
     An implementation keeps:
 
     1. There is one snapshot for each stream and kind, in one row, however often it is saved. Its data comes back byte
-       for byte; the store sets no limit to its size.
-    2. An older snapshot never replaces a newer one, so a slow writer does not set the readers of a stream back. The
+       for byte; the store has no limit for its size.
+    2. An older snapshot never replaces a newer one, so a slow writer does not harm the readers of a stream. The
        exception is a snapshot of another shape (`schema_version`, fingerprint): it is of no use and is replaced.
     3. Of two transactions that save one snapshot the second waits for the first and does not fail; the newer snapshot
        remains.
-    4. What is saved or discarded with a `db_tx` is part of that transaction: seen in it at once, by others after the
-       commit, and by nobody after a rollback. Without one it is a transaction of its own.
-    5. Discarding a kind is bounded by `limit`, passes over a snapshot that is being saved, and leaves the other kinds
-       alone.
+    4. A save or discard with a `db_tx` is part of that transaction: it is seen in it at once, and by others after the
+       commit; a rollback undoes it. Without a `db_tx` it is a transaction of its own.
+    5. Discarding a kind is bounded by `limit`, skips a snapshot that is being saved, and does not touch other kinds.
     """
 
     async def save(self, db_tx: DatabaseTransaction, snapshot: Snapshot) -> None:
-        """Keep a snapshot in place of an older one of the same stream and kind; an older one changes nothing, unless
-        the one that is there has another `schema_version` or fingerprint.
+        """Save a snapshot in place of the one of the same stream and kind, if it is newer or the stored one has another
+        `schema_version` or fingerprint.
         """
 
     async def load(self, stream: str, kind: str, *, db_tx: DatabaseTransaction | None = None) -> Snapshot | None:
-        """The snapshot of a stream, None where there is none."""
+        """The snapshot of a stream; None if there is none."""
 
     async def discard(self, stream: str, kind: str, *, db_tx: DatabaseTransaction | None = None) -> bool:
-        """Throw a snapshot away, in a transaction of its own where no `db_tx` is given; False where there was none."""
+        """Delete a snapshot, in a transaction of its own if no `db_tx` is given; False if there was none."""
 
     async def discard_all(self, kind: str, limit: int, *, db_tx: DatabaseTransaction | None = None) -> int:
-        """Throw snapshots of a kind away, `limit` at most; returns how many. One that is being saved is passed over."""
+        """Delete at most `limit` snapshots of a kind, but none that is being saved; returns how many."""
 
     async def kinds(self) -> Sequence[SnapshotKind]:
-        """What there is, by kind. Looks at every snapshot: for people."""
+        """All snapshots, summed up by kind. Reads every row: for operators."""
 
 
 SNAPSHOTS: Final[Port[SnapshotStore]] = Port(

@@ -1,8 +1,8 @@
-"""Which of an aggregate's new events also go out to other services, in the same commit. Pattern: imports the foundation
-and the transaction.
+"""The translation of an aggregate's new events into the messages that are published in the same commit. Pattern:
+imports the foundation and the transaction.
 
-A stored event is this service's own history; a published one is a promise to others. Where both are the same class,
-`publish=True` or the types say so; where they are two, a function translates.
+A stored event is internal to this service; a published one is a contract with others. `publish=True`, or types, publish
+the stored event itself; a function translates it into another class.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from freehold.transaction import Transaction
 __all__ = ["Publish", "Translate", "publish_events", "translation"]
 
 Translate = Callable[[Any, Any], object]
-"""(event, `Executed`) → the message to publish, several in a sequence, or None."""
+"""(event, `CommandResult`) → the message to publish, several in a list or tuple, or None."""
 Publish = bool | type[Any] | Iterable[type[Any]] | Translate
 
 
 def translation(model: Model[Any], publish: Publish) -> Translate | None:
-    """What is made of each new event, None for nothing of any. Raises `DeclarationError` for types that the model has
-    not.
+    """The function that translates each new event; None if nothing is published. Raises `DeclarationError` for types
+    that the model does not have.
     """
     if isinstance(publish, bool):
         return (lambda event, _: event) if publish else None
@@ -34,13 +34,13 @@ def translation(model: Model[Any], publish: Publish) -> Translate | None:
     return publish
 
 
-def publish_events(tx: Transaction, translate: Translate, id: str, executed: Any) -> None:
-    """Publish what is made of the events of an `Executed`, in their order."""
-    for event in executed.events:
-        made = translate(event, executed)
+def publish_events(tx: Transaction, translate: Translate, id: str, result: Any) -> None:
+    """Publish the translated events of a `CommandResult`, in their order."""
+    for event in result.events:
+        made = translate(event, result)
         for message in made if isinstance(made, (list, tuple)) else (made,):
             if message is not None:
-                # Without a key of their own the events of one aggregate keep their order all the same.
+                # Without a key of their own, the messages of one aggregate keep their order by its id.
                 tx.publish(message, key=message_type(message).partition_key(message) or id)
 
 
@@ -51,6 +51,6 @@ def _types(model: Model[Any], named: Sequence[type[Any]]) -> frozenset[type[Any]
         strange = message_type(next(iter(unknown)))
         raise DeclarationError(
             f"'{model.category}' publishes '{strange.name}' version {strange.version}, which is none of its events",
-            hint="name its own events, or translate them: publish=lambda event, executed: ...",
+            hint="name its own events, or translate them: publish=lambda event, result: ...",
         )
     return types

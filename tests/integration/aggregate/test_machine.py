@@ -164,9 +164,9 @@ class AggregateMachine(RuleBasedStateMachine):
         stream = Repository(_MODELS[style]).stream(name)
         kind = stream.partition("-")[0]
         lie = (
-            StateCodec(ACCOUNT).take(stream, version, uuid4(), Balance("liar", 999, version))
+            StateCodec(ACCOUNT).snapshot(stream, version, uuid4(), Balance("liar", 999, version))
             if style == "decider"
-            else StateCodec(model_of(Account)).take(stream, version, uuid4(), Account(owner="liar", amount=999))
+            else StateCodec(model_of(Account)).snapshot(stream, version, uuid4(), Account(owner="liar", amount=999))
         )
         assert lie is not None
         async with self._bank.stores.database.begin() as db_tx:

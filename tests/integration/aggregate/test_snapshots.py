@@ -120,7 +120,7 @@ class TestWhatDoesNotFit:
     async def test_one_that_is_newer_than_the_stream(self, bank: Bank) -> None:
         """A stream that was restored without it: thrown away with the next append, which is below it."""
         await deposit(bank, 4)
-        newer = StateCodec(ACCOUNT).take("account-1", 9, uuid4(), Balance("", 9, 9))
+        newer = StateCodec(ACCOUNT).snapshot("account-1", 9, uuid4(), Balance("", 9, 9))
         assert newer is not None
         await plant(bank, newer)
         assert await load(bank) == LoadedAggregate(Balance("", 4, 4), 4, 0)
@@ -130,7 +130,7 @@ class TestWhatDoesNotFit:
     async def test_one_of_a_stream_that_has_another_history(self, bank: Bank) -> None:
         """A stream that was restored and went on differently: it has that version, and another event there."""
         await deposit(bank, 3)
-        other = StateCodec(ACCOUNT).take("account-1", 3, uuid4(), Balance("", 1000, 3))
+        other = StateCodec(ACCOUNT).snapshot("account-1", 3, uuid4(), Balance("", 1000, 3))
         assert other is not None
         await plant(bank, other)
         assert await load(bank) == LoadedAggregate(Balance("", 3, 3), 3, 0)
@@ -138,7 +138,7 @@ class TestWhatDoesNotFit:
     async def test_one_that_does_not_fit_goes_even_if_none_is_due(self, bank: Bank) -> None:
         patient = Repository(ACCOUNT, snapshots=SnapshotPolicy(every=100))
         await deposit(bank, 2)
-        newer = StateCodec(ACCOUNT).take("account-1", 9, uuid4(), Balance("", 9, 9))
+        newer = StateCodec(ACCOUNT).snapshot("account-1", 9, uuid4(), Balance("", 9, 9))
         assert newer is not None
         await plant(bank, newer)
         await load(bank, patient)

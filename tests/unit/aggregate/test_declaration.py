@@ -193,7 +193,7 @@ class TestAClassIsCheckedWhereItIsDeclared:
 
     @pytest.mark.parametrize("name", ["id", "record", "recorded"])
     def test_names_of_the_base(self, name: str) -> None:
-        with refused(f"'{name}' is the base's"):
+        with refused(f"'{name}' is used by Aggregate"):
             type("Taken", (Account,), {name: "", "__annotations__": {name: "str"}}, category="account")
 
     def test_a_base_of_others_needs_no_category(self) -> None:
@@ -243,7 +243,7 @@ class TestARepositoryIsCheckedWhereItIsDeclared:
 
         decider = make(initial=Opaque(), state=complex)
         Repository(decider)
-        with refused("the state of 'account' cannot be kept in snapshots"):
+        with refused("the state of 'account' cannot be stored in snapshots"):
             Repository(decider, snapshots=SnapshotPolicy())
 
     def test_an_aggregate_needs_an_id(self) -> None:

@@ -112,7 +112,7 @@ class Wider:
 class TestWhatASnapshotFits:
     def test_a_state_comes_back(self) -> None:
         codec, last = StateCodec(ACCOUNT), uuid4()
-        snapshot = codec.take("account-1", 3, last, Balance("Ada", 5, 1))
+        snapshot = codec.snapshot("account-1", 3, last, Balance("Ada", 5, 1))
         assert snapshot is not None
         assert codec.read(snapshot) == (last, Balance("Ada", 5, 1))
         assert (snapshot.kind, snapshot.version, snapshot.schema_version) == ("account", 3, 1)
@@ -121,7 +121,7 @@ class TestWhatASnapshotFits:
         codec, last = StateCodec(model_of(Account)), uuid4()
         account = Account(owner="Ada", amount=5)
         account.record(Deposited(1))
-        snapshot = codec.take("object-1", 3, last, account)
+        snapshot = codec.snapshot("object-1", 3, last, account)
         assert snapshot is not None
         assert codec.read(snapshot) == (last, Account(owner="Ada", amount=6, moves=1))
 
@@ -135,14 +135,14 @@ class TestWhatASnapshotFits:
         ids=["version", "shape", "events"],
     )
     def test_not_a_model_that_has_changed(self, changed: Decider[Any, Any, Any]) -> None:
-        snapshot = StateCodec(ACCOUNT).take("account-1", 3, uuid4(), Balance())
+        snapshot = StateCodec(ACCOUNT).snapshot("account-1", 3, uuid4(), Balance())
         assert snapshot is not None
         assert StateCodec(ACCOUNT).read(snapshot) is not None
         assert StateCodec(changed).read(snapshot) is None
 
     @pytest.mark.parametrize("data", [b"", b"{}", b"\xff", b'{"event":"no","state":{}}'])
     def test_not_what_cannot_be_read(self, data: bytes) -> None:
-        snapshot = StateCodec(ACCOUNT).take("account-1", 3, uuid4(), Balance())
+        snapshot = StateCodec(ACCOUNT).snapshot("account-1", 3, uuid4(), Balance())
         assert snapshot is not None
         assert StateCodec(ACCOUNT).read(replace(snapshot, data=data)) is None
         of_another_type = msgspec.json.encode({"event": uuid4(), "state": {"amount": "much"}})
@@ -151,9 +151,9 @@ class TestWhatASnapshotFits:
     def test_a_state_that_would_come_back_as_another_is_not_kept(self, caplog: pytest.LogCaptureFixture) -> None:
         loose: Decider[Any, Any, Any] = replace(ANY, state=dict[str, Any], initial={})
         codec = StateCodec(loose)
-        assert codec.take("account-1", 1, uuid4(), {"owner": "Ada"}) is not None
-        assert codec.take("account-1", 2, uuid4(), {"owner": uuid4()}) is None
-        assert codec.take("account-1", 3, uuid4(), {"owner": object()}) is None
+        assert codec.snapshot("account-1", 1, uuid4(), {"owner": "Ada"}) is not None
+        assert codec.snapshot("account-1", 2, uuid4(), {"owner": uuid4()}) is None
+        assert codec.snapshot("account-1", 3, uuid4(), {"owner": object()}) is None
         assert [record.message for record in caplog.records] == [
-            "the state of 'account' does not come back from JSON as it was: no snapshot of it is kept"
+            "the state of 'account' cannot be restored from JSON: no snapshots of it are saved"
         ]

@@ -62,13 +62,13 @@ def state_of(cls: type[Aggregate]) -> tuple[StateCodec[Any], Any]:
 def test_a_state_that_would_lose_something_is_not_kept(cls: type[Aggregate]) -> None:
     """What the equality of a dataclass does not look at is part of the state all the same."""
     codec, state = state_of(cls)
-    assert codec.take("any-1", 1, uuid4(), state) is None
+    assert codec.snapshot("any-1", 1, uuid4(), state) is None
 
 
 def test_what_is_computed_from_the_state_is_no_part_of_it() -> None:
     codec, state = state_of(Cached)
     assert state.label == "3 pieces"
-    snapshot = codec.take("cached-1", 1, uuid4(), state)
+    snapshot = codec.snapshot("cached-1", 1, uuid4(), state)
     assert snapshot is not None
     read = codec.read(snapshot)
     assert read is not None
