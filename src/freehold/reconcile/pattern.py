@@ -1,6 +1,4 @@
-"""Reconciliation as a pattern: the runner that compares replicas on a schedule, and how long results are kept. Pattern:
-a declaration.
-"""
+"""Reconciliation as a pattern: its runner, probe, pruning, commands and routes. Pattern: a declaration."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ __all__ = ["PATTERN"]
 
 
 def _runners(context: ServiceContext) -> Sequence[Runner]:
-    """What compares replicas on a schedule, with the keeper of its leases; none where nothing is scheduled."""
+    """The runner that compares replicas on a schedule, with the keeper of its leases; none without a schedule."""
     replicas = [each for each in context.of(PATTERN).replicas.values() if each.every_seconds is not None]
     if not replicas:
         return []
@@ -73,7 +71,9 @@ PATTERN: Final = Pattern[Datasets](
     needs=_needs,
     roles=(Role("reconcile", _runners),),
     probes=(_probe,),
-    pruning=(Pruning("reconciliations", RECONCILIATIONS, _prune, lambda each: each.dead_letter_retention_seconds),),
+    pruning=(
+        Pruning("reconciliations", RECONCILIATIONS, _prune, lambda settings: settings.finished_retention_seconds),
+    ),
     commands={"reconcile": "freehold.reconcile.commands:command", "monitor": "freehold.reconcile.commands:monitor"},
     routes="freehold.reconcile.routes:router",
 )

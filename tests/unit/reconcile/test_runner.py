@@ -9,9 +9,11 @@ from uuid import uuid4
 
 import pytest
 
+from freehold import Settings
 from freehold.conformance.harness import StoresHarness
 from freehold.errors import Unavailable
 from freehold.reconcile import Dataset, Reconciliation, Replica
+from freehold.reconcile.pattern import PATTERN
 from freehold.reconcile.reconcile_runner import ReconcileRunner, lease_of
 from freehold.reconcile.store import RECONCILIATIONS
 
@@ -102,3 +104,8 @@ async def test_a_stop_ends_a_comparison(harness: StoresHarness) -> None:
     await asyncio.wait_for(runner.stop(5), 60)
     assert ended.is_set()
     assert await store.last("crm.people") is None
+
+
+def test_results_are_pruned_by_the_retention_of_what_has_finished() -> None:
+    settings = Settings.load("desk", environ={}, finished_retention_seconds=5.0, dead_letter_retention_seconds=7.0)
+    assert [each.keep_seconds(settings) for each in PATTERN.pruning] == [5.0]
