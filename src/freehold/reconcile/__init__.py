@@ -1,4 +1,4 @@
-"""Reconciliation: what a service copied from another is compared with its source, and drift is repaired."""
+"""Reconciliation: compares a service's replicas with their source, and repairs drift."""
 
 from freehold.reconcile.dataset import Dataset, DatasetTable, Replica
 from freehold.reconcile.field_value import FieldKind

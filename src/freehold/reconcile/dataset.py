@@ -1,8 +1,8 @@
-"""What is copied, where its source and its replicas lie, what of it is compared. Pattern: imports errors only.
+"""Declaring datasets and replicas, and the digests by which they are compared. Pattern: imports errors, its package.
 
-A dataset is a contract between services, like an event: its name, the key, the fields. The source says which table
-holds it (`DatasetTable`), each replica which table it was copied into (`Replica`). Names of tables and columns are
-checked here, at declaration; nothing else ever becomes part of a statement.
+A dataset is a contract between services, like an event: its name, the key, the fields. The source declares the table
+that it is in (`DatasetTable`), each service with a replica the table of the replica (`Replica`). Names of tables and
+columns are checked here, at declaration; nothing else becomes part of a statement.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _DATASET: Final = re.compile(r"[a-z][a-z0-9-]*\.[a-z][a-z0-9-]*")
 _IDENTIFIER: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _DIGEST_BYTES: Final = 16
 FullRow = tuple[object, ...]
-"""The key and the fields, in the order of the dataset and in the form that is the same for all engines."""
+"""The key and the fields of a row, in the order of the dataset, each in its one form for all engines."""
 _encoder = msgspec.json.Encoder(decimal_format="string", uuid_format="canonical")
 
 
@@ -42,8 +42,10 @@ _encoder = msgspec.json.Encoder(decimal_format="string", uuid_format="canonical"
 class Dataset:
     """A set of rows that one service owns and others replicate: `Dataset("users.customers", "customer_id", ("name",))`.
 
-    The key is text, and not empty. Fields hold texts, whole numbers, booleans or nothing; `kinds` says which hold
-    something else: times, decimals and so on, which engines give back each in its own way.
+    The key is a text that is not empty. Fields have texts, whole numbers, booleans or NULL; `kinds` names those with
+    other values: times, decimals and so on, which each engine returns in its own form.
+
+    Raises `DeclarationError` for invalid names and fields.
     """
 
     name: str
@@ -52,16 +54,18 @@ class Dataset:
     kinds: Mapping[str, FieldKind] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        """Refuse names that are none."""
+        """Refuse invalid names."""
         if not _DATASET.fullmatch(self.name):
             raise DeclarationError(f"'{self.name}' is not the name of a dataset", hint="write 'service.what-it-is'")
         if not self.fields or self.key in self.fields or len(set(self.fields)) != len(self.fields):
             raise DeclarationError(f"dataset '{self.name}' needs distinct fields beside its key '{self.key}'")
         if unknown := sorted(set(self.kinds) - set(self.fields)):
-            raise DeclarationError(f"dataset '{self.name}' has no field '{unknown[0]}'", hint="kinds are of fields")
+            raise DeclarationError(
+                f"dataset '{self.name}' has no field '{unknown[0]}'", hint="name only fields in kinds"
+            )
 
     def kind(self, name: str) -> FieldKind:
-        """What the key or a field holds."""
+        """The kind of values of the key or a field."""
         return self.kinds.get(name, FieldKind.PLAIN)
 
     @property
@@ -72,14 +76,17 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True)
 class DatasetTable:
-    """Where a dataset lies at its source. `columns` names columns that are called otherwise than their fields."""
+    """The table of a dataset at its source. `columns` maps fields to columns that have other names.
+
+    Raises `DeclarationError` for an invalid identifier or an unknown field.
+    """
 
     dataset: Dataset
     table: str
     columns: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse identifiers that are none."""
+        """Refuse invalid identifiers."""
         known = {self.dataset.key, *self.dataset.fields}
         if unknown := sorted(set(self.columns) - known):
             raise DeclarationError(f"dataset '{self.dataset.name}' has no field '{unknown[0]}'")
@@ -97,8 +104,8 @@ class DatasetTable:
 
 @dataclass(frozen=True, slots=True)
 class Replica(DatasetTable):
-    """Where a replica lies. `every_seconds` compares it on a schedule, None by command only; `repair` says whether the
-    schedule repairs what it finds, or only tells.
+    """The table of a replica. `every_seconds` is the schedule of its comparison; None for comparison by command only.
+    `repair` lets a scheduled comparison repair the drift that it finds; otherwise it only reports it.
     """
 
     every_seconds: float | None = None
@@ -107,7 +114,7 @@ class Replica(DatasetTable):
 
 @dataclass(frozen=True, slots=True)
 class RowDigest:
-    """A row without its content."""
+    """The digest of one row."""
 
     key: str
     digest: str
@@ -115,7 +122,7 @@ class RowDigest:
 
 @dataclass(frozen=True, slots=True)
 class RangeDigest:
-    """The rows whose keys lie after one and through another, by their bytes. `through` None is the end of all."""
+    """The digest of the rows with keys after `after` and through `through`, by their bytes; None is the end of all."""
 
     after: str
     through: str | None
@@ -124,8 +131,8 @@ class RangeDigest:
 
 
 def canonical_row(dataset: Dataset, values: Sequence[Any]) -> FullRow:
-    """A row as it is compared, of the key and the fields as an engine gave them. Raises `DeclarationError` for a value
-    that is none of the dataset's.
+    """Return a row as it is compared, from the key and the fields that an engine returned. Raises `DeclarationError`
+    for a value of another kind than declared.
     """
     if not dataset.kinds and PLAIN_TYPES.issuperset(map(type, values)):
         return tuple(values)
@@ -136,8 +143,8 @@ def canonical_row(dataset: Dataset, values: Sequence[Any]) -> FullRow:
             found.append(canonical(dataset.kind(name), value))
         except ValueError as error:
             raise DeclarationError(
-                f"'{name}' of dataset '{dataset.name}' holds {error}, and is declared as {dataset.kind(name).value}",
-                hint="texts, whole numbers and booleans are plain; say of others what they are: kinds={…}",
+                f"'{name}' of dataset '{dataset.name}' has {error}, and is declared as {dataset.kind(name).value}",
+                hint="declare the kind of values that are not texts, whole numbers or booleans: kinds={…}",
             ) from None
     return tuple(found)
 
@@ -149,7 +156,7 @@ def row_digest(values: Sequence[object]) -> str:
 
 
 def digest_of(rows: Iterable[RowDigest]) -> str:
-    """The digest of a range: of its rows' digests, in order of key."""
+    """The digest of a range, made of its rows' digests in order of key."""
     digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
     for row in rows:
         digest.update(bytes.fromhex(row.digest))
@@ -158,7 +165,7 @@ def digest_of(rows: Iterable[RowDigest]) -> str:
 
 @dataclass(slots=True)
 class Datasets:
-    """What a service declares of datasets: its own that others compare replicas with, and its replicas of others'."""
+    """The datasets that a service publishes, and its replicas of other services' datasets."""
 
     service: str
     published_datasets: dict[str, DatasetTable] = field(default_factory=dict)

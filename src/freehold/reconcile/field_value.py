@@ -1,7 +1,8 @@
-"""What is in a field, in one form for all engines. Pattern: imports errors only.
+"""The kinds of values in the fields of a dataset, and one form of them for all engines. Pattern: imports the standard
+library.
 
-PostgreSQL gives back a time, SQLite the text that somebody wrote for it. A field whose `FieldKind` is declared is
-turned into one text on both sides: that is compared, and that is what a repair brings to the other side.
+For a time PostgreSQL returns a `datetime`, SQLite the text that was written. Both sides convert a value to one form, by
+the declared `FieldKind` of its field: this form is compared, and a repair sends it to the other side.
 """
 
 from __future__ import annotations
@@ -21,14 +22,15 @@ PLAIN_TYPES: Final = frozenset({str, int, bool, NoneType})
 
 
 class FieldKind(StrEnum):
-    """What a field holds. `PLAIN` are texts, whole numbers, and booleans: 0 and 1, where an engine has no others.
+    """The kind of values that a field has.
 
-    time     a moment; one without a zone is UTC.
+    plain    texts, whole numbers, and booleans, which are 0 and 1 on some engines.
+    time     a moment; without a zone it is UTC.
     date     a day.
-    decimal  a number with a point, exact.
+    decimal  an exact number with decimal places.
     float    a number of double precision.
     bytes    bytes.
-    json     a document, whose spaces and order of names say nothing.
+    json     a document; spaces and the order of names have no meaning.
     """
 
     PLAIN = "plain"
@@ -41,13 +43,13 @@ class FieldKind(StrEnum):
 
 
 def canonical(kind: FieldKind, value: object) -> object:
-    """The value as it is compared: a text, a whole number, a boolean or None. Raises `ValueError` for what is none of
-    the kind's; its text holds no value.
+    """Return the value as it is compared: a text, a whole number, a boolean or None. Raises `ValueError` for a value of
+    another kind; its message does not contain the value.
     """
     if value is None:
         return None
     try:
-        return _READ[kind](value)
+        return _CONVERTERS[kind](value)
     except (TypeError, ValueError, OverflowError, InvalidOperation, RecursionError):
         raise ValueError(f"a {type(value).__name__}") from None
 
@@ -76,7 +78,7 @@ def _date(value: object) -> str:
 
 
 def _decimal(value: object) -> str:
-    """Digits without an exponent and without zeros that say nothing; a float as it is written shortest."""
+    """Digits without an exponent and without needless zeros; a float in its shortest form."""
     if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
         raise TypeError
     number = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
@@ -109,27 +111,27 @@ def _json(value: object) -> str:
     if not isinstance(value, str | bytes):
         raise TypeError
     read = json.loads(value, parse_float=Decimal, parse_int=Decimal, parse_constant=_no_constant)
-    return _written(read)
+    return _json_text(read)
 
 
 def _no_constant(_: str) -> object:
     raise ValueError
 
 
-def _written(value: object) -> str:
+def _json_text(value: object) -> str:
     match value:
         case dict():
-            pairs = sorted((str(name), _written(each)) for name, each in value.items())
+            pairs = sorted((str(name), _json_text(each)) for name, each in value.items())
             return "{" + ",".join(f"{json.dumps(name)}:{each}" for name, each in pairs) + "}"
         case list():
-            return "[" + ",".join(map(_written, value)) + "]"
+            return "[" + ",".join(map(_json_text, value)) + "]"
         case Decimal():
             return _decimal(value)
         case _:
             return json.dumps(value)
 
 
-_READ: Final[Mapping[FieldKind, Callable[[object], object]]] = {
+_CONVERTERS: Final[Mapping[FieldKind, Callable[[object], object]]] = {
     FieldKind.PLAIN: _plain,
     FieldKind.TIME: _time,
     FieldKind.DATE: _date,

@@ -1,5 +1,5 @@
-"""Puts the comparison of a replica together: its table, its source behind the other service's API, the wait for what is
-in progress. Pattern: imports the stores of audit and progress, the settings, the transaction and its package.
+"""Makes the reconciler of a replica: its table, its source behind the other service's API, the wait for a barrier.
+Pattern: imports the stores of audit and progress, the settings, the transaction and its package.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from freehold.audit.store import AUDIT, AuditEntry
 from freehold.clock import Clock
+from freehold.consistency.signer import split_secrets
 from freehold.consistency.store import PROGRESS
 from freehold.consistency.token import ConsistencyToken
 from freehold.database import DatabaseTransaction
@@ -23,14 +24,14 @@ from freehold.reconcile.side import DatasetSource, TableReader, publish_barrier
 from freehold.settings import Settings
 from freehold.transaction import Transactions
 
-__all__ = ["LocalSource", "make_reconciler", "peer_source", "settled"]
+__all__ = ["LocalSource", "has_reached", "make_reconciler", "peer_source"]
 
-_SETTLE_SECONDS = 30.0
+_BARRIER_SECONDS = 30.0
 _LOOK_SECONDS_MAX = 0.5
 
 
 class LocalSource(TableReader):
-    """A dataset in a database that is open here. Its service's own relay sends the barriers."""
+    """A source in a database that is open in this process. The relay of its own service publishes the barriers."""
 
     def __init__(self, transactions: Transactions, table: DatasetTable) -> None:
         super().__init__(transactions.context.stores[DATASETS], table)
@@ -50,8 +51,8 @@ def make_reconciler(
     *,
     repair_for: tuple[str, str] | None,
 ) -> Reconciler:
-    """Make what compares a replica of a service with its source; repairs it where somebody wants it, for a reason, both
-    of which are recorded. Raises `ConfigurationError` where the source's dataset has other fields than the replica's.
+    """Make the reconciler of a replica. With `repair_for`, the actor and the reason of the audit entries, it repairs
+    drift as well. Raises `ConfigurationError` if the dataset has other fields at its source.
     """
     if isinstance(source, TableReader) and source.dataset != replica.dataset:
         raise ConfigurationError(
@@ -64,49 +65,49 @@ def make_reconciler(
         entry = AuditEntry(clock.now(), actor, "reconcile.repair", replica.dataset.name, repaired)
         await stores[AUDIT].add(db_tx, entry)
 
-    async def come_to(token: ConsistencyToken) -> bool:
-        return await settled(service, stores, token, clock, _SETTLE_SECONDS)
+    async def reached(barrier: ConsistencyToken) -> bool:
+        return await has_reached(service, stores, barrier, clock, _BARRIER_SECONDS)
 
     return Reconciler(
         replica.dataset,
         source,
         TableReader(stores[DATASETS], replica),
-        come_to,
+        reached,
         clock,
         repair=ReplicaRepair(stores.database, stores[DATASETS], replica, record) if repair_for else None,
     )
 
 
 def peer_source(replica: Replica, settings: Settings) -> DatasetSource:
-    """The source of a replica behind its service's API. Raises `ConfigurationError` where nothing says where that
-    is.
-    """
+    """The source of a replica behind its service's API. Raises `ConfigurationError` without its URL or a secret."""
     owner = replica.dataset.service
     url = settings.peers.get(owner)
     if url is None:
         raise ConfigurationError(
-            f"where the API of '{owner}' is, is not known", hint=f'[peers] {owner} = "http://…" in freehold.toml'
+            f"the URL of the API of '{owner}' is unknown", hint=f'[peers] {owner} = "http://…" in freehold.toml'
         )
-    secret = next((each.strip() for each in settings.token_secret.split(",") if each.strip()), "")
-    if not secret:
-        raise ConfigurationError("comparing with another service needs a token_secret", hint="the same for all")
-    return HttpSource(replica.dataset, url, secret)
+    secrets = split_secrets(settings.token_secret)
+    if not secrets:
+        raise ConfigurationError("comparing with another service needs a token_secret", hint="use one for all services")
+    return HttpSource(replica.dataset, url, secrets[0])
 
 
-async def settled(service: str, stores: Stores, token: ConsistencyToken, clock: Clock, limit_seconds: float) -> bool:
-    """Wait until a service has handled everything of a token's lanes; False where it has not within the limit, or where
-    its database does not say.
+async def has_reached(
+    service: str, stores: Stores, barrier: ConsistencyToken, clock: Clock, limit_seconds: float
+) -> bool:
+    """Wait until a service has handled everything through a barrier. False if it has not within the limit, or if its
+    database does not respond.
     """
     end = clock.monotonic() + limit_seconds
     look_seconds = 0.01
     while True:
         try:
             async with asyncio.timeout(max(_LOOK_SECONDS_MAX, end - clock.monotonic())):
-                rows = await stores[PROGRESS].progress(service, tuple(token.positions))
+                rows = await stores[PROGRESS].progress(service, tuple(barrier.positions))
         except TimeoutError:
             return False
         found = {each.lane: each for each in rows}
-        if all(lane in found and found[lane].covers(position) for lane, position in token.positions.items()):
+        if all(lane in found and found[lane].covers(position) for lane, position in barrier.positions.items()):
             return True
         left = end - clock.monotonic()
         if left <= 0:

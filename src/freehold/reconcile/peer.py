@@ -1,8 +1,8 @@
-"""A dataset at its source, asked over HTTP, and what goes over the wire. Pattern: imports its package, tokens and the
-standard library.
+"""The source of a dataset behind another service's API, and the messages of that API. Pattern: imports its package,
+tokens and the standard library.
 
-Requests are few and far between, so they run in a thread, on a connection of their own each, with a time limit.
-Redirects are not followed: the proof of who asks would go along to wherever they lead.
+Requests are rare, so each runs in a thread, on a connection of its own, with a time limit. Redirects are not followed:
+they would send the proof of a peer to another host.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ import msgspec
 
 from freehold.consistency.token import ConsistencyToken
 from freehold.errors import CodecError, ConfigurationError, Unavailable
-from freehold.reconcile.dataset import Dataset, RangeDigest, RowDigest
-from freehold.reconcile.side import FullRow
+from freehold.reconcile.dataset import Dataset, FullRow, RangeDigest, RowDigest
 
 __all__ = ["PEER_HEADER", "DatasetQuery", "HttpSource", "peer_proof"]
 
@@ -36,10 +35,10 @@ _BYTES_MAX: Final = 64 * 1024 * 1024
 
 
 class DatasetQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which rows of a dataset: a range of keys, or keys. `key`, `fields` and `kinds` are what the replica takes it to
-    be.
+    """Which rows of a dataset to read: a range of keys, or single keys. `key`, `fields` and `kinds` are those that the
+    replica declares.
 
-    More than is answered at a time is refused, never cut off: rows left out would look like rows that are not there.
+    A query for too many rows is refused, never cut off: rows left out would look like missing rows.
     """
 
     key: str
@@ -52,7 +51,7 @@ class DatasetQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def peer_proof(secret: str) -> str:
-    """What shows that a request comes from a service of the same system."""
+    """The proof that a request comes from a service of the same system."""
     return hmac.new(secret.encode(), b"freehold peer", hashlib.sha256).hexdigest()
 
 
@@ -62,42 +61,44 @@ class _Barrier(msgspec.Struct):
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_: Any) -> None:
-        """None: the redirect is the answer."""
+        """Return None, so that the redirect itself is the response."""
 
 
 _opener: Final = urllib.request.build_opener(_NoRedirects)
 
 
 class HttpSource:
-    """The source of a dataset behind its service's own API. Raises `Unavailable`, `ConfigurationError`."""
+    """Reads a dataset through the API of its service. Raises `Unavailable`, `ConfigurationError`."""
 
     def __init__(self, dataset: Dataset, url: str, secret: str) -> None:
         if urllib.parse.urlsplit(url).scheme not in {"http", "https"}:
-            raise ConfigurationError(f"the peer '{dataset.service}' has no http address", hint="http://host:port")
+            raise ConfigurationError(
+                f"the URL of the peer '{dataset.service}' is not an HTTP URL", hint="http://host:port"
+            )
         self._dataset = dataset
         self._base = f"{url.rstrip('/')}/freehold/datasets/{dataset.name}"
         self._proof = peer_proof(secret)
 
     async def digest(self, after: str, through: str | None, limit: int) -> RangeDigest:
-        """Ask for the digest of a range."""
-        return await self._ask("digest", self._query(after, through, limit), RangeDigest)
+        """Request the digest of a range."""
+        return await self._request("digest", self._query(after, through, limit), RangeDigest)
 
     async def keys(self, after: str, through: str | None, limit: int) -> Sequence[RowDigest]:
-        """Ask for the rows' digests."""
-        return await self._ask("keys", self._query(after, through, limit), list[RowDigest])
+        """Request the rows' digests."""
+        return await self._request("keys", self._query(after, through, limit), list[RowDigest])
 
     async def rows(self, keys: Sequence[str]) -> Sequence[FullRow]:
-        """Ask for rows."""
-        rows = await self._ask("rows", self._query(keys=tuple(keys)), list[list[Any]])
+        """Request rows."""
+        rows = await self._request("rows", self._query(keys=tuple(keys)), list[list[Any]])
         return [tuple(row) for row in rows]
 
     async def publish_barrier(self) -> ConsistencyToken:
-        """Have a barrier published."""
-        answer = await self._ask("barrier", self._query(), _Barrier)
+        """Request that a barrier be published."""
+        response = await self._request("barrier", self._query(), _Barrier)
         try:
-            return ConsistencyToken.parse(answer.token)
+            return ConsistencyToken.parse(response.token)
         except CodecError as error:
-            raise self._strange() from error
+            raise self._invalid_response() from error
 
     def _query(
         self, after: str = "", through: str | None = None, limit: int = 1, keys: tuple[str, ...] = ()
@@ -105,40 +106,43 @@ class HttpSource:
         kinds = {name: str(kind) for name, kind in self._dataset.kinds.items()}
         return DatasetQuery(self._dataset.key, self._dataset.fields, after, through, limit, keys, kinds)
 
-    async def _ask(self, what: str, query: DatasetQuery, kind: type[T]) -> T:
+    async def _request(self, what: str, query: DatasetQuery, kind: type[T]) -> T:
         try:
             async with asyncio.timeout(_WHOLE_SECONDS):
                 body = await asyncio.to_thread(self._post, what, msgspec.json.encode(query))
         except TimeoutError as error:
-            raise Unavailable(f"'{self._dataset.service}' does not answer in time", hint="is it overloaded?") from error
+            raise Unavailable(
+                f"'{self._dataset.service}' does not respond in time", hint="is it overloaded?"
+            ) from error
         try:
             return msgspec.json.decode(body, type=kind)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise self._strange() from error
+            raise self._invalid_response() from error
 
     def _post(self, what: str, body: bytes) -> bytes:
         headers = {PEER_HEADER: self._proof, "Content-Type": "application/json"}
         request = urllib.request.Request(f"{self._base}/{what}", body, headers, method="POST")  # noqa: S310 - http only
         try:
-            with _opener.open(request, timeout=_TIMEOUT_SECONDS) as answer:
-                return bytes(answer.read(_BYTES_MAX))
+            with _opener.open(request, timeout=_TIMEOUT_SECONDS) as response:
+                return bytes(response.read(_BYTES_MAX))
         except urllib.error.HTTPError as error:
             with error:
-                raise self._refused(error.code) from error
+                raise self._error_of(error.code) from error
         except http.client.HTTPException as error:
-            raise self._strange() from error
+            raise self._invalid_response() from error
         except OSError as error:
-            raise Unavailable(f"'{self._dataset.service}' does not answer", hint="is it running?") from error
+            raise Unavailable(f"'{self._dataset.service}' does not respond", hint="is it running?") from error
 
-    def _strange(self) -> Unavailable:
-        return Unavailable(f"'{self._dataset.service}' gave an answer that is none", hint="is it the peer?")
+    def _invalid_response(self) -> Unavailable:
+        return Unavailable(f"'{self._dataset.service}' gave an invalid response", hint="is the peer's URL right?")
 
-    def _refused(self, status: int) -> Exception:
+    def _error_of(self, status: int) -> Exception:
         name = self._dataset.name
         match status:
             case 403:
                 return ConfigurationError(
-                    f"'{self._dataset.service}' does not take this service for a peer", hint="one token_secret for all"
+                    f"'{self._dataset.service}' does not accept this service as a peer",
+                    hint="use one token_secret for all services",
                 )
             case 404:
                 return ConfigurationError(
@@ -146,12 +150,12 @@ class HttpSource:
                 )
             case 409:
                 return ConfigurationError(
-                    f"'{name}' has other fields at '{self._dataset.service}'", hint="release both with the same Dataset"
+                    f"'{name}' has other fields at '{self._dataset.service}'", hint="deploy both with the same Dataset"
                 )
             case 400 | 405 | 413 | 415 | 422:
                 return ConfigurationError(
-                    f"'{self._dataset.service}' answered {status} when asked for '{name}'",
-                    hint="release both with the same version of Freehold",
+                    f"'{self._dataset.service}' responded with {status} for '{name}'",
+                    hint="deploy both with the same version of Freehold",
                 )
             case _:
-                return Unavailable(f"'{self._dataset.service}' answered {status} when asked for '{name}'")
+                return Unavailable(f"'{self._dataset.service}' responded with {status} for '{name}'")

@@ -1,4 +1,4 @@
-"""What `freehold doctor` finds of replicas that are compared on a schedule. Pattern: imports ports and its package."""
+"""The checks of `freehold doctor` on replicas that are compared on a schedule. Pattern: imports ports, its package."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["probe"]
 
 
 async def probe(context: ServiceContext, declared: Datasets) -> Sequence[CheckResult]:
-    """Whether each replica was compared in time, and what was found. Raises `Unavailable`."""
+    """Check that each replica was compared in time, and has no drift. Raises `Unavailable`."""
     replicas = [each for each in declared.replicas.values() if each.every_seconds is not None]
-    return [await _examine_replica(replica, context) for replica in replicas]
+    return [await _check_replica(replica, context) for replica in replicas]
 
 
-async def _examine_replica(replica: Replica, context: ServiceContext) -> CheckResult:
+async def _check_replica(replica: Replica, context: ServiceContext) -> CheckResult:
     subject = f"replica of {replica.dataset.name}"
     last = await context.stores[RECONCILIATIONS].last(replica.dataset.name)
     if last is None or replica.every_seconds is None:
@@ -32,9 +32,7 @@ async def _examine_replica(replica: Replica, context: ServiceContext) -> CheckRe
             subject, False, f"the last comparison, {duration(age_seconds)} ago, failed: {last.error}", again
         )
     if last.drifted > last.repaired:
-        detail = (
-            f"{last.drifted - last.repaired} rows were found wrong {duration(age_seconds)} ago, and are not repaired"
-        )
+        detail = f"{last.drifted - last.repaired} rows had drifted {duration(age_seconds)} ago, and are not repaired"
         return CheckResult(subject, ok=False, detail=detail, fix=f'{again} --repair --reason "…"')
     detail = f"compared {duration(age_seconds)} ago, and due every {duration(replica.every_seconds)}"
     ok = age_seconds <= replica.every_seconds + context.settings.overdue_alarm_seconds

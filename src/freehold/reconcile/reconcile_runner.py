@@ -1,7 +1,7 @@
-"""The loop that compares a service's replicas on a schedule. Pattern: imports the foundation, leases and its package.
+"""The runner that compares a service's replicas on a schedule. Pattern: imports the foundation and its package.
 
-Each replica has a lease, so that one instance of the service compares it at a time. A comparison that was cut short is
-begun again: it keeps nothing between two pages but its place.
+Each replica has a lease, so that one instance of the service compares it at a time. A comparison that was interrupted
+starts again from the beginning.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ def lease_of(replica: Replica) -> str:
 
 
 class ReconcileRunner(Runner):
-    """Compares each replica when its last comparison is `every_seconds` old, as the results in the database tell.
+    """Compares each replica when its last result in the database is `every_seconds` old.
 
-    A failure is kept as a result and tried again at the next turn; the other replicas go on.
+    A failure is stored as a result, and retried when the replica is due again; other replicas are not affected.
     """
 
     def __init__(
@@ -82,24 +82,23 @@ class ReconcileRunner(Runner):
             comparing.result()
 
     async def _one(self, replica: Replica) -> None:
-        begun = self.clock.monotonic()
+        started = self.clock.monotonic()
         try:
             result = await self._compare(replica)
         except FreeholdError as error:
-            seconds = self.clock.monotonic() - begun
+            seconds = self.clock.monotonic() - started
             every = replica.every_seconds or _LOOK_SECONDS
-            title = self.outages.titled(self.name)
-            text = "%s: '%s' was not compared (%s); it is compared again in %g s"
-            _log.warning(text, title, replica.dataset.name, describe(error), every)
             name = replica.dataset.name
+            text = "%s: '%s' was not compared (%s); it is compared again in %g s"
+            _log.warning(text, self.outages.titled(self.name), name, describe(error), every)
             await self._store.add(ReconciliationRecord(name, self.clock.now(), seconds, 0, 0, 0, 0, name_of(error)))
             return
         if result.drift or result.inconclusive:
             _log.warning(
-                "%s: %d rows of the replica of '%s' are wrong, %d were repaired, %d could not be told",
+                "%s: replica of '%s': %d rows drifted, %d were repaired, %d are inconclusive",
                 self.outages.titled(self.name),
-                len(result.drift),
                 result.dataset,
+                len(result.drift),
                 len(result.repaired),
                 len(result.inconclusive),
             )
@@ -107,7 +106,7 @@ class ReconcileRunner(Runner):
 
 
 def record_of(result: Reconciliation, clock: Clock) -> ReconciliationRecord:
-    """A result in numbers."""
+    """The record of a result."""
     return ReconciliationRecord(
         dataset=result.dataset,
         finished_at=clock.now(),

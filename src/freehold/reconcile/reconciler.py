@@ -1,11 +1,15 @@
-"""Compares a replica with its source, and tells drift from what is only on its way. Pattern: imports the foundation,
-the consistency token and its own package.
+"""The reconciler: compares a replica with its source, and tells drift from changes in transit. Pattern: imports the
+foundation, the consistency token and its own package.
 
-Ranges of keys are compared by one digest each; where that differs, row by row. A row that differs is no drift yet: its
-event may be in progress. So the source's rows are read, a barrier is published behind them, and once the replica's
-service has come to the barrier, the replica's rows and the source's again are read. Equal: it was in progress. Unequal
-although the source has not changed: the events that led there were all handled, and the replica is wrong. The source
-has changed meanwhile: look again.
+Each range of keys is compared by one digest, and row by row if the digests differ. A row that differs need not have
+drifted: its event may be in transit. So it is confirmed:
+
+1. Read the rows of the source, and publish a barrier after them.
+2. Wait until the replica's service has reached the barrier.
+3. Read the rows of the replica, and those of the source again.
+
+If both are equal now, the event was in transit. If they differ although the source has not changed, all events that led
+to its rows were handled, and the replica is wrong. If the source has changed meanwhile, confirm the row again.
 """
 
 from __future__ import annotations
@@ -16,9 +20,9 @@ from enum import StrEnum
 
 from freehold.clock import Clock
 from freehold.consistency.token import ConsistencyToken
-from freehold.reconcile.dataset import Dataset, RangeDigest
+from freehold.reconcile.dataset import Dataset, FullRow, RangeDigest
 from freehold.reconcile.repair import ReplicaRepair
-from freehold.reconcile.side import DatasetReader, DatasetSource, FullRow
+from freehold.reconcile.side import DatasetReader, DatasetSource
 
 __all__ = ["Drift", "DriftKind", "Reconciler", "Reconciliation"]
 
@@ -27,8 +31,8 @@ _LEAF_ROWS = 250
 _CONFIRM_KEYS = 200
 _ROUNDS = 3
 
-Settled = Callable[[ConsistencyToken], Awaitable[bool]]
-"""Waits, within its own time limit, until the replica's service has seen a token; False where it has not."""
+HasReached = Callable[[ConsistencyToken], Awaitable[bool]]
+"""Waits, within its own time limit, until the replica's service has reached a barrier; False if it has not."""
 
 
 class DriftKind(StrEnum):
@@ -41,7 +45,7 @@ class DriftKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """A wrong row, by its key; the names of the fields that differ, never what is in them."""
+    """A wrong row: its key, and the names of the fields that differ, never their values."""
 
     key: str
     kind: DriftKind
@@ -50,9 +54,12 @@ class Drift:
 
 @dataclass(slots=True)
 class Reconciliation:
-    """What a comparison found. `inconclusive` are keys of which nothing can be said: the replica did not come to the
-    barrier in time, or the rows kept changing. `in_flight` differed at first and were right in the end. Not `complete`:
-    it was ended early, and what lies behind was not looked at.
+    """The result of a comparison.
+
+    in_flight     how many rows differed at first, and were right after the barrier.
+    inconclusive  keys whose state is unknown: the replica's service did not reach the barrier in time, or the rows kept
+                  changing.
+    complete      False if the comparison ended early: later ranges were not compared.
     """
 
     dataset: str
@@ -68,19 +75,19 @@ class Reconciliation:
 
     @property
     def agrees(self) -> bool:
-        """Whether the replica is the source now, as far as could be told."""
+        """Whether the replica is equal to its source now: all was compared, and all drift was repaired."""
         return self.complete and not self.inconclusive and len(self.repaired) == len(self.drift)
 
 
 class Reconciler:
-    """Compares one replica with its source. Reads in pages, holds nothing open, and may be cancelled at any time."""
+    """Compares one replica with its source. It reads in pages, holds nothing open, and is cancellable."""
 
     def __init__(
         self,
         dataset: Dataset,
         source: DatasetSource,
         replica: DatasetReader,
-        settled: Settled,
+        has_reached: HasReached,
         clock: Clock,
         *,
         repair: ReplicaRepair | None = None,
@@ -89,26 +96,25 @@ class Reconciler:
         self._dataset = dataset
         self._source = source
         self._replica = replica
-        self._settled = settled
+        self._has_reached = has_reached
         self._clock = clock
         self._repair = repair
         self._drift_max = drift_max
 
     async def run(self) -> Reconciliation:
-        """Compare everything; repair where a repair was given. Raises what the sides raise.
+        """Compare everything, and repair drift if a repair was given. Raises what the sides raise.
 
-        Stops early when more than `drift_max` rows are wrong: that is no drift, it is another dataset, and no more than
-        so many are repaired. Stops also where the replica's service does not come to the barrier: it would not to the
-        next.
+        Stops early when more than `drift_max` rows are wrong, and repairs no more than these: then the replica is
+        probably of another dataset. Also stops early when the replica's service does not reach a barrier.
         """
-        begun = self._clock.monotonic()
+        started = self._clock.monotonic()
         found = Reconciliation(self._dataset.name)
         after: str | None = ""
         while after is not None and found.complete:
             right = await self._source.digest(after, None, _RANGE_ROWS)
             await self._range(right, found)
             after = right.through
-        found.seconds = self._clock.monotonic() - begun
+        found.seconds = self._clock.monotonic() - started
         return found
 
     async def _range(self, right: RangeDigest, found: Reconciliation) -> None:
@@ -128,12 +134,12 @@ class Reconciler:
         await self._confirm(suspects, found)
 
     async def _agrees(self, right: RangeDigest) -> bool:
-        """Whether the replica has the same in this range; the limit is one more, so that a surplus shows."""
+        """Whether the replica has the same rows in this range; the limit is one more, to detect an extra row."""
         own = await self._replica.digest(right.after, right.through, right.count + 1)
         return (own.count, own.digest) == (right.count, right.digest)
 
     async def _suspects(self, whole: RangeDigest) -> AsyncIterator[list[str]]:
-        """Keys that differ, by parts of the range, and row by row in the parts that do."""
+        """Keys that differ: compare the range in parts, and row by row the parts that differ."""
         after: str | None = whole.after
         while after is not None:
             part = await self._source.digest(after, None, _LEAF_ROWS)
@@ -147,7 +153,7 @@ class Reconciler:
             after = end if end != whole.through else None
 
     async def _differing(self, after: str, through: str | None) -> AsyncIterator[list[str]]:
-        """Row by row, in pages that end where the shorter side's does: one may have far more rows than the other."""
+        """Compare row by row. Both pages end with the shorter one: one side may have far more rows than the other."""
         while True:
             sides = [await side.keys(after, through, _RANGE_ROWS) for side in (self._source, self._replica)]
             ends = [rows[-1].key for rows in sides if len(rows) >= _RANGE_ROWS]
@@ -163,7 +169,7 @@ class Reconciler:
             if not keys:
                 return
             before = _by_key(await self._source.rows(keys))
-            if not await self._settled(await self._source.publish_barrier()):
+            if not await self._has_reached(await self._source.publish_barrier()):
                 found.complete = False
                 break
             own = _by_key(await self._replica.rows(keys))
@@ -171,11 +177,11 @@ class Reconciler:
             wrong = [key for key in keys if own.get(key) != right.get(key)]
             found.in_flight += len(keys) - len(wrong)
             sure = [key for key in wrong if before.get(key) == right.get(key)]
-            await self._tell({key: (right.get(key), own.get(key)) for key in sure}, found)
+            await self._report({key: (right.get(key), own.get(key)) for key in sure}, found)
             keys = [key for key in wrong if key not in set(sure)]
         found.inconclusive += keys
 
-    async def _tell(self, wrong: Mapping[str, tuple[FullRow | None, FullRow | None]], found: Reconciliation) -> None:
+    async def _report(self, wrong: Mapping[str, tuple[FullRow | None, FullRow | None]], found: Reconciliation) -> None:
         found.drift += [self._drift(key, right, own) for key, (right, own) in wrong.items()]
         if len(found.drift) > self._drift_max:
             found.complete = False

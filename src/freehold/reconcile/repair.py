@@ -1,5 +1,5 @@
-"""Writes what the source says over drifted rows of a replica, and has it recorded. Pattern: imports the database port
-and its own package.
+"""The repair of a replica: writes the rows of the source over drifted rows, and records it. Pattern: imports the
+database port and its own package.
 """
 
 from __future__ import annotations
@@ -10,25 +10,25 @@ from freehold.database import Database, DatabaseTransaction
 from freehold.reconcile.dataset import FullRow, Replica
 from freehold.reconcile.dataset_store import DatasetStore
 
-__all__ = ["Recorded", "ReplicaRepair"]
+__all__ = ["RecordRepair", "ReplicaRepair"]
 
-Recorded = Callable[[DatabaseTransaction, Sequence[str]], Awaitable[None]]
-"""Records, in the repair's own transaction, which keys were written."""
+RecordRepair = Callable[[DatabaseTransaction, Sequence[str]], Awaitable[None]]
+"""Records the keys that were written, in the transaction of the repair."""
 
 
 class ReplicaRepair:
-    """Repairs a replica; `recorded` is called in the transaction of each repair that has written something."""
+    """Repairs the rows of a replica; calls `record` in the transaction of each repair that has written some."""
 
-    def __init__(self, database: Database, store: DatasetStore, replica: Replica, recorded: Recorded) -> None:
+    def __init__(self, database: Database, store: DatasetStore, replica: Replica, record: RecordRepair) -> None:
         self._database = database
         self._store = store
         self._replica = replica
-        self._recorded = recorded
+        self._record = record
 
     async def repair(self, wrong: Mapping[str, tuple[FullRow | None, FullRow | None]]) -> Sequence[str]:
-        """Repair rows, in one transaction; returns the keys that were written. See `DatasetStore.repair`."""
+        """Repair rows in one transaction, as `DatasetStore.repair`; returns the keys that were written."""
         async with self._database.begin() as db_tx:
             written = await self._store.repair(db_tx, self._replica, wrong)
             if written:
-                await self._recorded(db_tx, written)
+                await self._record(db_tx, written)
         return written

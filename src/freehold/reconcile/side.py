@@ -1,8 +1,8 @@
-"""The two sides of a comparison, how the rows of a service's own database are one, and the barrier behind which they
-are compared again. Pattern: imports its package, the transaction.
+"""The two sides of a comparison, the side that is in this service's own database, and the barrier. Pattern: imports its
+package, the transaction.
 
-A range of keys means the same rows on both sides, and is digested in one way: which engine holds them makes no
-difference (`freehold.reconcile.dataset_store`).
+A range of keys means the same rows on both sides, and has the same digest, whichever engines they are on
+(`freehold.reconcile.dataset_store`).
 """
 
 from __future__ import annotations
@@ -21,35 +21,33 @@ from freehold.reconcile.dataset import Dataset, DatasetTable, FullRow, RangeDige
 from freehold.reconcile.dataset_store import DatasetStore
 from freehold.transaction import Transactions
 
-__all__ = ["DatasetReader", "DatasetSource", "FullRow", "TableReader", "publish_barrier"]
+__all__ = ["DatasetReader", "DatasetSource", "TableReader", "publish_barrier"]
 
 
 class DatasetReader(Protocol):
-    """One place where a dataset lies."""
+    """Reads one side of a comparison."""
 
     async def digest(self, after: str, through: str | None, limit: int) -> RangeDigest:
-        """Digest of the rows behind `after`, through `through` or, where that is None, of the next `limit` rows; the
-        result says through which key it goes, None where there are no more.
+        """Return the digest of the rows after `after` through `through`, or of the next `limit` rows if that is None.
+        The result has the last key of its range; None if no row follows.
         """
 
     async def keys(self, after: str, through: str | None, limit: int) -> Sequence[RowDigest]:
-        """Each row of a range, in order of key; `limit` at most."""
+        """Return the digest of each row of a range, in order of key, at most `limit`."""
 
     async def rows(self, keys: Sequence[str]) -> Sequence[FullRow]:
-        """Rows by key, those that exist."""
+        """Return the rows with these keys that exist."""
 
 
 class DatasetSource(DatasetReader, Protocol):
-    """The side that is right."""
+    """Reads the side that is right, and publishes barriers."""
 
     async def publish_barrier(self) -> ConsistencyToken:
-        """Publish a barrier behind everything that was committed before; whoever has come to it has seen all of
-        that.
-        """
+        """Publish a barrier after everything that was committed before the call; returns its positions."""
 
 
 class TableReader:
-    """A dataset in a service's own database. Raises what the store does."""
+    """Reads a dataset in a service's own database. Raises what the store raises."""
 
     def __init__(self, store: DatasetStore, table: DatasetTable) -> None:
         self._store = store
@@ -57,7 +55,7 @@ class TableReader:
 
     @property
     def dataset(self) -> Dataset:
-        """What is compared."""
+        """The dataset."""
         return self._table.dataset
 
     async def digest(self, after: str, through: str | None, limit: int) -> RangeDigest:
@@ -79,22 +77,22 @@ class TableReader:
 async def publish_barrier(transactions: Transactions) -> ConsistencyToken:
     """Publish a barrier in each lane, in one transaction; returns the positions of the barriers.
 
-    A consumer that has come to them has handled everything that was committed before the call, for a lane's watermark
-    never passes what is not yet there. Consumers know barriers as progress only.
+    A consumer that has reached them has handled everything that was committed before the call, because the watermark of
+    a lane never passes a message that is not on the broker yet. No handler sees a barrier; it only raises watermarks.
     """
     context = transactions.context
     partitions = range(context.stores[OUTBOX].partitions)
     async with transactions.begin() as tx:
         for partition in partitions:
             tx.staging.stage(_barrier(context, _key_of(partition, context.stores[OUTBOX].partitions)))
-    # What the caller has seen of other lanes stands in the token too, and is nothing that a replica has to come to.
+    # The transaction's token also has lanes that the caller has seen elsewhere; the replica need not reach those.
     lanes = {lane_name(context.service, partition) for partition in partitions}
     return ConsistencyToken({lane: position for lane, position in tx.token.positions.items() if lane in lanes})
 
 
 @cache
 def _key_of(partition: int, partitions: int) -> str:
-    """A key that falls into a partition."""
+    """A key of a partition."""
     number = 0
     while stable_hash(f"lane-{number}") % partitions != partition:
         number += 1

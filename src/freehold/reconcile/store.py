@@ -1,4 +1,4 @@
-"""Where it is kept what comparisons found. Pattern: imports the foundation and the database port."""
+"""The reconciliation port: the results of comparisons. Pattern: imports the foundation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["RECONCILIATIONS", "ReconciliationRecord", "ReconciliationStore"]
 
 @dataclass(frozen=True, slots=True)
 class ReconciliationRecord:
-    """One comparison of a replica with its source, in numbers. `error` is the name of what ended it early, or empty."""
+    """The result of one comparison, in numbers. `error` is the name of the error that ended it; empty without one."""
 
     dataset: str
     finished_at: datetime
@@ -27,28 +27,28 @@ class ReconciliationRecord:
 
 
 class ReconciliationStore(Protocol):
-    """The store of what comparisons found, in the database of the service that has the replica.
+    """The store of the results of comparisons, in the database of the service that has the replica.
 
     An implementation keeps:
 
     1. Each result is added in a transaction of its own.
-    2. Results come back as they were given, to every instance, the newest first. A comparison that failed counts as a
-       result.
-    3. Pruning is bounded by `limit`, and leaves each dataset its newest result, however old that is: it says when the
-       replica was last known to be right.
+    2. Results are returned as they were added, to every instance, the newest first. A comparison that failed has a
+       result too.
+    3. Pruning is bounded by `limit`, and never deletes the newest result of a dataset, however old it is: it shows when
+       the replica was compared last.
     """
 
     async def add(self, record: ReconciliationRecord) -> None:
-        """Keep a result, in a transaction of its own."""
+        """Store a result, in a transaction of its own."""
 
     async def last(self, dataset: str) -> ReconciliationRecord | None:
-        """The newest result of a dataset."""
+        """The newest result of a dataset; None without one."""
 
     async def recent(self, limit: int) -> Sequence[ReconciliationRecord]:
-        """The newest results of all, newest first."""
+        """The newest results of all datasets, the newest first."""
 
     async def prune(self, older_than_seconds: float, limit: int) -> int:
-        """Delete results that are older than this; returns how many."""
+        """Delete at most `limit` results that are older than this; returns how many."""
 
 
 RECONCILIATIONS: Final[Port[ReconciliationStore]] = Port(

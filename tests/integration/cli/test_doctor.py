@@ -101,7 +101,7 @@ def test_a_consumer_that_was_stopped(project: Project, typed: Typed, tmp_path: P
             assert answer.code == 1
             assert typed("monitor", "-s", "depot", "--max-lag-seconds", "3600").code == 0
             late = typed("monitor", "-s", "depot", "--max-lag-seconds", "0.5", "--json")
-            assert (late.code, late.document["late"]) == (1, ["depot in till.events"])
+            assert (late.code, late.document["late"]) == (1, ["depot: consumer of till.events"])
         finally:
             os.kill(process.pid, signal.SIGCONT)
         assert _ok(typed, "depot")
@@ -121,7 +121,7 @@ def test_what_has_been_deferred_for_an_hour(project: Project, typed: Typed) -> N
     assert (late.code, "deferred for" in late.err) == (1, True)
     assert typed("outbox", "-s", "till", "--max-lag-seconds", "7200").code == 0
     behind = typed("monitor", "-s", "till", "--max-lag-seconds", "3600", "--json")
-    assert (behind.code, behind.document["late"]) == (1, ["till in what it has deferred"])
+    assert (behind.code, behind.document["late"]) == (1, ["till: deferred messages"])
     (kept,) = behind.document["services"]
     assert (kept["deferred"], kept["outbox"], kept["outbox_oldest_seconds"]) == (1, 0, None)
 

@@ -14,9 +14,10 @@ from freehold.adapters.sql.engine.connection import sql_of
 from freehold.database import DatabaseTransaction
 from freehold.ports import Stores
 from freehold.reconcile import Dataset, Replica
+from freehold.reconcile.dataset import FullRow
 from freehold.reconcile.dataset_store import DATASETS
 from freehold.reconcile.repair import ReplicaRepair
-from freehold.reconcile.side import FullRow, TableReader
+from freehold.reconcile.side import TableReader
 from freehold.runtime.adapters import open_stores
 
 PEOPLE = Dataset("crm.people", "person", ("name", "rank", "active"))

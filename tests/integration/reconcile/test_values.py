@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from freehold.database import DatabaseOptions, DatabaseTransaction
 from freehold.ports import Stores
 from freehold.reconcile import Dataset, FieldKind, Replica
-from freehold.reconcile.dataset import RangeDigest
+from freehold.reconcile.dataset import FullRow, RangeDigest
 from freehold.reconcile.dataset_store import DATASETS
 from freehold.reconcile.repair import ReplicaRepair
-from freehold.reconcile.side import FullRow, TableReader
+from freehold.reconcile.side import TableReader
 from freehold.runtime.adapters import open_stores
 
 pytestmark = pytest.mark.servers

@@ -14,8 +14,7 @@ from freehold.consistency.token import EMPTY_TOKEN, ConsistencyToken
 from freehold.errors import DeclarationError
 from freehold.reconcile import Dataset, DatasetTable, Drift, DriftKind, Reconciler, Replica
 from freehold.reconcile import reconciler as module
-from freehold.reconcile.dataset import RangeDigest, RowDigest, digest_of, row_digest
-from freehold.reconcile.side import FullRow
+from freehold.reconcile.dataset import FullRow, RangeDigest, RowDigest, digest_of, row_digest
 
 THINGS = Dataset("store.things", "thing", ("size", "colour"))
 Rows = dict[str, tuple[int, str | None]]

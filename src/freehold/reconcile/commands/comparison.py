@@ -1,7 +1,7 @@
 """`freehold reconcile`: compare replicas with their sources, and repair what has drifted. Face.
 
-The source is asked where the settings say that its API is (`[peers]`); where they do not, and the project knows the
-service and its database, it is read there: whoever may open all databases needs no API.
+The source is read through its API, at the URL in the settings (`[peers]`). Without such a URL it is read in the
+database of its service, if the project knows that service.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ class _Result:
     result: Reconciliation
 
 
-@click.command("reconcile", help="Compare replicas with their sources, row by row where they differ; repair drift.")
+@click.command("reconcile", help="Compare replicas with their sources, and row by row where they differ; repair drift.")
 @click.argument("datasets", nargs=-1, metavar="[DATASET]...")
 @service_option
-@click.option("--repair", is_flag=True, help="Write what the source says over rows that have drifted.")
+@click.option("--repair", is_flag=True, help="Overwrite rows that have drifted with those of the source.")
 @click.option("--reason", default="", help="Why; recorded in the audit table. Needed with --repair.")
 @json_option
 @asynchronous
 async def command(
     project: Project, datasets: tuple[str, ...], names: tuple[str, ...], *, repair: bool, reason: str, as_json: bool
 ) -> int:
-    """Exit code 0 where all replicas agree in the end, 1 where one does not, 3 where a source cannot be reached."""
+    """Exit code 0 if all replicas agree in the end, 1 if one does not, 3 if a source cannot be reached."""
     if repair and not reason.strip():
         raise click.UsageError("--repair needs a --reason")
     results: list[_Result] = []
@@ -75,7 +75,7 @@ async def command(
 async def _opened(
     project: Project, names: tuple[str, ...]
 ) -> AsyncIterator[tuple[OpenedServices, list[tuple[ServiceAccess, Replica]]]]:
-    """The services with replicas, and the sources that have no API to be asked at."""
+    """Open the services with replicas, and the sources without the URL of an API."""
     services = project.select(names, declared=True)
     wanted = {each.name for each in services if each.replicas}
     sources = {replica.dataset.service for each in services for replica in each.replicas.values()}
@@ -148,7 +148,7 @@ def _print(results: list[_Result]) -> None:
     table("Replicas", columns, rows, empty="none")
     for each in results:
         if not each.result.complete:
-            why = "the replica's service has not come so far" if each.result.inconclusive else "too many rows are wrong"
+            why = "its service did not reach the barrier" if each.result.inconclusive else "too many rows are wrong"
             note(f"{each.result.dataset} in {each.service} was not compared to the end: {why}")
     drift = [(each.service, each.result.dataset, one) for each in results for one in each.result.drift]
     if drift:

@@ -1,12 +1,12 @@
 """`freehold monitor`: the lag of consumers and replicas, in messages and in seconds. Face.
 
-A replica's way is its source's outbox, the broker, and what its own service has deferred; what the last comparison
-found stands beside it. Where two services are one row apart, the sum of these is what is missing.
+A change of a replica passes the outbox of its source, the broker, and perhaps the deferred messages of its own service:
+the numbers of all three are shown, with the result of the last comparison.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import click
@@ -16,8 +16,8 @@ from freehold.cli.options import asynchronous, json_option, seconds, service_opt
 from freehold.cli.output import ago, answer_json, note, seconds_of, table
 from freehold.cli.project import Project
 from freehold.cli.services import ServiceAccess, broker_lags
-from freehold.inbox.store import INBOX, DeferredStats
-from freehold.outbox.store import OUTBOX, OutboxStats
+from freehold.inbox.store import INBOX
+from freehold.outbox.store import OUTBOX
 from freehold.reconcile.store import RECONCILIATIONS, ReconciliationRecord
 
 __all__ = ["command"]
@@ -25,8 +25,8 @@ __all__ = ["command"]
 
 @dataclass(frozen=True, slots=True)
 class _Consumer:
-    """What a service has not handled of a topic. `lag` is None where the broker could not be asked, and where no
-    consumer of the service has ever been there.
+    """The lag of a service on a topic. `lag` is None if the broker could not be asked, or if no consumer of the service
+    has ever read the topic.
     """
 
     service: str
@@ -36,8 +36,8 @@ class _Consumer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
-    """What waits in the tables of a service: to be published, and to be tried again."""
+class _Backlog:
+    """The messages that wait in the tables of a service: to be published, and to be retried."""
 
     service: str
     outbox: int
@@ -48,14 +48,14 @@ class _Kept:
 
 @dataclass(frozen=True, slots=True)
 class _Replica:
-    """A replica of a dataset. `outbox` is what its source has not published yet (of anything), None where not known."""
+    """A replica of a dataset. `outbox` is the number of all messages in the outbox of its source; None if unknown."""
 
     dataset: str
     service: str
     outbox: int | None
     lag: int | None
     deferred: int
-    lag_seconds: float | None
+    lag_seconds: float
     last: ReconciliationRecord | None
 
 
@@ -66,31 +66,30 @@ class _Replica:
     "max_lag_seconds",
     type=seconds(),
     metavar="SECONDS",
-    help="Exit code 1 where something lags or waits for longer, or a replica was found wrong.",
+    help="Exit code 1 if something lags or waits for longer, or a replica was found wrong.",
 )
 @json_option
 @asynchronous
 async def command(project: Project, names: tuple[str, ...], max_lag_seconds: float | None, *, as_json: bool) -> int:
-    """Numbers to alarm on: the seconds grow while nothing moves, however few the messages are. What nothing can be
-    written to shows none: so it is written to.
+    """Show numbers for alarms: the seconds grow while nothing moves, even for a single message. A broker or a database
+    that takes no writes has no lag, so with a limit each one gets a probe.
     """
     async with project.open(names) as opened:
         lags = await broker_lags(opened, probes=max_lag_seconds is not None)
         consumers = [each for access in opened.services for each in _consumers(access, lags.get(access.name))]
-        outboxes = {access.name: stats for access, stats in await opened.each(lambda each: each.stores[OUTBOX].stats())}
-        looks = await opened.each(lambda access: _replicas(access, consumers, outboxes))
-        replicas = [each for _, found in looks for each in found]
-        kept = [_kept(access.name, *found) for access, found in await opened.each(_look)]
+        backlogs = {access.name: found for access, found in await opened.each(_backlog)}
+        read = await opened.each(lambda access: _replicas(access, consumers, backlogs))
+        replicas = [each for _, found in read for each in found]
         if max_lag_seconds is not None:
             await opened.written()
-    late = _late(consumers, kept, replicas, max_lag_seconds)
+    late = _late(consumers, backlogs.values(), replicas, max_lag_seconds)
     if as_json:
-        found = {"consumers": consumers, "services": kept, "replicas": replicas}
+        found = {"consumers": consumers, "services": list(backlogs.values()), "replicas": replicas}
         answer_json({**found, "late": late, "failed": opened.as_document()})
     else:
-        _print(consumers, kept, replicas)
+        _print(consumers, backlogs.values(), replicas)
         for each in late:
-            note(f"{each} lags, or is wrong")
+            note(f"{each}: lags or is wrong")
     return opened.code or (1 if late else 0)
 
 
@@ -108,13 +107,10 @@ def _consumers(access: ServiceAccess, lag: Sequence[TopicLag] | None) -> list[_C
     ]
 
 
-async def _look(access: ServiceAccess) -> tuple[OutboxStats, DeferredStats]:
-    return await access.stores[OUTBOX].stats(), await access.stores[INBOX].stats()
-
-
-def _kept(service: str, outbox: OutboxStats, deferred: DeferredStats) -> _Kept:
-    return _Kept(
-        service=service,
+async def _backlog(access: ServiceAccess) -> _Backlog:
+    outbox, deferred = await access.stores[OUTBOX].stats(), await access.stores[INBOX].stats()
+    return _Backlog(
+        service=access.name,
         outbox=outbox.pending,
         outbox_oldest_seconds=outbox.oldest_seconds if outbox.pending else None,
         deferred=deferred.pending,
@@ -123,27 +119,27 @@ def _kept(service: str, outbox: OutboxStats, deferred: DeferredStats) -> _Kept:
 
 
 async def _replicas(
-    access: ServiceAccess, consumers: Sequence[_Consumer], outboxes: Mapping[str, OutboxStats]
+    access: ServiceAccess, consumers: Sequence[_Consumer], backlogs: Mapping[str, _Backlog]
 ) -> list[_Replica]:
     found: list[_Replica] = []
-    deferred = await access.stores[INBOX].stats()
+    own = backlogs[access.name]
     for replica in access.service.replicas.values():
         topic = f"{replica.dataset.service}.events"
         consumer = next((each for each in consumers if each.service == access.name and each.topic == topic), None)
-        outbox = outboxes.get(replica.dataset.service)
+        source = backlogs.get(replica.dataset.service)
         ages = [
             consumer.oldest_seconds if consumer else None,
-            outbox.oldest_seconds if outbox and outbox.pending else None,
-            deferred.oldest_seconds if deferred.pending else None,
+            source.outbox_oldest_seconds if source else None,
+            own.deferred_oldest_seconds,
         ]
         known = [age for age in ages if age is not None]
         found.append(
             _Replica(
                 dataset=replica.dataset.name,
                 service=access.name,
-                outbox=outbox.pending if outbox else None,
+                outbox=source.outbox if source else None,
                 lag=consumer.lag if consumer else None,
-                deferred=deferred.pending,
+                deferred=own.deferred,
                 lag_seconds=max(known, default=0.0),
                 last=await access.stores[RECONCILIATIONS].last(replica.dataset.name),
             )
@@ -152,31 +148,38 @@ async def _replicas(
 
 
 def _late(
-    consumers: Sequence[_Consumer], kept: Sequence[_Kept], replicas: Sequence[_Replica], max_lag_seconds: float | None
+    consumers: Sequence[_Consumer],
+    backlogs: Iterable[_Backlog],
+    replicas: Sequence[_Replica],
+    max_lag_seconds: float | None,
 ) -> list[str]:
     if max_lag_seconds is None:
         return []
-    late = [f"{each.service} in {each.topic}" for each in consumers if (each.oldest_seconds or 0.0) > max_lag_seconds]
-    for place in kept:
-        if (place.outbox_oldest_seconds or 0.0) > max_lag_seconds:
-            late.append(f"{place.service} in what it publishes")
-        if (place.deferred_oldest_seconds or 0.0) > max_lag_seconds:
-            late.append(f"{place.service} in what it has deferred")
+    late = [
+        f"{each.service}: consumer of {each.topic}"
+        for each in consumers
+        if (each.oldest_seconds or 0.0) > max_lag_seconds
+    ]
+    for backlog in backlogs:
+        if (backlog.outbox_oldest_seconds or 0.0) > max_lag_seconds:
+            late.append(f"{backlog.service}: outbox")
+        if (backlog.deferred_oldest_seconds or 0.0) > max_lag_seconds:
+            late.append(f"{backlog.service}: deferred messages")
     for each in replicas:
         wrong = each.last is not None and (each.last.drifted > each.last.repaired or bool(each.last.error))
-        if wrong or (each.lag_seconds or 0.0) > max_lag_seconds:
-            late.append(f"{each.dataset} in {each.service}")
+        if wrong or each.lag_seconds > max_lag_seconds:
+            late.append(f"{each.service}: replica of {each.dataset}")
     return late
 
 
-def _print(consumers: Sequence[_Consumer], kept: Sequence[_Kept], replicas: Sequence[_Replica]) -> None:
+def _print(consumers: Sequence[_Consumer], backlogs: Iterable[_Backlog], replicas: Sequence[_Replica]) -> None:
     rows = [
         (each.service, each.topic, "?" if each.lag is None else each.lag, seconds_of(each.oldest_seconds))
         for each in consumers
     ]
-    table("Consumers", ("service", "reads", "lag", "oldest (s)"), rows, empty="none of these services reads anything")
+    table("Consumers", ("service", "reads", "lag", "oldest (s)"), rows, empty="none of these services reads a topic")
     columns: tuple[str, ...] = ("service", "outbox", "oldest (s)", "deferred", "oldest deferred (s)")
-    held = [
+    waiting = [
         (
             each.service,
             each.outbox,
@@ -184,9 +187,9 @@ def _print(consumers: Sequence[_Consumer], kept: Sequence[_Kept], replicas: Sequ
             each.deferred,
             seconds_of(each.deferred_oldest_seconds),
         )
-        for each in kept
+        for each in backlogs
     ]
-    table("Kept", columns, held, empty="no service")
+    table("Backlogs", columns, waiting, empty="no service")
     shown = [
         (
             each.dataset,
