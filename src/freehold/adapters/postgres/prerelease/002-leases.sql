@@ -1,4 +1,4 @@
--- One row a partition or a member, updated at every beat: room for updates within the page.
+-- One row for each partition or member, updated at every heartbeat: pages keep room for updates.
 CREATE TABLE freehold_lease (
     name text COLLATE "C" PRIMARY KEY,
     owner text NOT NULL DEFAULT '',

@@ -1,6 +1,6 @@
--- The relay's statements. As functions, because a table that is nearly always empty misleads the planner: statistics of
--- an empty table, and a plan that was made for it, would read the whole table again and again once a backlog has grown.
--- Leases are rows of partition, token and lease name; those whose token is stale count for nothing.
+-- The relay's statements. They are functions, because a table that is nearly always empty misleads the planner: with
+-- the statistics of an empty table, or a plan made for one, each statement would read the whole table once a backlog
+-- has grown. `leases` are rows of partition, token and lease name; a row with a stale token has no effect.
 CREATE FUNCTION freehold_outbox_oldest(leases jsonb, moment timestamptz, most integer)
 RETURNS TABLE (row_position bigint, row_partition integer, id uuid, topic text, key text, document bytea, attempts integer)
 LANGUAGE sql STABLE SET enable_seqscan = off SET plan_cache_mode = force_custom_plan AS $$
@@ -17,7 +17,8 @@ LANGUAGE sql STABLE SET enable_seqscan = off SET plan_cache_mode = force_custom_
     ) AS o
     ORDER BY o.position LIMIT most
 $$;
--- The lease rows are locked in order of name until the deletion has happened: nobody takes the lease over in between.
+-- The rows of the leases are locked, in order of name, until the rows are deleted: no other relay can take the lease
+-- over in between.
 CREATE FUNCTION freehold_outbox_remove(leases jsonb, positions bigint[])
 RETURNS bigint
 LANGUAGE sql VOLATILE SET enable_seqscan = off SET plan_cache_mode = force_custom_plan AS $$

@@ -1,4 +1,5 @@
--- Receipts come and go at the rate of the messages. Answers are filled in by an update in the same transaction: room for it.
+-- Receipts are inserted and pruned at the rate of the messages. Answers are added by an update in the same transaction:
+-- pages keep room for it.
 CREATE TABLE freehold_inbox (
     consumer text COLLATE "C" NOT NULL,
     receipt_key text COLLATE "C" NOT NULL,
@@ -9,7 +10,7 @@ CREATE TABLE freehold_inbox (
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000,
         autovacuum_analyze_scale_factor = 0.02, autovacuum_analyze_threshold = 5000);
 CREATE INDEX freehold_inbox_received ON freehold_inbox (received_at);
--- Messages kept for a later try: nearly always empty, and busy when it is not.
+-- Deferred messages: the table is nearly always empty, and changes often when it is not.
 CREATE TABLE freehold_deferred (
     position bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     consumer text COLLATE "C" NOT NULL,

@@ -1,4 +1,4 @@
--- Messages that were given up. `ended_at` is set when a person replayed or dropped one; prune goes by it.
+-- Dead letters. `ended_at` is set when an operator replayed or dropped one; pruning uses it.
 CREATE TABLE freehold_dead_letter (
     id uuid PRIMARY KEY,
     direction text NOT NULL,

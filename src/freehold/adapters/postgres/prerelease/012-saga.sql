@@ -1,4 +1,5 @@
--- One row an instance, rewritten at every step. `due_at` is its timer, so a rewrite seldom stays within its page.
+-- One row for each instance, updated at every step. `due_at` is its timer; it is indexed, so an update seldom stays
+-- within the page.
 CREATE TABLE freehold_saga (
     id uuid PRIMARY KEY,
     definition text NOT NULL,

@@ -1,5 +1,5 @@
--- What is due, as functions for the reason told with the outbox's: these tables are nearly always empty, and a plan made
--- for an empty table compares every row of a backlog with every other. Rows of other keys are never worth a look.
+-- Selection of due rows. They are functions, as those of the outbox: these tables are nearly always empty, and a plan
+-- made for an empty table compares every row of a backlog with every other one.
 CREATE FUNCTION freehold_deferred_claim(reader text, moment timestamptz, hidden_seconds float8, most integer)
 RETURNS SETOF freehold_deferred
 LANGUAGE sql VOLATILE SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
@@ -28,7 +28,7 @@ LANGUAGE sql STABLE SET enable_seqscan = off SET enable_hashjoin = off SET enabl
     )
     ORDER BY d.due_at LIMIT 1
 $$;
--- For each key of the arrivals that an earlier deferred message blocks: the place of the first that is blocked.
+-- For each key that an earlier deferred message blocks: the place of the first blocked message in the batch.
 CREATE FUNCTION freehold_deferred_blocking(reader text, arrivals jsonb)
 RETURNS TABLE (topic text, key text, place integer)
 LANGUAGE sql STABLE SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off

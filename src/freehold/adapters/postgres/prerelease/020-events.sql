@@ -1,4 +1,5 @@
--- Events are kept for ever. Nothing here holds transaction ids or decides by a clock: what is dumped can be restored.
+-- Events are kept for ever. The table contains no transaction ids and nothing depends on a clock, so a dump can be
+-- restored.
 CREATE TABLE freehold_event (
     position bigint GENERATED ALWAYS AS IDENTITY (SEQUENCE NAME freehold_event_position_seq CACHE 1),
     stream text NOT NULL,
@@ -19,17 +20,18 @@ CREATE TABLE freehold_event (
     PRIMARY KEY (position),
     UNIQUE (stream, version)
 ) WITH (autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.02);
--- Trying to compress small documents costs more than it saves.
+-- Compression of small documents costs more than it saves.
 ALTER TABLE freehold_event ALTER COLUMN data SET STORAGE EXTERNAL;
--- (position + 0) is the position, in words that the primary key does not answer to: a reader of one type that went
--- along the primary key because of old statistics would read the whole store.
+-- The indexes are on (position + 0), so that the planner cannot use the primary key instead: with old statistics a
+-- reader of one type would read the whole store along it.
 CREATE INDEX freehold_event_type ON freehold_event (type, (position + 0));
 CREATE INDEX freehold_event_category ON freehold_event (category, (position + 0));
 CREATE INDEX freehold_event_time ON freehold_event (recorded_at, position);
--- Appends events in one call. READ COMMITTED gives each statement in here a snapshot of its own, so that the versions
--- are read after the locks were got. A stream that is not as expected is answered, not raised: no error in the log.
--- The shared lock is the marker "somebody draws positions greater than this floor"; it is gone once the commit, or the
--- rollback, can be seen.
+-- Appends events in one call. In READ COMMITTED each statement of the function has a snapshot of its own, so the
+-- versions are read after the locks were acquired. A version conflict is returned, not raised, so that the server logs
+-- no error.
+-- The shared lock is the marker "this transaction draws positions above this floor". It ends when the commit or the
+-- rollback is visible.
 CREATE FUNCTION freehold_event_append(
     locks bigint[], names text[], expected bigint[], moment timestamptz, ordinals integer[], offsets bigint[],
     categories text[], buckets smallint[], types text[], schema_versions integer[], ids uuid[], datas bytea[],
@@ -78,10 +80,12 @@ BEGIN
     END IF;
 END
 $$;
--- The position through which all is settled: whoever could still fill one at or below it would hold a marker. Call it
--- in a statement before the one that reads: a position that is settled here may be missing from a snapshot taken before.
--- Markers carry 32 bits of their floor; one that lies ahead of what had been drawn a moment ago holds nothing up.
--- -1: the transaction has one snapshot for all its statements; -2: a standby does not see the markers.
+-- The high-water mark: no event can still appear at or below this position, because an open transaction that could
+-- insert one would have a marker.
+-- Call it in a statement before the one that reads: an event at or below the mark may be missing from an older
+-- snapshot. A marker has only the low 32 bits of its floor; one above the last drawn position blocks nothing. Returns
+-- -1 where the transaction has one snapshot for all its statements, and -2 on a standby, which does not see the
+-- markers.
 CREATE FUNCTION freehold_event_settled()
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE AS $$
@@ -103,16 +107,16 @@ BEGIN
     RETURN high - coalesce(drawn, 0);
 END
 $$;
--- The position of the last event that was committed at or below this one: never a number that was only drawn, since a
--- crash may take those back and give them to others.
+-- The position of the last committed event at or below this one. A number that was only drawn does not count: after a
+-- crash the sequence may give it to another event.
 CREATE FUNCTION freehold_event_last(ceiling bigint)
 RETURNS bigint
 LANGUAGE sql STABLE SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
     SELECT coalesce((SELECT e.position FROM freehold_event AS e WHERE e.position <= ceiling
         ORDER BY e.position DESC LIMIT 1), 0)
 $$;
--- The first position in a range that has one of these types, or else of these categories, or else any event; where none
--- has, the end of the range.
+-- The first position in a range with an event of these types, or, without types, of these categories, or, without both,
+-- any event; the end of the range where there is none.
 CREATE FUNCTION freehold_event_first(after bigint, through bigint, wanted_types text[], wanted_categories text[])
 RETURNS bigint
 LANGUAGE plpgsql STABLE SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
@@ -142,11 +146,12 @@ BEGIN
     ), through);
 END
 $$;
--- A page. Its last row, where the page is not full, has no stream: its position is what the page reaches through.
--- Whoever filters by more than one thing reads along one index and looks at each row: no more than so many positions in
--- one call, from the first row on. What the time leaves out is leapt over along the index of times.
--- Several types, or categories, are looked for row by row in the next few positions first: where they are most of what
--- happens, that is all of the page, and it is in order. Their indexes give a page of each of them, to be sorted.
+-- Returns a page of events. Where the page is not full, its last row has no stream: its position is the end of the
+-- page.
+-- A filter with several conditions is read along one index, and each row is checked. So one call covers a limited
+-- number of positions, from the first row on. Events before a time span are skipped by the index on times.
+-- Several types (or categories) are first searched row by row in the next few positions. Where most events match, that
+-- fills the page in order. Their indexes would give a whole page of each type, which must be sorted.
 CREATE FUNCTION freehold_event_tail(
     after bigint, most integer, wanted_types text[], wanted_categories text[], part integer, parts integer,
     since timestamptz, until timestamptz)
@@ -278,7 +283,7 @@ BEGIN
     RETURN freehold_event_last(settled);
 END
 $$;
--- For people: how many, and how old. What is committed counts, settled or not.
+-- Counts for display: the number and age of events. All committed events count, also those above the high-water mark.
 CREATE FUNCTION freehold_event_count(
     after bigint, through bigint, most bigint, wanted_types text[], wanted_categories text[], part integer,
     parts integer, since timestamptz, until timestamptz)

@@ -1,4 +1,4 @@
--- Snapshots: one for each stream and kind, replaced in place. A cache: all of it may be deleted at any time.
+-- Snapshots: one row for each stream and kind, replaced in place. They are a cache: all may be deleted at any time.
 CREATE TABLE freehold_snapshot (
     kind text COLLATE "C" NOT NULL,
     stream text COLLATE "C" NOT NULL,
@@ -9,7 +9,7 @@ CREATE TABLE freehold_snapshot (
     saved_at timestamptz NOT NULL,
     PRIMARY KEY (kind, stream)
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000);
--- What a fold needs of a stream, and no more. The index of streams, whatever statistics say.
+-- The columns of a stream that a fold needs. It uses the index of streams, whatever the statistics are.
 CREATE FUNCTION freehold_event_bodies(name text, after bigint, most integer)
 RETURNS TABLE (version bigint, type text, schema_version integer, data bytea)
 LANGUAGE plpgsql STABLE

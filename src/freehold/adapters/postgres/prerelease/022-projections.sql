@@ -1,4 +1,4 @@
--- The generations of read models. Bounded by the projections; retired ones are forgotten when their tables are dropped.
+-- The generations of read models. The row of a retired one is deleted when its tables are dropped.
 CREATE TABLE freehold_projection (
     projection text COLLATE "C" NOT NULL,
     generation integer NOT NULL,
@@ -12,7 +12,7 @@ CREATE TABLE freehold_projection (
     PRIMARY KEY (projection, generation)
 );
 CREATE UNIQUE INDEX freehold_projection_live ON freehold_projection (projection) WHERE state = 'live';
--- One row a partition, updated with every batch: room for updates within the page.
+-- One row for each partition, updated with every batch: pages keep room for updates.
 CREATE TABLE freehold_checkpoint (
     projection text COLLATE "C" NOT NULL,
     generation integer NOT NULL,
@@ -28,7 +28,7 @@ CREATE TABLE freehold_checkpoint (
     attempts integer NOT NULL DEFAULT 0,
     PRIMARY KEY (projection, generation, partition)
 ) WITH (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
--- Streams that a projection could not go on with. Bounded by the projection's `parked_max`.
+-- Parked streams. Their number is limited by the projection's `parked_max`.
 CREATE TABLE freehold_parked (
     projection text COLLATE "C" NOT NULL,
     generation integer NOT NULL,
@@ -47,7 +47,7 @@ CREATE TABLE freehold_parked (
     PRIMARY KEY (projection, generation, stream)
 );
 CREATE INDEX freehold_parked_position ON freehold_parked (projection, generation, position);
--- What a person, or a projection itself, has made stand still. Generation 0 stands for all of them.
+-- Projections that an operator, or the projection itself, has paused. Generation 0 means all of them.
 CREATE TABLE freehold_projection_pause (
     projection text COLLATE "C" NOT NULL,
     generation integer NOT NULL,

@@ -1,5 +1,5 @@
--- A span of history that is read again; `number` names the tables of its own. Pruned when it has
--- ended; one with tables is kept until it is dropped by a person.
+-- One row for each replay of stored events; `number` is part of the names of its own tables. Pruned when it has ended;
+-- one with tables stays until an operator drops them.
 CREATE TABLE freehold_replay (
     number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     projection text NOT NULL,

@@ -1,18 +1,22 @@
--- What a partition of the outbox owes: published through here, and no message on the broker says so yet. One row each.
+-- The last published position of a partition, which no message on the broker has announced yet. One row for each
+-- partition.
 CREATE TABLE freehold_outbox_owed (
     partition integer PRIMARY KEY,
     position bigint NOT NULL
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000,
         autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 1000);
--- The low 32 bits of a position, as the second number of an advisory lock.
+-- The low 32 bits of a position: the second number of an advisory lock.
 CREATE FUNCTION freehold_low_bits(value bigint) RETURNS integer
 LANGUAGE sql IMMUTABLE AS $$ SELECT (((value + 2147483648) & 4294967295) - 2147483648)::integer $$;
--- What the relay fetches, in this order, each statement with a snapshot of its own (volatile, read committed):
--- 1. the last position drawn; 2. the least floor of the markers that staging transactions hold, which they took before
--- they drew; 3. the rows. A position at or below both was drawn before (1), by a transaction that had ended before (2):
--- its rows are among those of (3), or were removed, or rolled back. Rows, blocked keys and debts are of one statement.
--- Where each statement does not have a snapshot of its own, nothing is said to be settled.
--- Without sequential scans the sequence itself seems dear enough to compile the statement: so no jit.
+-- Returns the rows for the relay. It reads, in this order, each by a statement with a snapshot of its own (volatile,
+-- read committed):
+-- 1. the last drawn position;
+-- 2. the lowest floor of the markers of staging transactions, which take them before they draw;
+-- 3. the rows, with blocked keys and watermarks, in one statement.
+-- A position at or below 1 and 2 was drawn before 1, by a transaction that had ended before 2. So its row is in 3, or
+-- was removed, or rolled back.
+-- The high-water mark is 0 where statements have no snapshots of their own.
+-- JIT is off: without sequential scans the planner's cost of the sequence alone would be high enough to start it.
 CREATE FUNCTION freehold_outbox_fetch(leases jsonb, moment timestamptz, most integer)
 RETURNS TABLE (row_position bigint, row_partition integer, row_id uuid, row_topic text, row_key text,
     row_document bytea, row_attempts integer, row_owed bigint)
@@ -61,7 +65,7 @@ BEGIN
     FROM held AS h LEFT JOIN freehold_outbox_owed AS w ON w.partition = h.partition;
 END
 $$;
--- As freehold_outbox_remove, and the debts of the partitions in the same step; 0 pays one.
+-- As freehold_outbox_remove; also writes the pending watermarks of the partitions; 0 clears one.
 CREATE FUNCTION freehold_outbox_settle(leases jsonb, positions bigint[], owed jsonb)
 RETURNS bigint
 LANGUAGE sql VOLATILE SET enable_seqscan = off SET plan_cache_mode = force_custom_plan AS $$

@@ -1,4 +1,4 @@
--- What is known of a materialised view: one row each. `digest` is of the definition that it was built from.
+-- The state of materialised views: one row for each. `digest` is that of the definition that the view was built from.
 CREATE TABLE freehold_view (
     name text PRIMARY KEY,
     digest text NOT NULL,

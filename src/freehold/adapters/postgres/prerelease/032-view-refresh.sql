@@ -1,6 +1,7 @@
--- Before PostgreSQL 17 only its owner may refresh a materialised view. This lets a role that owns nothing, and that was
--- granted it, refresh those that Freehold has built in the same schema, and no others. Names are looked up as the
--- definer, and written with their schema: what the caller's search path or temporary tables hold has no effect.
+-- Before PostgreSQL 17 only the owner of a materialised view may refresh it. This function permits a role with the
+-- EXECUTE right to refresh the views that Freehold has built in the same schema, and no others. Names are looked up
+-- with the rights of the definer and written with their schema, so the caller's search path and temporary tables have
+-- no effect.
 CREATE FUNCTION freehold_view_refresh(relation regclass) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -1,6 +1,6 @@
--- When a row that is sent again was confirmed for the first time; NULL for one that never was.
+-- The time of the first confirmation, of a message that is sent again; else NULL.
 ALTER TABLE freehold_outbox ADD COLUMN sent_at timestamptz;
--- What was confirmed, for as long as it may be sent again. Rows come in order, are never changed, and go in order.
+-- Sent messages, kept as long as they may be sent again. Rows are inserted and deleted in order, and never updated.
 CREATE TABLE freehold_outbox_sent (
     position bigint PRIMARY KEY,
     partition integer NOT NULL,
@@ -14,7 +14,8 @@ CREATE TABLE freehold_outbox_sent (
         autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 50000);
 ALTER TABLE freehold_outbox_sent ALTER COLUMN document SET STORAGE EXTERNAL;
 CREATE INDEX freehold_outbox_sent_at ON freehold_outbox_sent (sent_at);
--- As freehold_outbox_settle, and what is removed is kept. Who keeps nothing calls the functions that were there before.
+-- As freehold_outbox_settle; the removed rows are kept as sent messages. A service that keeps no sent messages calls
+-- the older functions.
 CREATE FUNCTION freehold_outbox_keep(leases jsonb, positions bigint[], owed jsonb, moment timestamptz)
 RETURNS bigint
 LANGUAGE sql VOLATILE SET enable_seqscan = off SET plan_cache_mode = force_custom_plan AS $$
@@ -41,8 +42,8 @@ LANGUAGE sql VOLATILE SET enable_seqscan = off SET plan_cache_mode = force_custo
     )
     SELECT count(*) FROM removed
 $$;
--- Moves what was confirmed back into the outbox, along the order of positions: what is not of the time asked for is
--- passed over. `seen` counts what was looked at, whoever else moves it at the same time.
+-- Moves sent messages back to the outbox, in order of position; those of another time are skipped. `seen` counts the
+-- matching rows, also those that a concurrent call moves.
 CREATE FUNCTION freehold_outbox_send_again(
     since timestamptz, after bigint, through bigint, most integer, moment timestamptz)
 RETURNS TABLE (moved bigint, seen bigint, last_position bigint)

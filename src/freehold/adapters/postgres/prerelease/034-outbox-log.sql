@@ -1,5 +1,5 @@
--- Which log of a broker this service has worked with: a row a broker. `lost_at`: another log was found in its place, and
--- what the one before had confirmed was not sent again yet.
+-- The logs of brokers that this service has used: one row for each broker. `lost_at`: another log was found in its
+-- place, and the messages that the lost one had confirmed were not all sent again yet.
 CREATE TABLE freehold_outbox_log (
     place text PRIMARY KEY,
     identity text NOT NULL,
@@ -7,8 +7,8 @@ CREATE TABLE freehold_outbox_log (
     lost_at timestamptz
 );
 CREATE INDEX freehold_outbox_log_lost ON freehold_outbox_log (place) WHERE lost_at IS NOT NULL;
--- As in 025, and nothing is settled while a loss is open: what is on no broker any more must not be said to be there.
--- It is looked at before the rows: whoever ends it has put back before what is kept.
+-- As in 025; while a loss is open the high-water mark is 0, because messages may be on no broker. The loss is read
+-- before the rows: the transaction that ends a loss has moved the kept messages back before.
 CREATE OR REPLACE FUNCTION freehold_outbox_fetch(leases jsonb, moment timestamptz, most integer)
 RETURNS TABLE (row_position bigint, row_partition integer, row_id uuid, row_topic text, row_key text,
     row_document bytea, row_attempts integer, row_owed bigint)

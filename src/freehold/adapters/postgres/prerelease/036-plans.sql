@@ -1,15 +1,15 @@
--- Letters are looked for by what they are: the newest of a type, of a consumer, of a reason.
+-- Dead letters are searched by type, consumer or reason, the newest first.
 DROP INDEX freehold_dead_letter_reason;
 CREATE INDEX freehold_dead_letter_reason ON freehold_dead_letter (status, reason, failed_at, id);
 CREATE INDEX freehold_dead_letter_type ON freehold_dead_letter (status, type, failed_at, id);
 CREATE INDEX freehold_dead_letter_consumer ON freehold_dead_letter (status, consumer, failed_at, id);
--- Sagas too: the newest of a status, of a definition.
+-- Sagas are searched by status or definition, the newest first.
 DROP INDEX freehold_saga_status;
 CREATE INDEX freehold_saga_status ON freehold_saga (definition, status, created_at, id);
 CREATE INDEX freehold_saga_state ON freehold_saga (status, created_at, id);
 CREATE INDEX freehold_replay_ended ON freehold_replay (updated_at) WHERE state <> 'running' AND tables = '[]';
--- One look into the index for each arrival. An EXISTS is planned as a join, which reads every deferred message of the
--- consumer where the statistics are those of an empty table; so it is a subquery of its own, with a limit.
+-- One index look-up for each message. An EXISTS would be planned as a join: with the statistics of an empty table that
+-- reads all deferred messages of the consumer. So it is a subquery with a limit.
 CREATE OR REPLACE FUNCTION freehold_deferred_blocking(reader text, arrivals jsonb)
 RETURNS TABLE (topic text, key text, place integer)
 LANGUAGE sql STABLE SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
@@ -24,14 +24,15 @@ LANGUAGE sql STABLE SET enable_seqscan = off SET enable_hashjoin = off SET enabl
     WHERE a.deferred_position IS NULL OR first.position < a.deferred_position
     GROUP BY a.topic, a.key
 $$;
--- `waiting`: was due and not the first of its key when it was looked at. Whoever finishes the first wakes the next, so that
--- a look for what is due does not go through all that stands behind one message, again and again.
+-- `waiting`: a claim found the message due, but not the first of its key. When the first one is finished, the mark of
+-- the next is removed. So a claim does not read all messages behind one that keeps failing.
 ALTER TABLE freehold_deferred ADD COLUMN waiting boolean NOT NULL DEFAULT false;
 DROP INDEX freehold_deferred_due;
 CREATE INDEX freehold_deferred_due ON freehold_deferred (consumer, due_at) WHERE NOT waiting;
--- Claims the first of their keys, `most` of them, and lays to rest what else it sees among `look` rows that are due.
--- A row that was woken since this statement began has another version: it is left alone, for what was seen before it is
--- no longer there. (The function of four parameters stays for processes that have not been started anew yet.)
+-- Claims at most `most` due messages that are the first of their key, and marks the others among `look` due rows as
+-- waiting. A row whose mark was removed since this statement began has another version. It is skipped, because the
+-- message that was seen before it no longer exists. (The function with four parameters stays for processes of the
+-- earlier release that still run.)
 CREATE FUNCTION freehold_deferred_claim(
     reader text, moment timestamptz, hidden_seconds float8, most integer, look integer)
 RETURNS SETOF freehold_deferred
@@ -72,9 +73,9 @@ LANGUAGE sql STABLE SET enable_seqscan = off SET enable_hashjoin = off SET enabl
     )
     ORDER BY d.due_at LIMIT 1
 $$;
--- Deletes a claimed message, then wakes the next of its key. In this order, each statement with a snapshot of its own:
--- one that was laid to rest until the deletion is seen. The next is always written, so that a claim which still sees the
--- message before it finds another version.
+-- Deletes a claimed message, then removes the waiting mark of the key's next message. The order matters: each statement
+-- has a snapshot of its own, so the second one sees a message that was marked until the deletion. The next message is
+-- always updated, so that a concurrent claim that still sees the deleted message finds another version of it.
 CREATE FUNCTION freehold_deferred_finish(claimed_position bigint, claimed_attempts integer)
 RETURNS boolean
 LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET enable_bitmapscan = off

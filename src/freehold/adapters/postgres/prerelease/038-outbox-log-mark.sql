@@ -1,3 +1,3 @@
--- The newest message of the log, as the broker named it when it was looked at last: a log that has not come as far any
--- more was restored from an older copy.
+-- The newest message of the log at the last check, as the broker names it. A log that no longer reaches it was restored
+-- from an older copy.
 ALTER TABLE freehold_outbox_log ADD COLUMN mark text NOT NULL DEFAULT '';

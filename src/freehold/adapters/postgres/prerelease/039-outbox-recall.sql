@@ -1,13 +1,14 @@
--- How often this broker has lost its log, as far as it was noticed.
+-- The number of times that this broker is known to have lost its log.
 ALTER TABLE freehold_outbox_log ADD COLUMN losses bigint NOT NULL DEFAULT 0;
 UPDATE freehold_outbox_log SET losses = 1 WHERE lost_at IS NOT NULL;
--- How many losses had been written down, of all brokers, when the message was fetched to be published: while a loss is
--- open, what has fewer may be gone, and goes again before anything newer of its key.
+-- The number of losses that were recorded, of all brokers, when the message was fetched. While a loss is open, a
+-- message with a lower number may be lost, and is sent again before anything newer of its key.
 ALTER TABLE freehold_outbox_sent ADD COLUMN losses bigint NOT NULL DEFAULT 0;
 CREATE INDEX freehold_outbox_sent_by_key ON freehold_outbox_sent (key, losses, position);
--- As in 034; and while a loss is open a row is left out that waits for what it took of its key, as far as that was
--- confirmed at `since` or later. Both tables are read in one view: what somebody moves meanwhile is in one of them. Only
--- the oldest rows are looked at, as freehold_outbox_recall does: what they wait for is moved back, and they go on.
+-- As in 034. While a loss is open, a row is left out if its key has an earlier message that the broker may have lost
+-- and that was confirmed at `since` or later. Both tables are read in one snapshot, so a message that another
+-- transaction moves is in one of them. Only the oldest rows are checked, the same ones as in freehold_outbox_recall,
+-- which moves those earlier messages back.
 CREATE FUNCTION freehold_outbox_fetch(leases jsonb, moment timestamptz, most integer, since timestamptz)
 RETURNS TABLE (row_position bigint, row_partition integer, row_id uuid, row_topic text, row_key text,
     row_document bytea, row_attempts integer, row_owed bigint, row_losses bigint, row_lost boolean)
@@ -65,7 +66,7 @@ BEGIN
     FROM held AS h LEFT JOIN freehold_outbox_owed AS w ON w.partition = h.partition;
 END
 $$;
--- As in 033; what is kept bears the number of losses that came with the rows when they were fetched.
+-- As in 033; the kept messages have the number of losses at the time when they were fetched.
 CREATE FUNCTION freehold_outbox_keep(
     leases jsonb, positions bigint[], owed jsonb, moment timestamptz, written bigint)
 RETURNS bigint
@@ -94,9 +95,9 @@ LANGUAGE sql VOLATILE SET enable_seqscan = off SET plan_cache_mode = force_custo
     )
     SELECT count(*) FROM removed
 $$;
--- Moves back what the oldest rows wait for while a loss is open, along the order of positions, as
--- freehold_outbox_send_again does: two who do so lock rows in one order, and each row is moved once. The order within a
--- key is that of the index: the planner would walk through all that is kept otherwise.
+-- While a loss is open, moves the sent messages that the oldest rows wait for back to the outbox, in order of position,
+-- as freehold_outbox_send_again does. So concurrent calls lock rows in one order, and each row is moved once. Within a
+-- key the ORDER BY is that of the index: otherwise the planner would read all kept messages.
 CREATE FUNCTION freehold_outbox_recall(leases jsonb, since timestamptz, most integer, moment timestamptz)
 RETURNS bigint
 LANGUAGE sql VOLATILE SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off

@@ -1,5 +1,6 @@
--- To the tables of the first release: the names change that are stored, nothing else. What is recorded of the steps
--- before becomes the record of a database that was made by the first release. The functions follow by their digests.
+-- The step to the tables of the first release: it changes stored names, and nothing else. The record of the steps
+-- before it is replaced by the one of a database that the first release has made. The functions are replaced
+-- afterwards, by their digests.
 ALTER TABLE freehold_outbox_owed RENAME TO freehold_outbox_watermark;
 ALTER INDEX freehold_outbox_owed_pkey RENAME TO freehold_outbox_watermark_pkey;
 ALTER TABLE freehold_inbox RENAME COLUMN barred TO cancelled;
@@ -24,12 +25,12 @@ UPDATE freehold_dead_letter SET reason = CASE reason
     WHEN 'refused' THEN 'rejected-by-broker' ELSE reason END,
     error_type = CASE error_type WHEN 'ProcessEnded' THEN 'ProcessCrashed' ELSE error_type END;
 UPDATE freehold_audit SET action = 'dead-letter.discard' WHERE action = 'dead-letter.drop';
--- What is received once more after the upgrade must find its receipt, and its place among the deferred messages.
+-- A message that is delivered again after the upgrade must find its receipt or its deferred message.
 UPDATE freehold_inbox SET receipt_key = 'invalid-envelope:' || substr(receipt_key, 12)
 WHERE receipt_key LIKE 'unreadable:%';
 UPDATE freehold_deferred SET receipt_key = 'invalid-envelope:' || substr(receipt_key, 12)
 WHERE receipt_key LIKE 'unreadable:%';
--- Renamed, not made again: what was granted on them stays.
+-- The functions are renamed, not created again, so that the rights on them stay.
 ALTER FUNCTION freehold_outbox_settle(jsonb, bigint[], jsonb) RENAME TO freehold_outbox_confirm;
 ALTER FUNCTION freehold_outbox_postpone(jsonb, bigint, timestamptz, text) RENAME TO freehold_outbox_reschedule;
 ALTER FUNCTION freehold_saga_take(timestamptz, integer) RENAME TO freehold_saga_claim;
@@ -38,7 +39,7 @@ DROP FUNCTION freehold_outbox_oldest(jsonb, timestamptz, integer);
 DROP FUNCTION freehold_outbox_fetch(jsonb, timestamptz, integer);
 DROP FUNCTION freehold_outbox_keep(jsonb, bigint[], jsonb, timestamptz);
 DROP FUNCTION freehold_deferred_claim(text, timestamptz, float8, integer);
--- Documents of sagas: a NUL, which JSON in PostgreSQL cannot be, is spelled another way meanwhile.
+-- Documents of sagas: NUL, which JSON in PostgreSQL cannot contain, is replaced by another text during the change.
 UPDATE freehold_saga SET document = convert_to(replace((
     SELECT json_object_agg(
         CASE field.key WHEN 'mode' THEN 'machine_status' WHEN 'trouble' THEN 'save_failures'
@@ -85,7 +86,8 @@ UPDATE freehold_saga_journal
 SET detail = replace(replace(replace(detail, 'undo ', 'compensation '), ' empty', ' no-effect'), ' barred', ' cancelled')
 WHERE what = 'late';
 UPDATE freehold_parked SET error = 'ProcessCrashed' WHERE error = 'ProcessEnded';
--- What retried a parked stream said that it resumed the projection, with a blank; what resumes one has a dot.
+-- The retry of a parked stream was recorded as "projection resume", with a blank; the action that resumes a projection
+-- has a dot.
 ALTER TABLE freehold_reconciliation RENAME COLUMN unsettled TO inconclusive;
 UPDATE freehold_audit SET reason = reason || ' (' || substr(action, 12) || ')' WHERE action LIKE 'reconcile: %';
 UPDATE freehold_audit SET action = CASE action WHEN 'saga.abandon' THEN 'saga.terminate'

@@ -1,5 +1,5 @@
--- Which steps were applied, which version of each function is there, and what the database was made with and for whom.
--- Made with the first step, and by no step itself.
+-- The record: the applied steps, the version of each function, and facts about the database (partitions, owner,
+-- schema). These tables are created together with the first step; no step creates them.
 CREATE TABLE IF NOT EXISTS freehold_migration (
     owner text NOT NULL,
     name text NOT NULL,

@@ -1,4 +1,5 @@
--- Events are kept for ever. Nothing here holds transaction ids or decides by a clock: what is dumped can be restored.
+-- Events are kept for ever. The table contains no transaction ids and nothing depends on a clock, so a dump can be
+-- restored.
 CREATE TABLE freehold_event (
     position bigint GENERATED ALWAYS AS IDENTITY (SEQUENCE NAME freehold_event_position_seq CACHE 1),
     stream text NOT NULL,
@@ -19,10 +20,10 @@ CREATE TABLE freehold_event (
     PRIMARY KEY (position),
     UNIQUE (stream, version)
 ) WITH (autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.02);
--- Trying to compress small documents costs more than it saves.
+-- Compression of small documents costs more than it saves.
 ALTER TABLE freehold_event ALTER COLUMN data SET STORAGE EXTERNAL;
--- (position + 0) is the position, in words that the primary key does not answer to: a reader of one type that went
--- along the primary key because of old statistics would read the whole store.
+-- The indexes are on (position + 0), so that the planner cannot use the primary key instead: with old statistics a
+-- reader of one type would read the whole store along it.
 CREATE INDEX freehold_event_type ON freehold_event (type, (position + 0));
 CREATE INDEX freehold_event_category ON freehold_event (category, (position + 0));
 CREATE INDEX freehold_event_time ON freehold_event (recorded_at, position);

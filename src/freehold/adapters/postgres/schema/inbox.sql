@@ -1,5 +1,5 @@
--- Receipts come and go at the rate of the messages. Answers are filled in by an update in the same transaction: room
--- for it.
+-- Receipts are inserted and pruned at the rate of the messages. Answers are added by an update in the same transaction:
+-- pages keep room for it.
 CREATE TABLE freehold_inbox (
     consumer text COLLATE "C" NOT NULL,
     receipt_key text COLLATE "C" NOT NULL,
@@ -9,12 +9,12 @@ CREATE TABLE freehold_inbox (
     PRIMARY KEY (consumer, receipt_key)
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000,
         autovacuum_analyze_scale_factor = 0.02, autovacuum_analyze_threshold = 5000);
--- Each consumer prunes its own receipts: several may share a database, with windows of their own.
+-- Each consumer prunes its own receipts: several consumers may share a database and have different windows.
 CREATE INDEX freehold_inbox_consumer_received ON freehold_inbox (consumer, received_at);
--- Messages kept for a later try: nearly always empty, and busy when it is not. `lane_position`: where the message
--- stands in its lane; until it is handled, nothing from there on is complete. `waiting`: was due and not the first of
--- its key when it was looked at. Whoever finishes the first wakes the next, so that a look for what is due does not go
--- through all that stands behind one message, again and again.
+-- Deferred messages: the table is nearly always empty, and changes often when it is not.
+-- `lane_position`: the position of the message in its lane. Until it is handled, the consumer has not reached it.
+-- `waiting`: a claim found the message due, but not the first of its key. When the first one is finished, the mark of
+-- the next is removed. So a claim does not read all messages behind one that keeps failing.
 CREATE TABLE freehold_deferred (
     position bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     consumer text COLLATE "C" NOT NULL,

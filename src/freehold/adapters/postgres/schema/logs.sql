@@ -1,7 +1,9 @@
--- Which log of a broker this service has worked with: a row a broker. `lost_at`: another log was found in its place,
--- and what the one before had confirmed was not sent again yet. `mark`: the newest message of the log, as the broker
--- named it when it was looked at last; a log that has not come as far any more was restored from an older copy.
--- `losses`: how often this broker has lost its log, as far as it was noticed.
+-- The logs of brokers that this service has used: one row for each broker.
+-- `lost_at`: another log was found in its place, and the messages that the lost one had confirmed were not all sent
+-- again yet.
+-- `mark`: the newest message of the log at the last check, as the broker names it. A log that no longer reaches it was
+-- restored from an older copy.
+-- `losses`: the number of times that this broker is known to have lost its log.
 CREATE TABLE freehold_outbox_log (
     place text PRIMARY KEY,
     identity text NOT NULL,

@@ -1,5 +1,6 @@
--- Rows are emptied by the relay: a table that lives and dies many times a day is vacuumed by count, not by share.
--- `sent_at`: when a row that is sent again was confirmed for the first time; NULL for one that never was.
+-- Staged messages; the relay deletes them. The table fills and empties many times a day, so autovacuum starts after a
+-- number of dead rows, not after a share of the table. `sent_at`: the time of the first confirmation, of a message that
+-- is sent again; else NULL.
 CREATE TABLE freehold_outbox (
     position bigint GENERATED ALWAYS AS IDENTITY,
     partition integer NOT NULL,
@@ -16,10 +17,11 @@ CREATE TABLE freehold_outbox (
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000,
         autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 20000,
         autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
--- Documents are JSON of a few hundred bytes; trying to compress them costs more than it saves.
+-- Documents are JSON of a few hundred bytes: compression costs more than it saves.
 ALTER TABLE freehold_outbox ALTER COLUMN document SET STORAGE EXTERNAL;
 CREATE INDEX freehold_outbox_blocked ON freehold_outbox (key, blocked_until) WHERE blocked_until IS NOT NULL;
--- Published through here, and no message on the broker says so yet: the next relay publishes it. One row a partition.
+-- Pending watermarks: the last published position of a partition, which no message on the broker has announced yet. The
+-- next relay publishes it. One row for each partition.
 CREATE TABLE freehold_outbox_watermark (
     partition integer PRIMARY KEY,
     position bigint NOT NULL

@@ -1,4 +1,5 @@
--- How far consumers have read the lanes of others: one row each, updated with every batch that brings something new.
+-- How far consumers have read the lanes of other services: one row for each consumer and lane, updated with every batch
+-- that advances it.
 CREATE TABLE freehold_progress (
     consumer text COLLATE "C" NOT NULL,
     lane text COLLATE "C" NOT NULL,

@@ -1,4 +1,4 @@
--- What comparisons of copies with their sources found. Written once a comparison, pruned after retention.
+-- Results of reconciliations: one row for each, pruned after the retention.
 CREATE TABLE freehold_reconciliation (
     ordinal bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     dataset text NOT NULL,

@@ -1,4 +1,5 @@
--- One row an instance, rewritten at every step. `due_at` is its timer, so a rewrite seldom stays within its page.
+-- One row for each instance, updated at every step. `due_at` is its timer; it is indexed, so an update seldom stays
+-- within the page.
 CREATE TABLE freehold_saga (
     id uuid PRIMARY KEY,
     definition text NOT NULL,
@@ -16,7 +17,7 @@ CREATE TABLE freehold_saga (
         autovacuum_analyze_scale_factor = 0.02, autovacuum_analyze_threshold = 1000);
 CREATE INDEX freehold_saga_due ON freehold_saga (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX freehold_saga_newest ON freehold_saga (created_at, id);
--- Sagas are looked for by what they are, the newest of a status or of a definition, and by what led to them.
+-- Sagas are searched by status or definition, the newest first, and by their cause.
 CREATE INDEX freehold_saga_status ON freehold_saga (definition, status, created_at, id);
 CREATE INDEX freehold_saga_state ON freehold_saga (status, created_at, id);
 CREATE INDEX freehold_saga_correlation ON freehold_saga (correlation_id);

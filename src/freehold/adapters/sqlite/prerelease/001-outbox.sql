@@ -1,4 +1,5 @@
--- Rows are emptied by the relay. AUTOINCREMENT: a position is never used again, also after the table ran empty.
+-- Staged messages; the relay deletes them. AUTOINCREMENT: a position is never used twice, even after the table was
+-- empty.
 CREATE TABLE freehold_outbox (
     position INTEGER PRIMARY KEY AUTOINCREMENT,
     partition INTEGER NOT NULL,

@@ -1,4 +1,4 @@
--- Receipts of handled messages; `barred` where a compensation wrote the receipt in place of its action.
+-- Receipts of handled messages. `barred`: a compensation wrote the receipt in place of its action.
 CREATE TABLE freehold_inbox (
     consumer TEXT NOT NULL,
     receipt_key TEXT NOT NULL,
@@ -8,7 +8,7 @@ CREATE TABLE freehold_inbox (
     PRIMARY KEY (consumer, receipt_key)
 ) WITHOUT ROWID;
 CREATE INDEX freehold_inbox_received ON freehold_inbox (received_at);
--- Messages kept for a later try. AUTOINCREMENT: a position is never used again, also after the table ran empty.
+-- Deferred messages. AUTOINCREMENT: a position is never used twice, even after the table was empty.
 CREATE TABLE freehold_deferred (
     position INTEGER PRIMARY KEY AUTOINCREMENT,
     consumer TEXT NOT NULL,

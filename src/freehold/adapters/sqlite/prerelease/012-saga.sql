@@ -1,4 +1,4 @@
--- One row an instance, rewritten at every step. `due_at` is its timer.
+-- One row for each instance, updated at every step. `due_at` is its timer.
 CREATE TABLE freehold_saga (
     id TEXT PRIMARY KEY,
     definition TEXT NOT NULL,

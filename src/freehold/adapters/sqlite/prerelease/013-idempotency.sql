@@ -1,4 +1,4 @@
--- Answers by Idempotency-Key. Without a status the key is only claimed; the answer follows in the same transaction.
+-- Responses by idempotency key. A row without a status is a claim; the response is written in the same transaction.
 CREATE TABLE freehold_idempotency (
     scope TEXT NOT NULL,
     key TEXT NOT NULL,

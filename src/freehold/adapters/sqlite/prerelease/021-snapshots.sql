@@ -1,4 +1,4 @@
--- Snapshots: one for each stream and kind, replaced in place. A cache: all of it may be deleted at any time.
+-- Snapshots: one row for each stream and kind, replaced in place. They are a cache: all may be deleted at any time.
 CREATE TABLE freehold_snapshot (
     kind TEXT NOT NULL,
     stream TEXT NOT NULL,

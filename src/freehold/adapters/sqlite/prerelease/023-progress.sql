@@ -1,4 +1,5 @@
--- How far consumers have read the lanes of others: one row each, updated with every batch that brings something new.
+-- How far consumers have read the lanes of other services: one row for each consumer and lane, updated with every batch
+-- that advances it.
 CREATE TABLE freehold_progress (
     consumer TEXT NOT NULL,
     lane TEXT NOT NULL,
@@ -7,9 +8,9 @@ CREATE TABLE freehold_progress (
     updated_at INTEGER NOT NULL,
     PRIMARY KEY (consumer, lane)
 ) WITHOUT ROWID;
--- Where a deferred message stands in its lane: until it is handled, nothing from there on is complete.
+-- The position of a deferred message in its lane. Until it is handled, the consumer has not reached it.
 ALTER TABLE freehold_deferred ADD COLUMN lane TEXT;
 ALTER TABLE freehold_deferred ADD COLUMN lane_position INTEGER;
 CREATE INDEX freehold_deferred_lane ON freehold_deferred (consumer, lane, lane_position) WHERE lane IS NOT NULL;
--- The token that went with an answer goes with its repetition.
+-- The consistency token of a stored answer; a repeated request gets it again.
 ALTER TABLE freehold_idempotency ADD COLUMN token TEXT;

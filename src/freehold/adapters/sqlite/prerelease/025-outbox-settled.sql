@@ -1,4 +1,5 @@
--- What a partition of the outbox owes: published through here, and no message on the broker says so yet. One row each.
+-- The last published position of a partition, which no message on the broker has announced yet. One row for each
+-- partition.
 CREATE TABLE freehold_outbox_owed (
     partition INTEGER PRIMARY KEY,
     position INTEGER NOT NULL

@@ -1,3 +1,2 @@
--- The headers that are given again with an answer, as a JSON list of pairs. NULL where there are none, and in answers
--- of before.
+-- The headers of a stored answer, as a JSON list of pairs. NULL where there are none, and in older answers.
 ALTER TABLE freehold_idempotency ADD COLUMN headers TEXT;

@@ -1,1 +1,1 @@
--- SQLite knows no roles: whoever may write the file may refresh its views.
+-- SQLite has no roles: every process that may write the file may refresh its views.

@@ -1,6 +1,6 @@
--- When a row that is sent again was confirmed for the first time; NULL for one that never was.
+-- The time of the first confirmation, of a message that is sent again; else NULL.
 ALTER TABLE freehold_outbox ADD COLUMN sent_at INTEGER;
--- What was confirmed, for as long as it may be sent again.
+-- Sent messages, kept as long as they may be sent again.
 CREATE TABLE freehold_outbox_sent (
     position INTEGER PRIMARY KEY,
     partition INTEGER NOT NULL,

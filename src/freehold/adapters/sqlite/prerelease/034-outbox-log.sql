@@ -1,5 +1,5 @@
--- Which log of a broker this service has worked with: a row a broker. `lost_at`: another log was found in its place, and
--- what the one before had confirmed was not sent again yet.
+-- The logs of brokers that this service has used: one row for each broker. `lost_at`: another log was found in its
+-- place, and the messages that the lost one had confirmed were not all sent again yet.
 CREATE TABLE freehold_outbox_log (
     place TEXT PRIMARY KEY,
     identity TEXT NOT NULL,

@@ -1,2 +1,2 @@
--- Sagas are looked for by what led to them.
+-- Sagas are searched by their cause.
 CREATE INDEX freehold_saga_correlation ON freehold_saga (correlation_id);

@@ -1,5 +1,5 @@
--- To the tables of the first release: the names change that are stored, nothing else. What is recorded of the steps
--- before becomes the record of a database that was made by the first release.
+-- The step to the tables of the first release: it changes stored names, and nothing else. The record of the steps
+-- before it is replaced by the one of a database that the first release has made.
 ALTER TABLE freehold_outbox_owed RENAME TO freehold_outbox_watermark;
 ALTER TABLE freehold_inbox RENAME COLUMN barred TO cancelled;
 ALTER TABLE freehold_lease RENAME COLUMN beat TO heartbeat;
@@ -60,7 +60,8 @@ UPDATE freehold_saga_journal
 SET detail = replace(replace(replace(detail, 'undo ', 'compensation '), ' empty', ' no-effect'), ' barred', ' cancelled')
 WHERE what = 'late';
 UPDATE freehold_parked SET error = 'ProcessCrashed' WHERE error = 'ProcessEnded';
--- What retried a parked stream said that it resumed the projection, with a blank; what resumes one has a dot.
+-- The retry of a parked stream was recorded as "projection resume", with a blank; the action that resumes a projection
+-- has a dot.
 ALTER TABLE freehold_reconciliation RENAME COLUMN unsettled TO inconclusive;
 UPDATE freehold_audit SET reason = reason || ' (' || substr(action, 12) || ')' WHERE action LIKE 'reconcile: %';
 UPDATE freehold_audit SET action = CASE action WHEN 'saga.abandon' THEN 'saga.terminate'
@@ -68,7 +69,7 @@ UPDATE freehold_audit SET action = CASE action WHEN 'saga.abandon' THEN 'saga.te
     WHEN 'projection.abandon' THEN 'projection.cancel-rebuild' ELSE 'reconcile.repair' END
 WHERE action IN ('saga.abandon', 'projection resume', 'projection skip', 'projection.abandon')
     OR action LIKE 'reconcile: %';
--- A check of a column is a part of its table here: the table is made again.
+-- SQLite cannot change a CHECK of an existing table: the table is created again.
 ALTER TABLE freehold_dead_letter RENAME TO freehold_dead_letter_former;
 CREATE TABLE freehold_dead_letter (
     id TEXT PRIMARY KEY,
@@ -110,7 +111,7 @@ UPDATE freehold_dead_letter SET reason = CASE reason
     WHEN 'refused' THEN 'rejected-by-broker' ELSE reason END,
     error_type = CASE error_type WHEN 'ProcessEnded' THEN 'ProcessCrashed' ELSE error_type END;
 UPDATE freehold_audit SET action = 'dead-letter.discard' WHERE action = 'dead-letter.drop';
--- What is received once more after the upgrade must find its receipt, and its place among the deferred messages.
+-- A message that is delivered again after the upgrade must find its receipt or its deferred message.
 UPDATE freehold_inbox SET receipt_key = 'invalid-envelope:' || substr(receipt_key, 12)
 WHERE receipt_key LIKE 'unreadable:%';
 UPDATE freehold_deferred SET receipt_key = 'invalid-envelope:' || substr(receipt_key, 12)

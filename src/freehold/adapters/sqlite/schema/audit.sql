@@ -1,4 +1,4 @@
--- What people did by command, and why. Kept for good: as many rows as people type commands.
+-- Actions of operators, with their reasons. Never pruned.
 CREATE TABLE freehold_audit (
     ordinal INTEGER PRIMARY KEY AUTOINCREMENT,
     at INTEGER NOT NULL,

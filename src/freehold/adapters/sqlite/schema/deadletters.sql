@@ -1,4 +1,4 @@
--- Messages that were given up. `ended_at` is set when an operator replayed or discarded one; prune goes by it.
+-- Dead letters. `ended_at` is set when an operator replayed or discarded one; pruning uses it.
 CREATE TABLE freehold_dead_letter (
     id TEXT PRIMARY KEY,
     direction TEXT NOT NULL,
@@ -20,7 +20,7 @@ CREATE TABLE freehold_dead_letter (
 );
 CREATE INDEX freehold_dead_letter_newest ON freehold_dead_letter (failed_at, id);
 CREATE INDEX freehold_dead_letter_status ON freehold_dead_letter (status, failed_at, id);
--- Dead letters are looked for by what they are: the newest of a type, of a consumer, of a reason.
+-- Dead letters are searched by type, consumer or reason, the newest first.
 CREATE INDEX freehold_dead_letter_reason ON freehold_dead_letter (status, reason, failed_at, id);
 CREATE INDEX freehold_dead_letter_type ON freehold_dead_letter (status, type, failed_at, id);
 CREATE INDEX freehold_dead_letter_consumer ON freehold_dead_letter (status, consumer, failed_at, id);

@@ -1,4 +1,4 @@
--- Events are kept for ever. AUTOINCREMENT: a position is never used again.
+-- Events are kept for ever. AUTOINCREMENT: a position is never used twice.
 CREATE TABLE freehold_event (
     position INTEGER PRIMARY KEY AUTOINCREMENT,
     stream TEXT NOT NULL,

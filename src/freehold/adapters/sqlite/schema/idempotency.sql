@@ -1,5 +1,5 @@
--- Responses by Idempotency-Key. Without a status the key is only claimed; the response follows in the same transaction.
--- `token`: the consistency token that went with it. `headers`: a JSON list of pairs, NULL where there are none.
+-- Responses by idempotency key. A row without a status is a claim; the response is written in the same transaction.
+-- `token`: the consistency token of the response. `headers`: a JSON list of pairs, NULL where there are none.
 CREATE TABLE freehold_idempotency (
     scope TEXT NOT NULL,
     key TEXT NOT NULL,

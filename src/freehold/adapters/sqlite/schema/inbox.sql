@@ -1,4 +1,4 @@
--- Receipts of handled messages; `cancelled` where a compensation wrote the receipt in place of its action.
+-- Receipts of handled messages. `cancelled`: a compensation wrote the receipt in place of its action.
 CREATE TABLE freehold_inbox (
     consumer TEXT NOT NULL,
     receipt_key TEXT NOT NULL,
@@ -7,12 +7,12 @@ CREATE TABLE freehold_inbox (
     received_at INTEGER NOT NULL,
     PRIMARY KEY (consumer, receipt_key)
 ) WITHOUT ROWID;
--- Each consumer prunes its own receipts: several may share a database, with windows of their own.
+-- Each consumer prunes its own receipts: several consumers may share a database and have different windows.
 CREATE INDEX freehold_inbox_consumer_received ON freehold_inbox (consumer, received_at);
--- Messages kept for a later try. AUTOINCREMENT: a position is never used again, also after the table ran empty.
--- `lane_position`: where the message stands in its lane; until it is handled, nothing from there on is complete.
--- `waiting`: was due and not the first of its key when it was looked at. Whoever finishes the first wakes the next, so
--- that a look for what is due does not go through all that stands behind one message, again and again.
+-- Deferred messages. AUTOINCREMENT: a position is never used twice, even after the table was empty.
+-- `lane_position`: the position of the message in its lane. Until it is handled, the consumer has not reached it.
+-- `waiting`: a claim found the message due, but not the first of its key. When the first one is finished, the mark of
+-- the next is removed. So a claim does not read all messages behind one that keeps failing.
 CREATE TABLE freehold_deferred (
     position INTEGER PRIMARY KEY AUTOINCREMENT,
     consumer TEXT NOT NULL,

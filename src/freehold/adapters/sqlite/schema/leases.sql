@@ -1,4 +1,4 @@
--- One row a partition or a member.
+-- One row for each partition or member.
 CREATE TABLE freehold_lease (
     name TEXT PRIMARY KEY,
     owner TEXT NOT NULL DEFAULT '',

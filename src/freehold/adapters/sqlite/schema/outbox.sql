@@ -1,5 +1,5 @@
--- Rows are emptied by the relay. AUTOINCREMENT: a position is never used again, also after the table ran empty.
--- `sent_at`: when a row that is sent again was confirmed for the first time; NULL for one that never was.
+-- Staged messages; the relay deletes them. AUTOINCREMENT: a position is never used twice, even after the table was
+-- empty. `sent_at`: the time of the first confirmation, of a message that is sent again; else NULL.
 CREATE TABLE freehold_outbox (
     position INTEGER PRIMARY KEY AUTOINCREMENT,
     partition INTEGER NOT NULL,
@@ -14,7 +14,8 @@ CREATE TABLE freehold_outbox (
     sent_at INTEGER
 );
 CREATE INDEX freehold_outbox_blocked ON freehold_outbox (key, blocked_until) WHERE blocked_until IS NOT NULL;
--- Published through here, and no message on the broker says so yet: the next relay publishes it. One row a partition.
+-- Pending watermarks: the last published position of a partition, which no message on the broker has announced yet. The
+-- next relay publishes it. One row for each partition.
 CREATE TABLE freehold_outbox_watermark (
     partition INTEGER PRIMARY KEY,
     position INTEGER NOT NULL

@@ -1,4 +1,4 @@
--- One row an instance, rewritten at every step. `due_at` is its timer.
+-- One row for each instance, updated at every step. `due_at` is its timer.
 CREATE TABLE freehold_saga (
     id TEXT PRIMARY KEY,
     definition TEXT NOT NULL,
@@ -15,7 +15,7 @@ CREATE TABLE freehold_saga (
 );
 CREATE INDEX freehold_saga_due ON freehold_saga (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX freehold_saga_newest ON freehold_saga (created_at, id);
--- Sagas are looked for by what they are, the newest of a status or of a definition, and by what led to them.
+-- Sagas are searched by status or definition, the newest first, and by their cause.
 CREATE INDEX freehold_saga_status ON freehold_saga (definition, status, created_at, id);
 CREATE INDEX freehold_saga_state ON freehold_saga (status, created_at, id);
 CREATE INDEX freehold_saga_correlation ON freehold_saga (correlation_id);

@@ -1,4 +1,5 @@
--- Rows are moved to the outbox when they are due. The position orders messages that are due at the same time.
+-- Scheduled messages; they are moved to the outbox when they are due. The position orders messages with the same due
+-- time.
 CREATE TABLE freehold_schedule (
     id TEXT NOT NULL UNIQUE,
     position INTEGER PRIMARY KEY AUTOINCREMENT,

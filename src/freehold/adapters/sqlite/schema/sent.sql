@@ -1,6 +1,6 @@
--- What was confirmed, for as long as it may be sent again. `losses`: how many losses had been recorded, of all brokers,
--- when the message was fetched to be published. While a loss is open, what has fewer may be gone, and is sent again
--- before anything newer of its key.
+-- Sent messages, kept as long as they may be sent again.
+-- `losses`: the number of losses that were recorded, of all brokers, when the message was fetched. While a loss is
+-- open, a message with a lower number may be lost, and is sent again before anything newer of its key.
 CREATE TABLE freehold_outbox_sent (
     position INTEGER PRIMARY KEY,
     partition INTEGER NOT NULL,

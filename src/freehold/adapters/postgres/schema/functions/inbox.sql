@@ -1,8 +1,8 @@
--- What is due. They are functions, because these tables are nearly always empty, and a plan that was made for an empty
--- table compares every row of a backlog with every other. Rows of other keys are never worth a look.
--- Claims the first of their keys, `most` of them, and marks the others that it sees among `look` due rows as waiting.
--- A row that was woken since this statement began has another version: it is left alone, for what was seen before it is
--- no longer there.
+-- Selection of due rows. They are functions, because these tables are nearly always empty, and a plan made for an empty
+-- table compares every row of a backlog with every other one.
+-- freehold_deferred_claim claims at most `most` due messages that are the first of their key, and marks the others
+-- among `look` due rows as waiting. A row whose mark was removed since this statement began has another version. It is
+-- skipped, because the message that was seen before it no longer exists.
 CREATE OR REPLACE FUNCTION freehold_deferred_claim(
     reader text, moment timestamptz, hidden_seconds float8, most integer, look integer)
 RETURNS SETOF freehold_deferred
@@ -43,8 +43,8 @@ LANGUAGE sql STABLE SET enable_seqscan = off SET enable_hashjoin = off SET enabl
     )
     ORDER BY d.due_at LIMIT 1
 $$;
--- One look into the index for each arrival. An EXISTS is planned as a join, which reads every deferred message of the
--- consumer where the statistics are those of an empty table; so it is a subquery of its own, with a limit.
+-- One index look-up for each message. An EXISTS would be planned as a join: with the statistics of an empty table that
+-- reads all deferred messages of the consumer. So it is a subquery with a limit.
 CREATE OR REPLACE FUNCTION freehold_deferred_blocking(reader text, arrivals jsonb)
 RETURNS TABLE (topic text, key text, place integer)
 LANGUAGE sql STABLE SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
@@ -59,9 +59,9 @@ LANGUAGE sql STABLE SET enable_seqscan = off SET enable_hashjoin = off SET enabl
     WHERE a.deferred_position IS NULL OR first.position < a.deferred_position
     GROUP BY a.topic, a.key
 $$;
--- Deletes a claimed message, then wakes the next of its key. In this order, each statement with a snapshot of its own:
--- one that was marked as waiting until the deletion is seen. The next is always written, so that a claim which still
--- sees the message before it finds another version.
+-- Deletes a claimed message, then removes the waiting mark of the key's next message. The order matters: each statement
+-- has a snapshot of its own, so the second one sees a message that was marked until the deletion. The next message is
+-- always updated, so that a concurrent claim that still sees the deleted message finds another version of it.
 CREATE OR REPLACE FUNCTION freehold_deferred_finish(claimed_position bigint, claimed_attempts integer)
 RETURNS boolean
 LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET enable_bitmapscan = off

@@ -1,7 +1,8 @@
 -- The relay's statements. They are functions, because a table that is nearly always empty misleads the planner: with
--- statistics of an empty table, or with a plan that was made for one, it reads the whole table again and again once a
--- backlog has grown. `leases` are rows of partition, token and lease name; a row whose token is stale has no effect.
--- The lease rows are locked in order of name until the deletion has happened: nobody takes the lease over in between.
+-- the statistics of an empty table, or a plan made for one, each statement would read the whole table once a backlog
+-- has grown.
+-- `leases` are rows of partition, token and lease name; a row with a stale token has no effect. The rows of the leases
+-- are locked, in order of name, until the rows are deleted: no other relay can take the lease over in between.
 CREATE OR REPLACE FUNCTION freehold_outbox_remove(leases jsonb, positions bigint[])
 RETURNS bigint
 LANGUAGE sql VOLATILE SET enable_seqscan = off SET plan_cache_mode = force_custom_plan AS $$
@@ -33,19 +34,24 @@ LANGUAGE sql VOLATILE SET enable_seqscan = off SET plan_cache_mode = force_custo
     )
     SELECT count(*) FROM rescheduled
 $$;
--- The low 32 bits of a position, as the second number of an advisory lock.
+-- The low 32 bits of a position: the second number of an advisory lock.
 CREATE OR REPLACE FUNCTION freehold_low_bits(value bigint) RETURNS integer
 LANGUAGE sql IMMUTABLE AS $$ SELECT (((value + 2147483648) & 4294967295) - 2147483648)::integer $$;
--- What the relay fetches, in this order, each statement with a snapshot of its own (volatile, read committed): 1. the
--- last position drawn; 2. the least floor of the markers that staging transactions hold, which they took before they
--- drew; 3. the losses of brokers' logs; 4. the rows. A position at or below 1 and 2 was drawn before 1, by a
--- transaction that had ended before 2: its rows are among those of 4, or were removed, or rolled back. Rows, blocked
--- keys and watermarks are of one statement. Where a statement does not have a snapshot of its own, or a loss is open,
--- the high-water mark is 0: what is on no broker any more must not be reported as published. While a loss is open, a row
--- is left out that waits for what the loss took of its key, as far as that was confirmed at `since` or later. Both
--- tables are read in one snapshot: what somebody moves meanwhile is in one of them. Only the oldest rows are looked at,
--- as freehold_outbox_recall does: what they wait for is moved back, and they go on. Without sequential scans the
--- sequence itself seems dear enough to compile the statement: so no jit.
+-- Returns the rows for the relay. It reads, in this order, each by a statement with a snapshot of its own (volatile,
+-- read committed):
+-- 1. the last drawn position;
+-- 2. the lowest floor of the markers of staging transactions, which take them before they draw;
+-- 3. the losses of brokers' logs;
+-- 4. the rows, with blocked keys and watermarks, in one statement.
+-- A position at or below 1 and 2 was drawn before 1, by a transaction that had ended before 2. So its row is in 4, or
+-- was removed, or rolled back.
+-- The high-water mark is 0 where statements have no snapshots of their own, or while a loss is open: messages that may
+-- be on no broker must not be reported as published.
+-- While a loss is open, a row is left out if its key has an earlier message that the broker may have lost and that was
+-- confirmed at `since` or later. Both tables are read in one snapshot, so a message that another transaction moves is
+-- in one of them. Only the oldest rows are checked, the same ones as in freehold_outbox_recall, which moves those
+-- earlier messages back.
+-- JIT is off: without sequential scans the planner's cost of the sequence alone would be high enough to start it.
 CREATE OR REPLACE FUNCTION freehold_outbox_fetch(leases jsonb, moment timestamptz, most integer, since timestamptz)
 RETURNS TABLE (row_position bigint, row_partition integer, row_id uuid, row_topic text, row_key text,
     row_document bytea, row_attempts integer, row_owed bigint, row_losses bigint, row_lost boolean)
@@ -103,8 +109,7 @@ BEGIN
     FROM held AS h LEFT JOIN freehold_outbox_watermark AS w ON w.partition = h.partition;
 END
 $$;
--- As freehold_outbox_remove, and the watermarks that the partitions have still to publish in the same step; 0 clears
--- one.
+-- As freehold_outbox_remove; also writes the pending watermarks of the partitions, in the same statement; 0 clears one.
 CREATE OR REPLACE FUNCTION freehold_outbox_confirm(leases jsonb, positions bigint[], owed jsonb)
 RETURNS bigint
 LANGUAGE sql VOLATILE SET enable_seqscan = off SET plan_cache_mode = force_custom_plan AS $$
@@ -126,8 +131,8 @@ LANGUAGE sql VOLATILE SET enable_seqscan = off SET plan_cache_mode = force_custo
     )
     SELECT count(*) FROM removed
 $$;
--- As freehold_outbox_confirm, and what is removed is kept, with the number of losses that came with the rows when they
--- were fetched. A service that keeps nothing calls the functions before.
+-- As freehold_outbox_confirm; the removed rows are kept as sent messages, with the number of losses at the time when
+-- they were fetched. A service that keeps no sent messages calls the functions above.
 CREATE OR REPLACE FUNCTION freehold_outbox_keep(
     leases jsonb, positions bigint[], owed jsonb, moment timestamptz, written bigint)
 RETURNS bigint
@@ -156,9 +161,9 @@ LANGUAGE sql VOLATILE SET enable_seqscan = off SET plan_cache_mode = force_custo
     )
     SELECT count(*) FROM removed
 $$;
--- Moves back what the oldest rows wait for while a loss is open, along the order of positions, as
--- freehold_outbox_send_again does: two who do so lock rows in one order, and each row is moved once. The order within a
--- key is that of the index: the planner would walk through all that is kept otherwise.
+-- While a loss is open, moves the sent messages that the oldest rows wait for back to the outbox, in order of position,
+-- as freehold_outbox_send_again does. So concurrent calls lock rows in one order, and each row is moved once. Within a
+-- key the ORDER BY is that of the index: otherwise the planner would read all kept messages.
 CREATE OR REPLACE FUNCTION freehold_outbox_recall(leases jsonb, since timestamptz, most integer, moment timestamptz)
 RETURNS bigint
 LANGUAGE sql VOLATILE SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off

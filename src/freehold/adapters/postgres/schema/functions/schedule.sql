@@ -1,5 +1,5 @@
--- What is due. They are functions, because the table is nearly always empty, and a plan that was made for an empty
--- table reads the whole of a backlog.
+-- Selection of due rows. They are functions, because the table is nearly always empty, and a plan made for an empty
+-- table reads a whole backlog.
 CREATE OR REPLACE FUNCTION freehold_schedule_claim(moment timestamptz, most integer)
 RETURNS SETOF freehold_schedule
 LANGUAGE sql VOLATILE SET enable_seqscan = off SET plan_cache_mode = force_custom_plan AS $$

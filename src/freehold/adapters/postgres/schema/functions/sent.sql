@@ -1,5 +1,5 @@
--- Moves what was confirmed back into the outbox, along the order of positions: what is not of the time asked for is
--- passed over. `seen` counts what was looked at, whoever else moves it at the same time.
+-- Moves sent messages back to the outbox, in order of position; those of another time are skipped. `seen` counts the
+-- matching rows, also those that a concurrent call moves.
 CREATE OR REPLACE FUNCTION freehold_outbox_send_again(
     since timestamptz, after bigint, through bigint, most integer, moment timestamptz)
 RETURNS TABLE (moved bigint, seen bigint, last_position bigint)
