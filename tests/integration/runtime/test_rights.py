@@ -277,7 +277,7 @@ def test_doctor_names_the_right_and_the_table_that_are_missing(prepared: Place) 
     assert well["rights"]["ok"]
     assert well["preparation"]["ok"]
     assert well["making tables"]["ok"]
-    assert f"may not, in schema {prepared.schema}" in well["making tables"]["detail"]
+    assert f"not permitted in schema {prepared.schema}" in well["making tables"]["detail"]
     quoted = '"' + prepared.role.replace('"', '""') + '"'
     prepared.execute(f"REVOKE DELETE ON freehold_inbox FROM {quoted}")
     prepared.execute(f"REVOKE SELECT ON freehold_outbox_position_seq FROM {quoted}")
@@ -292,7 +292,7 @@ def test_doctor_names_the_right_and_the_table_that_are_missing(prepared: Place) 
     assert "freehold db grants --role" in rights["fix"]
     prepared.execute(f"REVOKE USAGE ON SCHEMA {prepared.schema} FROM {quoted}")
     told = json.dumps(_findings(prepared.as_role("doctor", "--json")))
-    assert ("USAGE on schema public" if prepared.schema == "public" else "may not use the schema 'wards'") in told
+    assert ("USAGE on schema public" if prepared.schema == "public" else "no USAGE right on the schema 'wards'") in told
 
 
 def test_doctor_and_status_tell_what_is_not_prepared(place: Place) -> None:
@@ -338,7 +338,7 @@ async def test_an_upgrade_by_a_role_without_ddl_says_which_right_is_missing(plac
     quoted = '"' + place.role.replace('"', '""') + '"'
     place.execute(f"GRANT CONNECT ON DATABASE {place.admin_url.rpartition('/')[2]} TO {quoted}")
     place.execute(f"GRANT USAGE ON SCHEMA public TO {quoted}")
-    with pytest.raises((PermissionDenied, ConfigurationError), match=r"right on schema public|may not make one"):
+    with pytest.raises((PermissionDenied, ConfigurationError), match=r"right on schema public|may not create it"):
         async with RunningService(clinic, place.settings(migrate_on_start=True)):
             pass
 

@@ -183,7 +183,7 @@ async def test_each_is_found_and_made_again(on_postgresql: Stores) -> None:
             "view large_sale differs from its migration"
         ),
         "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'sale_once'::regclass": (
-            "index sale_once is invalid: it was not built to its end"
+            "index sale_once is invalid: its build did not finish"
         ),
     }  # fmt: skip
     await _run(stores, *(each for text in damage for each in text.split("; ")))

@@ -212,7 +212,7 @@ async def test_a_schema_that_the_role_may_not_make_is_told(postgres_url: str) ->
                     pass
             assert "CREATE SCHEMA bank AUTHORIZATION" in caught.value.hint
             await connection.execute("CREATE SCHEMA bank")
-            with pytest.raises(ConfigurationError, match="may not use the schema 'bank'") as caught:
+            with pytest.raises(ConfigurationError, match="no USAGE right on the schema 'bank'") as caught:
                 async with opened(url):
                     pass
             assert "GRANT USAGE" in caught.value.hint

@@ -1,6 +1,6 @@
 """PostgreSQL.
 
-Nothing is imported before a database is asked for: the driver is an extra (`freehold[postgres]`).
+The driver is imported only when a database is made: it is an extra (`freehold[postgres]`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class PostgresAdapter:
     database_schemes: Sequence[str] = ("postgresql",)
 
     def provisions(self) -> Sequence[Provision[Any]]:
-        """The ports that the engine has; no driver is needed to know them."""
+        """The ports that the engine has; imports no driver."""
         from freehold.adapters.postgres.ports import PORTS
 
         return PORTS

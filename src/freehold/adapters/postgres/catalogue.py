@@ -1,4 +1,4 @@
-"""What is in a PostgreSQL database, as its catalogue says. Imports the SQL base and its siblings. Reads only."""
+"""Reads the catalogue of a PostgreSQL database. Imports the SQL base and its siblings."""
 
 from __future__ import annotations
 
@@ -63,13 +63,14 @@ _EXPLAIN: Final = "EXPLAIN (VERBOSE, COSTS OFF) SELECT * FROM"
 _KINDS: Final = {"r": "table", "p": "table", "v": "view", "m": "materialised view", "f": "foreign table",
                  "S": "sequence"}  # fmt: skip
 _PARTS: Final = {"S": (Kind.SEQUENCE,), "v": (Kind.VIEW,), "m": (Kind.MATERIALIZED_VIEW, Kind.VIEW)}
-"""A materialized view in the place of a view answers to its name."""
-_UNFINISHED: Final = "is invalid: it was not built to its end"
+"""A materialised view counts as the view that it replaces, too."""
+_UNFINISHED: Final = "is invalid: its build did not finish"
 
 
 async def found(fetch: Fetch, schema: str, expected: Catalogue) -> Catalogue:
-    """What there is of what is expected: in `schema` where it is named, otherwise along the search path; names that
-    come with a schema of their own are looked for there.
+    """The part of `expected` that is in the database.
+
+    Names are looked up in `schema`, or in the search path where it is empty; a name with a schema in that schema.
     """
     tables = set(expected.tables) | {part.table for part in expected.parts.values() if part.table}
     places = (schema, *_looked_for(schema, tables | {part.name for part in expected.parts.values()}))
@@ -97,9 +98,11 @@ async def found(fetch: Fetch, schema: str, expected: Catalogue) -> Catalogue:
 
 
 async def compare_views(fetch: Fetch, expected: Catalogue, found: Catalogue) -> None:
-    """Note what each view says. The server keeps a view parsed, and writes it in its own words: the plan of what the
-    migration says is compared with that of the view, twice where they differ, for statistics change. Where the server
-    does not plan it, for a column is gone or a right is missing, nothing is noted.
+    """Add to `found` whether each view differs from its migration.
+
+    The server stores a view parsed, and prints it in its own form. So the plan of the migration's query is compared
+    with the plan of the view; a second time where they differ, because statistics may have changed in between. A view
+    that the server cannot plan (a column or a right is missing) is not compared.
     """
     for place, part in expected.parts.items():
         there = found.parts.get(place)
@@ -117,13 +120,13 @@ async def compare_views(fetch: Fetch, expected: Catalogue, found: Catalogue) -> 
 
 
 async def relations(fetch: Fetch, schema: str, names: Sequence[str]) -> dict[str, str]:
-    """What bears each name."""
+    """The kind of the relation with each name."""
     rows = await fetch(_RELATIONS, (schema, *_looked_for(schema, set(names))))
     return {name: _KINDS[kind] for name, kind, _ in rows if name in names}
 
 
 async def signatures(fetch: Fetch, functions: Sequence[str]) -> Mapping[str, Sequence[str]]:
-    """How each function beside the record's tables is named with its parameters, by its plain name."""
+    """The signatures of functions in the schema of the tables, by the functions' plain names."""
     found: dict[str, list[str]] = {name: [] for name in functions}
     for name, signature in await fetch(_SIGNATURES, (list(functions),)):
         found[name].append(signature)
@@ -131,7 +134,7 @@ async def signatures(fetch: Fetch, functions: Sequence[str]) -> Mapping[str, Seq
 
 
 def _looked_for(schema: str, names: set[str]) -> tuple[list[str], list[str]]:
-    """The schemas that are named, and the names without them."""
+    """The schemas of the names, and the names without schemas."""
     parts = [name.rpartition(".") for name in names]
     return sorted({place for place, _, _ in parts if place} | ({schema} - {""})), sorted({name for _, _, name in parts})
 

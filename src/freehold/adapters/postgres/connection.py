@@ -1,8 +1,8 @@
 """Statements on PostgreSQL through asyncpg and psycopg. Imports the base of the SQL adapters and the drivers.
 
-Time limits: the server's `statement_timeout`, `lock_timeout` and `idle_in_transaction_session_timeout` are settings of
-the session. A proxy that pools transactions keeps none: behind it they are set with `SET LOCAL` in the round trip that
-carries BEGIN. Each call has a limit of its own above them, for connections that are dead without either side knowing.
+Time limits: `statement_timeout`, `lock_timeout` and `idle_in_transaction_session_timeout` are settings of the session.
+Behind a proxy that pools transactions they are set with `SET LOCAL`, in the same round trip as BEGIN: such a proxy
+keeps no settings. Each call also has a longer limit in this process, for a connection that broke unnoticed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _BEGAN = "SELECT transaction_timestamp()"
 
 
 def time_limits(options: DatabaseOptions) -> dict[str, str]:
-    """The server's own limits, in milliseconds, by the names of its settings."""
+    """The server's time limits, in milliseconds, by the names of its settings."""
     return {
         "statement_timeout": str(round(options.statement_timeout_seconds * 1000)),
         "lock_timeout": str(round(options.lock_timeout_seconds * 1000)),
@@ -36,7 +36,7 @@ def time_limits(options: DatabaseOptions) -> dict[str, str]:
 
 
 class AsyncpgConnection:
-    """A user's asyncpg connection, in their transaction."""
+    """A user's asyncpg connection, in the user's transaction."""
 
     def __init__(self, driver: asyncpg.Connection[Any], options: DatabaseOptions) -> None:
         self._driver = driver
@@ -76,14 +76,14 @@ class AsyncpgConnection:
             raise self._diagnosed(error) from error
 
     def _interrupted(self) -> None:
-        """A statement was cancelled before its answer came."""
+        """Called when a statement was cancelled before its response came."""
 
     def _diagnosed(self, error: Exception) -> FreeholdError:
         return unreachable(error) or DatabaseError(f"asyncpg failed: {type(error).__name__}")
 
 
 class PooledAsyncpg(AsyncpgConnection):
-    """A connection of our own pool."""
+    """A connection of Freehold's pool."""
 
     def __init__(self, driver: asyncpg.Connection[Any], options: DatabaseOptions, *, proxied: bool) -> None:
         super().__init__(driver, options)
@@ -96,24 +96,24 @@ class PooledAsyncpg(AsyncpgConnection):
 
     @property
     def driver(self) -> asyncpg.Connection[Any]:
-        """Asyncpg's connection."""
+        """The connection of asyncpg."""
         return self._driver
 
     def is_in_transaction(self) -> bool:
-        """Whether the transaction is still there; a connection that was lost is none that ended it."""
+        """Whether a transaction is open. True for a lost connection: that is not an end by the user."""
         return self._driver.is_closed() or self._driver.is_in_transaction()
 
     @property
     def broken(self) -> bool:
-        """Closed, left in a transaction, or silent at its last call."""
+        """Whether it is closed, a transaction was left open, or its last call got no response."""
         return self._suspect or self._driver.is_closed() or self._driver.is_in_transaction()
 
     def allow(self, seconds: float) -> None:
-        """Give this transaction another time limit: migrations run longer than business transactions."""
+        """Set another time limit for this transaction: migrations run longer than business transactions."""
         self._seconds = seconds + _GRACE_SECONDS
 
     async def begin(self) -> None:
-        """BEGIN and the time limits, in one round trip."""
+        """Begin a transaction and set its time limits, in one round trip."""
         self._seconds = self._usual_seconds
         self._began = None
         try:
@@ -125,7 +125,7 @@ class PooledAsyncpg(AsyncpgConnection):
             raise self._diagnosed(error) from error
 
     async def commit(self) -> None:
-        """COMMIT, and see that it was one: a failed transaction answers COMMIT with ROLLBACK."""
+        """Commit. Raises `DatabaseError` for a failed transaction: the server answers its COMMIT with ROLLBACK."""
         if self._driver.is_closed():
             raise _lost_before_commit()
         if not self._driver.is_in_transaction() or not await self._is_the_same():
@@ -138,17 +138,18 @@ class PooledAsyncpg(AsyncpgConnection):
                 raise _lost_before_commit() from error
             if isinstance(known, Unavailable):
                 raise Unavailable(
-                    "the answer to COMMIT was lost, and its outcome is not known", hint="look before trying again"
+                    "the response to COMMIT was lost, and its outcome is not known",
+                    hint="check whether it was committed before trying again",
                 ) from error
             raise known from error
         if status != "COMMIT":
             raise DatabaseError(
-                "the transaction had failed before its end, and was rolled back",
-                hint="an error of the database was caught inside the block; use a savepoint around such a statement",
+                "a statement of the transaction had failed, and the transaction was rolled back",
+                hint="the error was caught inside the block; use a savepoint around a statement that may fail",
             )
 
     async def remember(self) -> None:
-        """Ask when the transaction began: another one, begun later on the same connection, began at another time."""
+        """Read the time when the transaction began: a later transaction on the connection has another one."""
         self._began = (await self.fetch(_BEGAN))[0][0]
 
     async def _is_the_same(self) -> bool:
@@ -162,21 +163,21 @@ class PooledAsyncpg(AsyncpgConnection):
             raise self._diagnosed(error) from error
 
     async def rollback(self) -> None:
-        """ROLLBACK; where it cannot be sent the connection is cut, which rolls back as well."""
+        """Roll back; where that fails the connection is closed, and the server rolls back."""
         if self._driver.is_closed() or not self._driver.is_in_transaction():
             return
         try:
             await self._driver.execute("ROLLBACK", timeout=_ROLLBACK_SECONDS)
-        except Exception:  # noqa: BLE001 - whatever it is, the connection is not used again
+        except Exception:  # noqa: BLE001 - after any error the connection is not used again
             self._suspect = True
 
     async def abort(self) -> None:
-        """Close the socket."""
+        """Close the socket at once."""
         self._driver.terminate()
 
     def _interrupted(self) -> None:
-        """Outside of a transaction nothing follows that would show whether the server still answers: whoever had the
-        connection next would wait for this answer first. Inside, ROLLBACK shows it.
+        """After a cancelled direct statement, do not use the connection again: the next user would first wait for the
+        response to this statement. Inside a transaction the ROLLBACK shows whether the server still responds.
         """
         if not self._driver.is_in_transaction():
             self._suspect = True
@@ -195,16 +196,17 @@ def _lost_before_commit() -> Unavailable:
 
 
 class PerStatementTransactions:
-    """Direct statements behind a transaction-pooling proxy without prepared statements: each in a BEGIN and COMMIT.
+    """Runs direct statements behind a proxy that pools transactions, each in a transaction of its own.
 
-    asyncpg prepares and runs a statement in two messages, which such a proxy may send to two servers otherwise.
+    asyncpg prepares and executes a statement in two messages. Outside of a transaction such a proxy may send them to
+    two different server connections.
     """
 
     def __init__(self, pooled: PooledAsyncpg) -> None:
         self._pooled = pooled
 
     async def execute(self, sql: str, parameters: Sequence[object] = ()) -> int:
-        """Run a statement in a transaction; returns the number of rows it touched."""
+        """Run a statement in a transaction; returns the number of rows that it changed."""
         await self._pooled.begin()
         try:
             count = await self._pooled.execute(sql, parameters)
@@ -234,7 +236,7 @@ class PerStatementTransactions:
 
 
 class PsycopgConnection:
-    """A user's psycopg connection, in their transaction; its raw cursors take `$1` as it is."""
+    """A user's psycopg connection, in the user's transaction; a raw cursor takes `$1` unchanged."""
 
     def __init__(self, driver: Any) -> None:
         self._driver = driver

@@ -75,15 +75,16 @@ _MAY_CREATE: Final = "SELECT has_database_privilege(current_database(), 'CREATE'
 _MIGRATIONS: Final = "freehold.migrations"
 _MIGRATION_SECONDS: Final = 600
 _LOCKED_SECONDS: Final = 1.0
-"""A lock that is held for less time than this belongs to a change of the schema."""
+"""A lock that is held for a shorter time is taken for that of a schema change."""
 _LOCK_PART: Final = 0.8
 _LOCK_POLL_SECONDS: Final = 0.1
 _RECYCLE_SECONDS: Final = 1800
 
 
 class PostgresDatabase(EngineDatabase):
-    """One service's PostgreSQL database. A transaction-pooling proxy may stand between: nothing is kept in a session,
-    but for the proof that this process lives, and that only where the URL names no proxy.
+    """One service's PostgreSQL database. It may be behind a proxy that pools transactions: sessions keep no state.
+
+    One exception: the locks that show that this process lives belong to a session. They are not used behind a proxy.
     """
 
     def __init__(
@@ -96,16 +97,16 @@ class PostgresDatabase(EngineDatabase):
 
     @property
     def features(self) -> DatabaseFeatures:
-        """What PostgreSQL guarantees, with `synchronous_commit` and `fsync` on: `run_checks` looks at them."""
+        """The features of PostgreSQL with `synchronous_commit` and `fsync` on, which `run_checks` checks."""
         return FEATURES if self.proxied else _PROVING
 
     @property
     def proxied(self) -> bool:
-        """Whether a proxy that pools transactions stands between: sessions belong to nobody then."""
+        """Whether the URL says that a proxy pools transactions, so that sessions are shared."""
         return self._url.proxied
 
     async def connect_apart(self) -> ApartConnection:
-        """Open a connection outside of the pool, for what belongs to a session. Raises what the driver raises."""
+        """Open a connection outside of the pool, for state of a session. Raises the driver's errors."""
         engine = create_async_engine(
             self._url.url, isolation_level="AUTOCOMMIT", poolclass=NullPool, connect_args=self._connect_arguments()
         )
@@ -117,7 +118,7 @@ class PostgresDatabase(EngineDatabase):
         return ApartConnection(engine, connection, cast("asyncpg.Connection[Any]", driver))
 
     def enlist(self, native: object) -> DatabaseTransaction:
-        """Join a transaction of SQLAlchemy, asyncpg or psycopg."""
+        """Enlist in a transaction of SQLAlchemy, asyncpg or psycopg. Raises `ConfigurationError` for anything else."""
         db_tx = self._joined(native)
         return db_tx if self._schema is None else replace(db_tx, sql=QualifiedConnection(db_tx.sql, self._schema))
 
@@ -129,43 +130,43 @@ class PostgresDatabase(EngineDatabase):
             connection = cast("asyncpg.Connection[Any]", native)
             if not connection.is_in_transaction():
                 raise ConfigurationError(
-                    "the asyncpg connection is in no transaction", hint="async with connection.transaction(): ..."
+                    "the asyncpg connection has no transaction", hint="async with connection.transaction(): ..."
                 )
             return foreign(native, AsyncpgConnection(connection, self.options), connection.is_in_transaction)
         if _home(native) == "psycopg" and hasattr(native, "autocommit"):
             if native.autocommit and not _in_transaction(native):
                 raise ConfigurationError(
-                    "the psycopg connection is in autocommit mode and in no transaction",
+                    "the psycopg connection is in autocommit mode, without a transaction",
                     hint="async with connection.transaction(): ...",
                 )
             return foreign(native, PsycopgConnection(native), once_in_transaction(lambda: _in_transaction(native)))
         raise ConfigurationError(
-            f"a {type(native).__name__} cannot be joined",
-            hint="a SQLAlchemy AsyncSession or AsyncConnection, an asyncpg connection, or a psycopg AsyncConnection",
+            f"Freehold cannot enlist in a {type(native).__name__}",
+            hint="pass an AsyncSession or AsyncConnection of SQLAlchemy, or a connection of asyncpg or psycopg",
         )
 
     def translate_error(self, error: BaseException) -> FreeholdError | None:
-        """Translate errors of asyncpg, psycopg, and SQLAlchemy over either."""
+        """Translate errors of asyncpg, psycopg, and SQLAlchemy with them."""
         return translate_error(error)
 
     def _diagnose_connecting(self, error: BaseException) -> FreeholdError | None:
         return diagnose_connecting(error)
 
     async def grants(self, role: str, schema: str | None = None) -> list[str]:
-        """Statements that grant a role what run time needs."""
+        """The statements that grant a role the rights that run time needs."""
         async with self.direct() as sql:
             return await grants(sql, role, schema)
 
     async def run_checks(self) -> list[CheckResult]:
-        """Look at the server's version and settings, and at the rights of the role."""
+        """Check the server's version and settings, the rights of the role, and locks on tables."""
         async with self.direct() as sql:
             found = [*await run_checks(sql), *await examine_rights(sql)]
         locks = await self._staying_locked(_LOCKED_SECONDS)
         return [*found, examine_locks(locks, await self._blockers(locks))]
 
     async def probe(self, timeout_seconds: float) -> None:
-        """Write a row and commit it, have a temporary file written, and see that no table of the schema is locked, the
-        service's own among them. On the reserved connection: those of the pool may all wait for the lock.
+        """Write a row and commit it, make the server write a temporary file, and check that no table of the schema is
+        locked, including the service's own. Uses the reserved connection: all others may be waiting for the lock.
         """
         with reserved_connection():
             await self._probe(timeout_seconds)
@@ -174,7 +175,7 @@ class PostgresDatabase(EngineDatabase):
         deadline = time.monotonic() + timeout_seconds
         try:
             async with asyncio.timeout(timeout_seconds):
-                with contextlib.suppress(ConcurrencyConflict):  # somebody else has written the same row
+                with contextlib.suppress(ConcurrencyConflict):  # another process has written the same row
                     async with self.begin() as db_tx:
                         await write_row(db_tx.sql, timeout_seconds * _LOCK_PART)
                 async with self.begin() as db_tx:
@@ -190,7 +191,7 @@ class PostgresDatabase(EngineDatabase):
             raise lock_error(locks, left, await self._blockers(locks))
 
     async def _locked_now(self) -> Locks:
-        """Which tables are locked; none where the server does not tell in time."""
+        """The locked tables; none where the server does not respond in time."""
         try:
             async with asyncio.timeout(_LOCKED_SECONDS), self.direct() as sql:
                 return await locked(sql)
@@ -198,7 +199,7 @@ class PostgresDatabase(EngineDatabase):
             return frozenset()
 
     async def _blockers(self, locks: Locks) -> Sequence[str]:
-        """Who holds the locks; nothing where the server does not tell in time."""
+        """The sessions that hold the locks; none where the server does not respond in time."""
         if not locks:
             return ()
         try:
@@ -208,18 +209,20 @@ class PostgresDatabase(EngineDatabase):
             return ()
 
     async def _staying_locked(self, seconds: float) -> Locks:
-        """Which tables are locked against writing, all this time, by the same session."""
+        """The tables that the same session keeps locked against writes for so many seconds."""
         deadline = time.monotonic() + seconds
         async with self.direct() as sql:
             found = await locked(sql)
         while found and time.monotonic() < deadline:
-            await asyncio.sleep(_LOCK_POLL_SECONDS)  # the server tells nobody that a lock was let go
+            await asyncio.sleep(_LOCK_POLL_SECONDS)  # the server does not report the release of a lock
             async with self.direct() as sql:
                 found &= await locked(sql)
         return found
 
     async def lock_migrations(self, sql: SqlConnection) -> None:
-        """Take the advisory lock; DDL waits no longer than others do, but may run longer."""
+        """Acquire the advisory lock of migrations. The statements after it may run longer than usual, but wait for
+        locks of tables no longer than usual.
+        """
         if isinstance(sql, GuardedSql):
             sql.allow(_MIGRATION_SECONDS)
         await sql.execute(f"SET LOCAL statement_timeout = {_MIGRATION_SECONDS * 1000}")
@@ -229,19 +232,19 @@ class PostgresDatabase(EngineDatabase):
         await sql.execute(f"SET LOCAL lock_timeout = {round(self.options.lock_timeout_seconds * 1000)}")
 
     async def make_place(self, sql: SqlConnection) -> None:
-        """Make the schema where it is missing. Raises `ConfigurationError` where the role may not."""
+        """Create the schema where it is missing. Raises `ConfigurationError` where the role may not."""
         if self._schema is None or (await sql.fetch(_SCHEMA_RIGHTS, (self._schema.name,)))[0][0] is not None:
             return
         ((may, role),) = await sql.fetch(_MAY_CREATE)
         if not may:
             raise ConfigurationError(
-                f"the schema '{self._schema.name}' does not exist, and role '{role}' may not make one",
+                f"the schema '{self._schema.name}' does not exist, and role '{role}' may not create it",
                 hint=f'CREATE SCHEMA {self._schema.name} AUTHORIZATION "{role}", as the owner of the database',
             )
         await sql.execute(f'CREATE SCHEMA "{self._schema.name}"')
 
     def script(self, service: str, port: str | None = None) -> str:
-        """As it is carried out in the schema."""
+        """The SQL that `upgrade` runs in an empty database; with the name of the schema, where the URL has one."""
         script = super().script(service, port)
         return script if self._schema is None else self._schema.qualified_once(script)
 
@@ -252,43 +255,43 @@ class PostgresDatabase(EngineDatabase):
         return (f'CREATE SCHEMA IF NOT EXISTS "{self._schema.name}"', f"DO $$ BEGIN PERFORM{path}; END $$")
 
     async def signatures(self, sql: SqlConnection, functions: Sequence[str]) -> Mapping[str, Sequence[str]]:
-        """What the server's catalogue says."""
+        """The signatures of these functions, from the server's catalogue."""
         return await signatures(sql.fetch, functions)
 
     def reason_of(self, error: BaseException) -> str:
-        """What the engine says of a statement of a migration."""
+        """The server's message for a failed statement of a migration; empty where it may quote values."""
         return reason_of(error)
 
     def expected(self, steps: Sequence[tuple[str, Sequence[str]]]) -> Catalogue:
-        """Read from their text, as it is carried out in the schema."""
-        as_carried_out = (lambda sql: sql) if self._schema is None else self._schema.qualified
+        """The catalogue that these steps make, read from their text."""
+        in_schema = (lambda sql: sql) if self._schema is None else self._schema.qualified
         return expected(
-            tuple((label, tuple(as_carried_out(each) for each in statements)) for label, statements in steps),
+            tuple((label, tuple(in_schema(each) for each in statements)) for label, statements in steps),
             self._url.schema or "",
         )
 
     async def found(self, sql: SqlConnection, expected: Catalogue) -> Catalogue:
-        """What the server's catalogue says."""
+        """The part of `expected` that is in the server's catalogue."""
         return await found(sql.fetch, self._url.schema or "", expected)
 
     async def look_closer(self, sql: SqlConnection, expected: Catalogue, found: Catalogue) -> None:
-        """Ask the server for the plans of views."""
+        """Compare views by the plans of their queries."""
         await compare_views(sql.fetch, expected, found)
 
     async def relations(self, names: Sequence[str]) -> dict[str, str]:
-        """What the server's catalogue says."""
+        """The kinds of the existing relations by name, from the server's catalogue."""
         async with self.direct() as sql:
             return await relations(sql.fetch, self._url.schema or "", names)
 
     async def _check_schema(self, sql: SqlConnection) -> None:
         if self._schema is not None and (await sql.fetch(_SCHEMA_RIGHTS, (self._schema.name,)))[0][0] is False:
             raise ConfigurationError(
-                f"the role may not use the schema '{self._schema.name}'",
-                hint=f"GRANT USAGE ON SCHEMA {self._schema.name} TO it; CREATE as well where it upgrades",
+                f"the role has no USAGE right on the schema '{self._schema.name}'",
+                hint=f"GRANT USAGE ON SCHEMA {self._schema.name} to it; a role that runs upgrades needs CREATE too",
             )
 
     async def _connect_driver(self, *arguments: Any, **keywords: Any) -> asyncpg.Connection[Any]:
-        """Connect, and put the schema before the search path: once a connection, where a session is kept."""
+        """Connect and put the schema first in the search path. Not used behind a proxy, where sessions are shared."""
         driver: asyncpg.Connection[Any] = await asyncpg.connect(*arguments, **keywords)
         if self._schema is not None:
             try:
@@ -339,7 +342,7 @@ class PostgresDatabase(EngineDatabase):
                 f"PostgreSQL {number // 10_000} is older than {_VERSION_MIN}", hint="upgrade the server"
             )
         if not self._url.proxied and limit != time_limits(self.options)["statement_timeout"]:
-            raise ConfigurationError("the server does not keep the time limits of its sessions", hint=BEHIND_A_PROXY)
+            raise ConfigurationError("the session did not keep its time limits", hint=BEHIND_A_PROXY)
         await self._check_schema(sql)
 
 
@@ -348,7 +351,7 @@ def _home(native: object) -> str:
 
 
 def _is_pooled_asyncpg(native: object) -> bool:
-    """A connection out of asyncpg's own pool is a proxy that has the connection's methods."""
+    """Whether this is a connection of asyncpg's own pool: a wrapper with the connection's methods."""
     return _home(native) == "asyncpg" and hasattr(native, "is_in_transaction")
 
 

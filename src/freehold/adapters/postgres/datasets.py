@@ -1,4 +1,4 @@
-"""Datasets on PostgreSQL, whose columns have types. Imports the base of the SQL adapters."""
+"""Datasets on PostgreSQL, where values must have the type of their column. Imports the base of the SQL adapters."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped"""
 
 
 class PostgresDatasetStore(SqlDatasetStore):
-    """The engine is given texts, and casts them to what its columns are: so values arrive whatever engine they come
-    from. The types' names come from its catalogue.
+    """Writes values as texts that the engine casts to the types of its columns, so they may come from any engine. The
+    names of the types are read from the catalogue.
     """
 
     byte_order: ClassVar[str] = 'COLLATE "C"'

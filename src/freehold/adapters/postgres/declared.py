@@ -1,7 +1,9 @@
-"""What migrations make of a PostgreSQL database, read from their text. Imports the SQL base and its siblings.
+"""The catalogue that migrations make in a PostgreSQL database, read from their text. Imports the SQL base and its
+siblings.
 
-A role that runs a service may make nothing, not even for a moment, so the steps cannot be rehearsed on the server.
-What is written in a way that is not read here is forgotten, with all that the statement names: it is not compared.
+The steps cannot be run on the server to find out, because the role of a service may not create objects. Where the
+parser does not know the form of a statement, all objects that the statement names are removed from the catalogue: they
+are not compared.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ _DROPPED: Final = {"table", "view", "index", "sequence", "trigger", "function", 
 
 @lru_cache(maxsize=64)
 def expected(steps: Steps, schema: str) -> Catalogue:
-    """What steps, as labels with statements, make of an empty database, in `schema` where it is named."""
+    """The catalogue that these steps (label and statements) make in an empty database; in `schema`, where given."""
     reader = _Reader(schema)
     for label, statements in steps:
         for statement in statements:
@@ -44,16 +46,16 @@ def expected(steps: Steps, schema: str) -> Catalogue:
 
 
 def canonical_index(sql: str) -> str:
-    """The columns and the condition of an index as text that is the same for what was written and what the server
-    makes of it.
-    """
+    """The columns and the condition of an index as a text, the same for a migration's form and the server's."""
     text = _INDEX_HEAD.sub("", " ".join(sql.lower().replace('"', "").split()), count=1).replace("using btree", "")
     text = _CAST.sub("", text).replace("= any (array[", " in (")
     return re.sub(r"[\s()\[\]]", "", text)
 
 
 def _keep_what_is_plain(table: Table) -> None:
-    """The server writes other expressions in ways that are not known here: they are looked for by their columns."""
+    """Remove definitions and defaults that are not plain: the server's form of them cannot be compared. Such a CHECK is
+    matched by its columns.
+    """
     types = {name: column.type for name, column in table.columns.items()}
     for constraint in table.constraints:
         if constraint.rule is Rule.CHECK:
@@ -67,7 +69,7 @@ def _keep_what_is_plain(table: Table) -> None:
 
 
 def _replaced_view(name: str, statement: str) -> str:
-    """Replaces the view where its columns are the same, for that keeps what was granted on it."""
+    """A statement that replaces a view, which keeps the rights on it; with other columns it drops and creates it."""
     replacing = re.sub(r"^\s*CREATE VIEW", "CREATE OR REPLACE VIEW", statement, flags=re.IGNORECASE)
     return (
         f"DO $freehold$ BEGIN EXECUTE $statement${replacing}$statement$; EXCEPTION WHEN invalid_table_definition THEN"
@@ -182,7 +184,7 @@ class _Reader:
         self._keep(part)
 
     def _create_view(self, tokens: Tokens) -> None:
-        """A star stands for the columns that there were at that time, so what it says now is not known."""
+        """Note a view. The definition of one with `*` is not known: it depends on the columns of that time."""
         part = self._part(Kind.VIEW, self._name(tokens))
         while tokens and not tokens.take("as"):
             tokens.next()
@@ -261,7 +263,7 @@ class _Reader:
         self._drop_column(table, action.name()[1])
 
     def _rename(self, name: str, new: str) -> None:
-        """What was made for the table goes with it; that of its statements which name it would fail."""
+        """Rename a table. Objects whose statements name the old name are removed: these statements would fail."""
         table = self.catalogue.tables.pop(name)
         table.statements.append(self._statement)
         self.catalogue.tables[new] = table
@@ -290,7 +292,7 @@ class _Reader:
                 part.statements.append(self._statement)
 
     def _forget_named(self) -> None:
-        """Forget all that the statement names, in a body or a string too."""
+        """Remove all objects that the statement names, also in a body or a string."""
         words = {token.text for token in self._tokens}
         for token in self._tokens:
             if token.kind in {TokenKind.DOLLAR, TokenKind.STRING}:
@@ -298,7 +300,7 @@ class _Reader:
         self._forget(words)
 
     def _forget(self, words: set[str]) -> None:
-        """Forget what is called so, and what speaks of it."""
+        """Remove the objects with these names, and those that mention them."""
         catalogue = self.catalogue
         names = (*catalogue.tables, *(part.name for part in catalogue.parts.values()))
         called = {name.rpartition(".")[2] for name in names}

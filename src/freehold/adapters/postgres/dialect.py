@@ -1,7 +1,7 @@
-"""PostgreSQL's way of writing statements: native types, arrays for lists, the server's own time.
+"""The dialect of PostgreSQL: native types, arrays for lists, the server's time.
 
-Imports the base of the SQL adapters. `statement_timestamp()` rather than `now()`: it moves on within a transaction, and
-rather than `clock_timestamp()`: it is stable, so that an index on a time can be used.
+Imports the base of the SQL adapters. The time is `statement_timestamp()`: unlike `now()` it differs between the
+statements of a transaction, and unlike `clock_timestamp()` it is stable, so that an index on a time can be used.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _Uuids = list[UUID]
 
 
 class PostgresDialect(Dialect):
-    """PostgreSQL 13 and later."""
+    """The dialect of PostgreSQL 13 and later."""
 
     name: ClassVar[str] = "postgresql"
     lock_rows: ClassVar[str] = "FOR UPDATE"
@@ -42,13 +42,13 @@ class PostgresDialect(Dialect):
             self.table_exists_sql = f"SELECT to_regclass('\"{schema}\".' || $1::text) IS NOT NULL"
 
     def uuid(self, value: UUID | None) -> object:
-        """As it is."""
+        """The value itself."""
         return value
 
     def read_uuid(self, raw: Any) -> UUID:
-        """A UUID of the standard library: drivers have subclasses of their own.
+        """A UUID of the standard library; drivers return subclasses of it.
 
-        Written into its slots: the constructor's checks cost several times as much, and an event has three.
+        Its slots are written directly: the constructor takes several times as long, and an event has three UUIDs.
         """
         made = _new(UUID)
         _set_int(made, raw.int)
@@ -56,32 +56,32 @@ class PostgresDialect(Dialect):
         return made
 
     def read_uuids(self, raws: Sequence[Any]) -> Sequence[UUID]:
-        """Through their bytes, in one pass of the codec: a third of what one after the other takes."""
+        """The UUIDs from their bytes, by one call of the codec: three times as fast as one by one."""
         return msgspec.convert([raw.bytes for raw in raws], _Uuids)
 
     def time(self, value: datetime | None) -> object:
-        """As it is."""
+        """The value itself."""
         return value
 
     def read_time(self, raw: Any) -> datetime:
-        """In UTC: a driver may give the session's time zone."""
+        """The time in UTC; a driver may return it in the session's time zone."""
         time: datetime = raw
         return time.astimezone(UTC)
 
     def now(self) -> object:
-        """None, so that the server's time is taken, or the clock's."""
+        """The clock's time; None, for the server's time, without a clock."""
         return None if self.clock is None else self.clock.now()
 
     def now_sql(self, number: int) -> str:
-        """The server's time, where no clock was given."""
+        """The parameter, or the server's time where it is NULL."""
         return f"coalesce(${number}::timestamptz, statement_timestamp())"
 
     def later_sql(self, time: str, number: int) -> str:
-        """An interval is added."""
+        """The sum of a time and an interval."""
         return f"({time} + ${number}::float8 * interval '1 second')"
 
     def seconds_sql(self, later: str, earlier: str) -> str:
-        """The interval between, in seconds."""
+        """The interval between two times, in seconds."""
         return f"extract(epoch FROM {later} - {earlier})::float8"
 
     def list_value(self, values: Iterable[str | int | UUID]) -> object:
@@ -89,14 +89,14 @@ class PostgresDialect(Dialect):
         return list(values)
 
     def in_sql(self, number: int, type: str) -> str:
-        """Any element of the array."""
+        """A comparison with the elements of the array."""
         return f"= ANY(${number}::{type}[])"
 
     def relation_sql(self, number: int, columns: str) -> str:
-        """Columns of a JSON array of objects; the alias is put behind by the caller, its columns stand here."""
+        """A subquery over a JSON array of objects."""
         names = ", ".join(column.split()[0] for column in columns.split(","))
         return f"(SELECT {names} FROM jsonb_to_recordset(${number}::jsonb) AS given({columns}))"
 
     def typed(self, number: int, type: str) -> str:
-        """With a cast."""
+        """The parameter with a cast."""
         return f"${number}::{type}"

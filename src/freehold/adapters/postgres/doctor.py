@@ -1,6 +1,6 @@
-"""What `freehold doctor` looks at on a PostgreSQL server. Imports the SQL base and the database port.
+"""The checks of `freehold doctor` on a PostgreSQL server. Imports the SQL base and the database port.
 
-A finding that is `ok` and has a fix is advice; one that is not `ok` breaks a guarantee.
+A result that is `ok` and has a fix is advice; one that is not `ok` breaks a guarantee.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _HELD: Final = (
 
 
 async def run_checks(sql: SqlConnection) -> list[CheckResult]:
-    """Ask the server, and judge."""
+    """Check the server's version and settings, the isolation of the database, and old prepared transactions."""
     asked_at = SystemClock().now()
     row = (await sql.fetch(_SETTINGS))[0]
     answered_at = SystemClock().now()
@@ -56,7 +56,7 @@ async def run_checks(sql: SqlConnection) -> list[CheckResult]:
         CheckResult("max_connections", ok=True, detail=str(connections)),
         CheckResult("max_prepared_transactions", ok=True, detail=str(prepared)),
         CheckResult("prepared transactions", held == 0, f"{held} older than 5 minutes",
-                "look at pg_prepared_xacts, and ROLLBACK PREPARED what nobody will finish" if held else ""),
+                "find them in pg_prepared_xacts, and ROLLBACK PREPARED those without a coordinator" if held else ""),
         CheckResult("log_error_verbosity", ok=True, detail=verbosity,
                 fix="" if verbosity == "terse" else "set it to terse: a unique violation logs the row's values"),
         examine_clock("clock", datetime.fromtimestamp(epoch, UTC), asked_at, answered_at),

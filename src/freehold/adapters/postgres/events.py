@@ -1,8 +1,14 @@
-"""The event store on PostgreSQL: appended and tailed by functions in the database. Imports the SQL base.
+"""The event store on PostgreSQL; functions in the database append and read. Imports the SQL base.
 
-Positions are drawn in one order and committed in another. So each append leaves a marker until its transaction ends, a
-shared advisory lock that names the position after which it draws; readers go no further than the lowest marker. The
-markers of a database are seen by its own readers only, and nobody who does not append has one.
+Transactions may commit in another order than the one in which they drew their positions. So a reader must not pass a
+position whose transaction is still open:
+
+1. Before an append draws positions it takes a marker: a shared advisory lock whose number is the last position drawn
+   before. The marker ends with the transaction.
+2. A reader reads no further than the lowest marker. Its high-water mark is below every position that an open
+   transaction has drawn.
+
+Only appends take markers, and only readers of the same database see them.
 """
 
 from __future__ import annotations
@@ -43,7 +49,7 @@ _ONE_SNAPSHOT, _STANDBY = -1, -2
 
 
 class PostgresEventStore(SqlEventStore):
-    """Events by position; nothing below a marker is read."""
+    """Stores events by position; reads none above the lowest marker."""
 
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
@@ -63,11 +69,11 @@ SELECT freehold_event_time($1::bigint, $2::text[], $3::text[], $4::integer, $5::
     $7::timestamptz)"""
 
     async def append(self, db_tx: DatabaseTransaction, appends: Sequence[Append]) -> Sequence[AppendResult]:
-        """Lock the streams, look, mark, insert: one round trip."""
+        """Lock the streams, check their versions, take the marker and insert, in one round trip."""
         return await self._append_to(sql_of(db_tx), appends)
 
     async def append_now(self, appends: Sequence[Append]) -> Sequence[AppendResult]:
-        """The same as a statement that commits by itself."""
+        """Append by a statement that commits by itself."""
         async with self._database.direct() as sql:
             return await self._append_to(sql, appends)
 
@@ -123,23 +129,23 @@ SELECT freehold_event_time($1::bigint, $2::text[], $3::text[], $4::integer, $5::
         backwards: bool = False,
         db_tx: DatabaseTransaction | None = None,
     ) -> Sequence[RecordedEvent]:
-        """By the index of streams."""
+        """Read events of a stream, by the index of streams."""
         parameters = (stream, after, _VERSION_MAX if before is None else before, checked_limit(limit), backwards)
         return self._recorded(await self._fetch(self._stream, parameters, db_tx))
 
     async def read_bodies(
         self, stream: str, *, after: int = 0, limit: int = 1000, db_tx: DatabaseTransaction | None = None
     ) -> Sequence[Body]:
-        """Rows as they come."""
+        """Read the bodies of a stream's events; the rows need no conversion."""
         return cast("Sequence[Body]", await self._fetch(_BODIES, (stream, after, checked_limit(limit)), db_tx))
 
     async def version(self, stream: str, *, db_tx: DatabaseTransaction | None = None) -> int:
-        """The last entry of the stream in the index."""
+        """The stream's version: its last entry in the index."""
         rows = await self._fetch("SELECT freehold_event_version($1)", (stream,), db_tx)
         return int(rows[0][0])
 
     async def read_all(self, after: int, *, limit: int = 1000, event_filter: EventFilter = EVERYTHING) -> Page:
-        """One call of the tail function."""
+        """Read a page by one call of the tail function."""
         async with self._database.direct() as sql:
             rows = await sql.fetch(self._tail, (after, checked_limit(limit), *_filter(event_filter)))
         through = after
@@ -151,20 +157,20 @@ SELECT freehold_event_time($1::bigint, $2::text[], $3::text[], $4::integer, $5::
         return Page(tuple(self._recorded(rows)), through)
 
     async def high_water_mark(self) -> int:
-        """The last event that was committed below every marker."""
+        """The position of the last committed event below every marker."""
         async with self._database.direct() as sql:
             return _settled((await sql.fetch("SELECT freehold_event_head()"))[0][0])
 
     async def count(
         self, after: int, through: int, event_filter: EventFilter = EVERYTHING, *, limit: int = 100_000
     ) -> int:
-        """Along the index of the filter."""
+        """The number of matching events, along the index of the filter."""
         async with self._database.direct() as sql:
             rows = await sql.fetch(self._count, (after, through, limit, *_filter(event_filter)))
         return int(rows[0][0])
 
     async def recorded_at(self, after: int, event_filter: EventFilter = EVERYTHING) -> datetime | None:
-        """Along the index of the filter."""
+        """The time of the first matching event behind a position, along the index of the filter."""
         async with self._database.direct() as sql:
             rows = await sql.fetch(self._recorded_at, (after, *_filter(event_filter)))
         found = rows[0][0]
@@ -201,15 +207,15 @@ def _filter(event_filter: EventFilter) -> tuple[object, ...]:
 
 
 def _settled(position: int) -> int:
-    """A position that the functions answered; below 0 they refuse."""
+    """A position that the functions returned. Raises `ConfigurationError` for a negative one: they cannot read here."""
     if position == _ONE_SNAPSHOT:
         raise ConfigurationError(
-            "events cannot be read in order where every transaction has one snapshot",
-            hint="take default_transaction_isolation = 'repeatable read' or 'serializable' off this role and database",
+            "events cannot be read in order where a transaction has one snapshot for all its statements",
+            hint="set default_transaction_isolation of this role and database to 'read committed'",
         )
     if position == _STANDBY:
         raise ConfigurationError(
-            "events cannot be read in order from a standby: it does not know who is writing",
+            "events cannot be read in order from a standby: it does not see the open transactions",
             hint="let the database's URL name the primary",
         )
     return position

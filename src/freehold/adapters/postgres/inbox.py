@@ -1,9 +1,10 @@
-"""Receipts on PostgreSQL: written and judged in one round trip. Adapter: imports the base of the SQL adapters.
+"""The inbox on PostgreSQL: receives a batch in one or two round trips. Adapter: imports the base of the SQL adapters.
 
-One statement finds the arrivals that no deferred message blocks and writes their receipts, in order of key, so that two
-batches with the same receipts wait for each other and never in a circle. Where a key is being handled by somebody else,
-it waits for their end. Only for keys that were there already a second statement reads what became of them; in
-READ COMMITTED it sees what was committed while the first one waited.
+1. One statement finds the messages that no deferred message blocks, and writes their receipts in order of key. Two
+   batches with the same receipts may wait for each other, but cannot deadlock. Where another transaction is handling
+   the same key, the statement waits for its end.
+2. Only where receipts existed already, a second statement reads them. In READ COMMITTED it sees what was committed
+   while the first one waited.
 """
 
 from __future__ import annotations
@@ -32,11 +33,13 @@ SELECT i.receipt_key, i.cancelled, i.answer FROM unnest($2::text[]) AS w (receip
     SELECT r.receipt_key, r.cancelled, r.answer FROM freehold_inbox AS r
     WHERE r.consumer = $1 AND r.receipt_key = w.receipt_key OFFSET 0
 ) AS i"""
-"""Receipt by receipt: one list of keys is read as a filter on all of a consumer's where statistics are old."""
+"""A look-up for each receipt. For a list of keys and with old statistics the planner would read all receipts of the
+consumer and filter them.
+"""
 
 
 class PostgresInboxStore(SqlInboxStore):
-    """Receipts with the fewest round trips."""
+    """Receives messages with the fewest round trips."""
 
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
@@ -67,7 +70,7 @@ SELECT place, NULL FROM open UNION ALL SELECT NULL, receipt_key FROM written"""
     async def receive(
         self, db_tx: DatabaseTransaction, consumer: str, arrivals: Sequence[IncomingMessage]
     ) -> Sequence[ReceiveResult]:
-        """Write receipts; a second round trip only where some were there before."""
+        """Write the receipts, and decide about each message; a second round trip only where receipts existed before."""
         sql = sql_of(db_tx)
         given = self._dialect.relation_value([_row(place, arrival) for place, arrival in enumerate(arrivals)])
         rows = await sql.fetch(self._write, (consumer, given, self._dialect.now()))
@@ -83,12 +86,12 @@ SELECT place, NULL FROM open UNION ALL SELECT NULL, receipt_key FROM written"""
         return decide(arrivals, places, stored).receipts
 
     async def finish(self, db_tx: DatabaseTransaction, message: DeferredMessage) -> bool:
-        """Delete it and wake the next, in one call of a function."""
+        """Delete the message and remove the waiting mark of the key's next one, in one call of a function."""
         rows = await sql_of(db_tx).fetch(_FINISH, (message.position, message.attempts))
         return bool(rows[0][0])
 
     async def save_replies(self, db_tx: DatabaseTransaction, consumer: str, answers: Mapping[str, bytes]) -> None:
-        """Keep answers, all in one statement."""
+        """Store the replies in their receipts, in one statement."""
         await sql_of(db_tx).execute(_ANSWER, (consumer, list(answers), list(answers.values())))
 
 

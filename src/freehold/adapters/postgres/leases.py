@@ -1,7 +1,7 @@
-"""Leases on PostgreSQL: a process proves that it lives by locks of a session. Imports the SQL base and its package.
+"""Leases on PostgreSQL. A living process has locks of a session. Imports the SQL base and its package.
 
-That an owner was vouched for is a row of its own beside the leases, `alive/<owner>`, so that an owner of whom nothing
-was ever proved is told from one whose lock is gone.
+For each owner that has such a lock there is also a row beside the leases, `alive/<owner>`. It distinguishes an owner
+whose lock is gone from an owner that never had a lock.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from freehold.leases.store import Vouch
 __all__ = ["PostgresLeaseStore"]
 
 _PREFIX = "alive/"
-# Who is still named by a lease may be asked for.
+# Rows of owners that a lease still names stay: `gone` may be called for them.
 _SWEEP = f"""
 DELETE FROM freehold_lease AS a WHERE a.name LIKE '{_PREFIX}%'
 AND NOT EXISTS (SELECT 1 FROM freehold_lease AS l WHERE l.owner = substr(a.name, {len(_PREFIX) + 1}))
@@ -25,7 +25,7 @@ AND a.name IN (SELECT '{_PREFIX}' || g.owner FROM {{known}} AS g WHERE pg_try_ad
 
 
 class PostgresLeaseStore(SqlLeaseStore):
-    """Leases by name, owners by lock."""
+    """Stores leases by name, and has one session lock for each owner."""
 
     def __init__(self, database: PostgresDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
@@ -38,7 +38,7 @@ AND pg_try_advisory_xact_lock_shared(g.key)"""
         self._sweep = _SWEEP.format(known=known)
 
     async def vouch(self, owner: str) -> Vouch | None:
-        """Take the owner's lock, and write down that it was taken."""
+        """Acquire the owner's lock and write its row. None where sessions are shared or the lock cannot be had."""
         if self._locks is None:
             return None
         lock = await self._locks.hold(owner)
@@ -50,14 +50,14 @@ AND pg_try_advisory_xact_lock_shared(g.key)"""
         return _Vouched(self, owner, lock)
 
     async def gone(self, owners: Collection[str]) -> set[str]:
-        """Those that were vouched for and whose lock is free."""
+        """The owners that have a row and whose lock is free."""
         if not owners:
             return set()
         async with self._database.direct() as sql:
             return {str(row[0]) for row in await sql.fetch(self._gone, (self._owners(owners),))}
 
     async def _forget_others(self, owner: str) -> None:
-        """Delete the rows of processes that have died, once no lease names them any more."""
+        """Delete the rows of dead processes that no lease names any more."""
         names = [each.name.removeprefix(_PREFIX) for each in await self.list(_PREFIX)]
         others = [name for name in names if name != owner]
         if others:
@@ -69,7 +69,7 @@ AND pg_try_advisory_xact_lock_shared(g.key)"""
 
 
 class _Vouched:
-    """A lock, and the row that tells of it."""
+    """The lock of an owner with its row."""
 
     def __init__(self, store: PostgresLeaseStore, owner: str, lock: SessionLock) -> None:
         self._store = store
@@ -81,7 +81,7 @@ class _Vouched:
         return await self._lock.is_valid()
 
     async def release(self) -> None:
-        """Delete the row, then let go of the lock: the other way round the owner would look dead."""
+        """Delete the row, then release the lock. In the other order the owner would look dead in between."""
         try:
             if self._lock.last:
                 await self._store.delete([_PREFIX + self._owner])

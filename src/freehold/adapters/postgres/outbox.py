@@ -1,12 +1,15 @@
-"""The outbox on PostgreSQL: staged in one statement that serialises the transactions of a key. Imports the SQL base.
+"""The outbox on PostgreSQL: one statement stages messages and serialises the transactions of a key. Imports the SQL
+base.
 
-Two transactions that stage for one key could draw positions in one order and commit in the other. So the statement
-first takes a transaction-level advisory lock for each key, in a fixed order, and draws positions after it has them all;
-the locks go with the commit, after it has become visible. Keys that share a hash wait for each other without need.
+Without locks two transactions could draw positions for one key in one order and commit in the other. So the statement:
 
-Between the locks and the positions it takes a marker, a shared lock numbered by the sequence's last value: "somebody
-draws positions greater than this". The high-water mark that the relay reads with the rows is below every marker (see
-`schema/functions/outbox.sql`).
+1. acquires an advisory lock for each key, in a fixed order. The locks end with the transaction, after its commit is
+   visible. Keys with the same hash wait for each other without need;
+2. takes a marker: a shared lock whose number is the sequence's last value. It means "this transaction draws positions
+   above this number";
+3. draws positions and inserts the rows.
+
+The high-water mark that the relay reads with the rows is at or below every marker (`schema/functions/outbox.sql`).
 """
 
 from __future__ import annotations
@@ -25,16 +28,16 @@ __all__ = ["STAGED_SQL", "PostgresOutboxStore"]
 
 _LOCK_SPACE = "freehold.outbox/"
 _MARKER = 1179143000
-"""The class of the markers, as in `schema/functions/outbox.sql`; `schema` gives each schema one of its own."""
+"""The class of the markers, as in `schema/functions/outbox.sql`. A schema gets a class of its own (`own_schema`)."""
 STAGED_SQL: Final = "(SELECT s.is_called FROM freehold_outbox_position_seq AS s)"
-"""A condition: whether a position was ever drawn."""
+"""The condition that the outbox has ever had a row."""
 _RAISE_PENDING = """\
 INSERT INTO freehold_outbox_watermark (partition, position) VALUES ($1, $2)
 ON CONFLICT (partition) DO UPDATE SET position = greatest(freehold_outbox_watermark.position, excluded.position)"""
 
 
 class PostgresOutboxStore(SqlOutboxStore):
-    """Rows by partition and position; the relay's statements are functions in the database (see the migrations)."""
+    """Stores staged messages by partition and position. The relay's statements are functions in the database."""
 
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
@@ -73,7 +76,7 @@ RETURNING position"""
     )"""
 
     async def stage(self, db_tx: DatabaseTransaction, messages: Sequence[OutgoingMessage]) -> Sequence[int]:
-        """Lock the keys and insert, in one round trip."""
+        """Lock the keys, take the marker and insert, in one round trip; returns the positions."""
         if not messages:
             return ()
         parameters = (
@@ -90,7 +93,7 @@ RETURNING position"""
     async def fetch(
         self, leases: Mapping[int, int], limit: int, *, recall_seconds: float = EVER_SECONDS
     ) -> OutboxBatch:
-        """The oldest rows of the partitions leased, in one call of a function."""
+        """The oldest rows of the leased partitions, in one call of a function."""
         async with self._database.direct() as sql:
             rows = await sql.fetch(self._fetch, (self._dialect.now(), self._leases(leases), limit, -recall_seconds))
         return self._fetched(rows, limit)
@@ -98,7 +101,7 @@ RETURNING position"""
     async def reschedule(
         self, leases: Mapping[int, int], message: StagedMessage, delay_seconds: float, reason: str
     ) -> bool:
-        """Block the row's key, in one statement."""
+        """Block the row's key for some time, in one statement; False where the lease was lost."""
         parameters = (self._leases(leases), message.position, delay_seconds, reason[:REASON_CHARACTERS_MAX])
         async with self._database.direct() as sql:
             return bool((await sql.fetch(self._reschedule, (self._dialect.now(), *parameters)))[0][0])

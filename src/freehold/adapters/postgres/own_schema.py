@@ -1,14 +1,14 @@
 """Freehold's tables in a schema of their own (`?schema=…` in the URL). Imports the base of the SQL adapters.
 
-Stores write the plain names. With a schema, each statement is rewritten once, and kept: the names of Freehold's tables,
-functions and sequences get the schema's name before them, in the bodies of functions too when these are made. So they
-are found whatever the search path is, that of a user's session which was enlisted for one, and never elsewhere.
+The stores' statements have plain names. With a schema, each statement is rewritten once and cached: the names of
+Freehold's tables, functions and sequences get the schema's name, also in the bodies of functions. So they are found
+with any search path (for example that of an enlisted session), and never in another schema.
 
-Advisory locks are numbered for a whole database: two schemas would wait for each other's keys, and readers would stop
-at each other's markers. So a schema has lock numbers, and classes of markers, of its own.
+Numbers of advisory locks are shared by a whole database: two schemas would wait for each other's keys, and readers
+would stop at each other's markers. So each schema has lock numbers and classes of markers of its own.
 
-Our own connections have the schema before what their role's search path names: what the service's own migrations and
-projections make is made there, and what an application has elsewhere is found.
+Freehold's own connections have the schema first in their search path. So the service's migrations and projections
+create their tables there, and tables of the application in other schemas are still found.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from freehold.ids import stable_hash
 __all__ = ["QualifiedConnection", "Schema", "SchemaAsyncpg"]
 
 _MARKER_CLASSES: Final = ("1179143000", "1179149686")
-"""Those of the outbox and of the event store, in their statements and in their functions."""
+"""The marker classes of the outbox and of the event store, as written in statements and functions."""
 _FOUND: Final = re.compile(
     r"(?P<plain>\bCREATE (?:UNIQUE )?INDEX |\bRENAME TO )?(?<![\w.\"'$])(?:(?P<name>freehold_\w+)|(?P<marker>"
     + "|".join(_MARKER_CLASSES)
@@ -38,7 +38,7 @@ _CLASSES: Final = 0x7FFFFFFF
 
 
 class Schema:
-    """A schema by its name, an identifier that was looked at (see `url`); `statements` name what lies in it."""
+    """A schema by its name, which `url` has checked. Names of Freehold's objects are taken from `statements`."""
 
     def __init__(self, name: str, statements: Iterable[str]) -> None:
         self.name = name
@@ -46,25 +46,26 @@ class Schema:
         self.qualified = lru_cache(maxsize=1024)(self.qualified_once)
 
     def path_sql(self, *, local: bool) -> str:
-        """A statement that puts the schema before the search path, of the session or of the transaction alone."""
+        """A statement that puts the schema first in the search path of the session, or of the transaction (`local`)."""
         rest = "coalesce(', ' || nullif(current_setting('search_path'), ''), '')"
         return f"SELECT set_config('search_path', '\"{self.name}\"' || {rest}, {str(local).lower()})"
 
     def qualified_once(self, sql: str) -> str:
-        """The same, of a text that is not kept."""
+        """A text with qualified names, which is not cached (as `qualified` does)."""
         return _FOUND.sub(self._replacement, sql)
 
     def _replacement(self, found: re.Match[str]) -> str:
         if found["marker"]:
             return str(stable_hash(f"{self.name}/{found['marker']}") & _CLASSES)
         if found["plain"] or found["name"] not in self._names:
-            # An index is made in the schema of its table, and what is renamed stays in its own: the name takes none.
+            # An index is created in the schema of its table, and a renamed object stays in its schema: both take a
+            # plain name.
             return found[0]
         return f'"{self.name}".{found["name"]}'
 
 
 class SchemaAsyncpg(PooledAsyncpg):
-    """A connection of our own pool whose statements are about a schema."""
+    """A connection of Freehold's pool whose statements use the schema."""
 
     def __init__(
         self, driver: asyncpg.Connection[Any], options: DatabaseOptions, schema: Schema, *, proxied: bool
@@ -88,7 +89,7 @@ class SchemaAsyncpg(PooledAsyncpg):
 
 
 class QualifiedConnection:
-    """A user's connection, on which Freehold's statements are about a schema."""
+    """A user's connection on which Freehold's statements use the schema."""
 
     def __init__(self, inner: SqlConnection, schema: Schema) -> None:
         self._inner = inner

@@ -1,4 +1,4 @@
-"""The ports that PostgreSQL has. Adapter: imports its stores, the SQL base and the keys of the ports; no driver."""
+"""The ports that PostgreSQL has. Adapter: imports its stores, the SQL base and the ports' keys; no driver."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def _logs(database: SpeaksSql) -> SqlBrokerLogStore:
 
 
 def _leases(database: PostgresDatabase) -> LeaseStore:
-    # Imported here: the proof that a process lives needs the driver.
+    # Imported here, because it needs the driver.
     from freehold.adapters.postgres.leases import PostgresLeaseStore
 
     return PostgresLeaseStore(database, database.dialect)
 
 
 def _read_models(database: PostgresDatabase) -> ReadModelStore:
-    # Imported here: the tables are SQLAlchemy's.
+    # Imported here, because it imports SQLAlchemy.
     from freehold.adapters.postgres.read_models import PostgresReadModelStore
 
     return PostgresReadModelStore(database, database.dialect)

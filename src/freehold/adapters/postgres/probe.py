@@ -1,7 +1,8 @@
-"""Whether a PostgreSQL database can be written just now, and which tables somebody else has locked. Imports the ports.
+"""Checks that a PostgreSQL database can be written now, and which tables are locked. Imports the ports.
 
-A row that is updated within its page needs no room on the disk. What does is a sort of PostgreSQL's own: a result that
-is larger than `work_mem` is kept in a temporary file in the database's tablespace, for which any role has the right.
+An update within a page needs no space on the disk, so a written row does not show a full disk. Therefore the check also
+makes PostgreSQL write a temporary file into the database's tablespace: it does so for a result larger than `work_mem`,
+and every role has the right.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _ROW: Final = (
 _SMALL: Final = "SELECT set_config('work_mem', '64kB', true)"
 _SPILL: Final = "SELECT count(*) FROM generate_series(1, 20000)"
 _BLOCKING: Final = ("ShareLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock")
-"""Locks of a table that no row can be written beside."""
+"""Modes of table locks that block every write of a row."""
 _LOCKED: Final = f"""
 SELECT c.relname::text, l.pid FROM pg_locks AS l JOIN pg_class AS c ON c.oid = l.relation
 WHERE l.locktype = 'relation' AND l.granted AND l.mode IN {_BLOCKING}
@@ -56,7 +57,7 @@ Locks = frozenset[tuple[str, int | None]]
 
 
 async def write_row(sql: SqlConnection, seconds: float) -> None:
-    """Write the row in the transaction that is open. Raises `LeaseLocked` where somebody has locked its table."""
+    """Write the row in the open transaction. Raises `LeaseLocked` where its table, or the row, is locked."""
     await sql.fetch(_LIMIT, (f"{max(1, round(seconds * 1000))}ms",))
     try:
         await sql.execute(_ROW)
@@ -67,23 +68,23 @@ async def write_row(sql: SqlConnection, seconds: float) -> None:
 
 
 async def take_room(sql: SqlConnection) -> None:
-    """Have a temporary file written in the transaction that is open. Raises `Unavailable` where there is no room."""
+    """Make the server write a temporary file in the open transaction. Raises `Unavailable` where the disk is full."""
     await sql.fetch(_SMALL)
     try:
         await sql.fetch(_SPILL)
     except Unavailable as error:
-        if _state(error) != _OVER_A_LIMIT:  # temp_file_limit: the role may write no such file, which says nothing
+        if _state(error) != _OVER_A_LIMIT:  # temp_file_limit forbids the file, so nothing is known about the disk
             raise
 
 
 async def locked(sql: SqlConnection) -> Locks:
-    """Tables of the schema in which no row can be written just now, each with the process that has locked it."""
+    """The tables of the schema that are locked against writes now, each with the process that has locked it."""
     return frozenset((row[0], row[1]) for row in await sql.fetch(_LOCKED))
 
 
 async def blockers(sql: SqlConnection, locks: Locks) -> Sequence[str]:
-    """The sessions that hold locks, for people: number, name of the application, age of the transaction as far as the
-    role may see it. What they execute is not told: it may hold values.
+    """The sessions that hold locks, as texts: process number, application, and age of the transaction where the role
+    may see it. Their statements are not shown, because these may contain values.
     """
     pids = sorted({pid for _, pid in locks if pid is not None})[:_SHOWN_MAX]
     rows = await sql.fetch(_SESSIONS, (",".join(map(str, pids)),)) if pids else ()
@@ -97,7 +98,7 @@ def _session(pid: int, application: str, seconds: float | None) -> str:
 
 
 def lock_error(locks: Locks, seconds: float, sessions: Sequence[str] = ()) -> Unavailable:
-    """What is said of tables that stay locked; without any, of the row of the probe."""
+    """The error for tables that stay locked; without any, for the row of the probe."""
     names = sorted({name for name, _ in locks}) or ["freehold_lease"]
     return Unavailable(
         f"{_tables(names)} locked by another session for longer than {seconds:.1f} s{_who(sessions)}",
@@ -106,7 +107,7 @@ def lock_error(locks: Locks, seconds: float, sessions: Sequence[str] = ()) -> Un
 
 
 def examine_locks(locks: Locks, sessions: Sequence[str] = ()) -> CheckResult:
-    """Tables that stay locked, for `doctor`."""
+    """The check of `doctor` for tables that stay locked."""
     if not locks:
         return CheckResult("locks", ok=True, detail="no table is locked against writing")
     names = sorted({name for name, _ in locks})
@@ -132,8 +133,8 @@ def _tables(names: Sequence[str]) -> str:
 def _hint(processes: Collection[int | None]) -> str:
     known = sorted({each for each in processes if each is not None})
     if not known:
-        return "see pg_locks and pg_stat_activity for the session, and end it"
-    return f"look at it in pg_stat_activity, and end it: SELECT pg_terminate_backend({known[0]})"
+        return "find the session in pg_locks and pg_stat_activity, and end it"
+    return f"check the session in pg_stat_activity, and end it: SELECT pg_terminate_backend({known[0]})"
 
 
 def _state(error: FreeholdError) -> str:

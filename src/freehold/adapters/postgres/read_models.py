@@ -14,8 +14,8 @@ __all__ = ["PostgresReadModelStore"]
 _HURRY_MILLISECONDS: Final = 1000
 _KINDS: Final = {"r": "table", "p": "table", "v": "view", "m": "materialised view", "f": "foreign table"}
 _IN_PLACE: Final = "to_regclass(quote_ident(coalesce({0}::text, current_schema())) || '.' || quote_ident({1}::text))"
-"""A relation where it is made: in its own schema, or else the first of the search path, and not in any further one,
-where another service may have a relation of the same name.
+"""A relation in the schema where it would be created: its own, or else the first of the search path. Later schemas of
+the search path may have a relation of another service with the same name.
 """
 _RELATION: Final = _IN_PLACE.format("$1", "$2")
 _KIND: Final = f"SELECT relkind::text FROM pg_class WHERE oid = {_RELATION}"
@@ -35,9 +35,7 @@ FROM pg_class AS c, aclexplode(c.relacl) AS a WHERE c.oid = {_RELATION} AND a.gr
 
 
 class PostgresReadModelStore(SqlReadModelStore):
-    """A view is replaced where it keeps its columns; where it does not, it is made again, and rights on it are granted
-    again.
-    """
+    """Replaces a view that keeps its columns; otherwise drops it, creates it, and grants the same rights again."""
 
     async def _kind(self, sql: SqlConnection, table: sa.Table) -> str | None:
         rows = await sql.fetch(_KIND, _named(table))
@@ -64,7 +62,7 @@ class PostgresReadModelStore(SqlReadModelStore):
 
 
 async def _same_columns(sql: SqlConnection, view: sa.Table, table: sa.Table) -> bool:
-    """Whether a view can be replaced by one on this table: columns may be added at the end only."""
+    """Whether CREATE OR REPLACE VIEW can make the view read this table: it only allows new columns at the end."""
     old, new = [[tuple(row) for row in await sql.fetch(_COLUMNS, _named(each))] for each in (view, table)]
     return new[: len(old)] == old
 

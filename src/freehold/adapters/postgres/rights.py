@@ -1,6 +1,6 @@
-"""What a role may do in a service's schema: the statements that grant what run time needs, and what is missing.
+"""The rights of a role in a service's schema: statements that grant what run time needs, and a check for missing ones.
 
-Imports the ports. Run time reads and writes rows. It makes, changes and drops nothing, unless a read model is rebuilt.
+Imports the ports. Run time reads and writes rows. It creates, changes and drops objects only to rebuild a read model.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["examine_rights", "grants"]
 
 _LEDGER: Final = "freehold_migration"
 _READ_ONLY: Final = (_LEDGER, "freehold_meta", "freehold_object")
-"""What only upgrades write: which steps and functions were applied, and whose the database is."""
+"""Tables that only upgrades write: the applied steps and functions, and the owner of the database."""
 _NAME_BYTES_MAX: Final = 63
 _SHOWN_MAX: Final = 5
 _PLACE: Final = f"""
@@ -57,8 +57,8 @@ SELECT current_schema() IS NOT NULL AND has_schema_privilege(current_schema(), '
 
 
 async def grants(sql: SqlConnection, role: str, schema: str | None) -> list[str]:
-    """Statements for the owner of the tables: rows of all tables of the schema, also of those that later upgrades make,
-    and no right to make any. Raises `ConfigurationError` for a name that no role can have.
+    """The GRANT statements, which the owner of the tables must run. They permit reads and writes of rows in all tables
+    of the schema, also in those of later upgrades, and no CREATE. Raises `ConfigurationError` for an invalid name.
     """
     found, owner, database = (await sql.fetch(_PLACE))[0]
     place = schema or found
@@ -80,7 +80,7 @@ async def grants(sql: SqlConnection, role: str, schema: str | None) -> list[str]
 
 
 async def examine_rights(sql: SqlConnection) -> list[CheckResult]:
-    """Whether this connection's role may do what run time does, and whether it may make tables."""
+    """Check the rights of this connection's role: those that run time needs, and the right to create tables."""
     may_create, place, role = (await sql.fetch(_MAY_CREATE))[0]
     hidden = await sql.fetch(_HIDDEN)
     made = (await sql.fetch(f"SELECT to_regclass('{_LEDGER}') IS NOT NULL"))[0][0]
@@ -96,24 +96,26 @@ async def examine_rights(sql: SqlConnection) -> list[CheckResult]:
 
 def _told(missing: list[str]) -> str:
     if not missing:
-        return "all that run time needs"
+        return "has all rights that run time needs"
     more = f", and {len(missing) - _SHOWN_MAX} more" if len(missing) > _SHOWN_MAX else ""
     return f"missing: {', '.join(missing[:_SHOWN_MAX])}{more}"
 
 
 def _making(place: str | None, *, may_create: bool, made: bool) -> CheckResult:
-    """To be without the right to make tables is no defect, once they are made."""
+    """The check of the right to create tables; a missing one is no defect once the tables exist."""
     if may_create:
-        return CheckResult("making tables", ok=True, detail=f"may, in schema {place}")
+        return CheckResult("making tables", ok=True, detail=f"permitted in schema {place}")
     return CheckResult(
         "making tables",
         ok=made,
-        detail=f"may not{f', in schema {place}' if place else ''}: upgrades and rebuilds take another role",
+        detail=f"not permitted{f' in schema {place}' if place else ''}: upgrades and rebuilds need another role",
         fix="" if made else "run freehold db upgrade as a role that has CREATE on the schema",
     )
 
 
 def _quoted(name: str, kind: str) -> str:
     if not name or not name.isprintable() or len(name.encode()) > _NAME_BYTES_MAX:
-        raise ConfigurationError(f"that is no name of a {kind}", hint=f"1 to {_NAME_BYTES_MAX} bytes, printable")
+        raise ConfigurationError(
+            f"the name of the {kind} is not valid", hint=f"it has 1 to {_NAME_BYTES_MAX} bytes, all printable"
+        )
     return '"' + name.replace('"', '""') + '"'

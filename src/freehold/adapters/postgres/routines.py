@@ -1,4 +1,4 @@
-"""Functions and triggers in the text that makes them, as a migration or the server writes it. Imports the SQL base."""
+"""Parses the text of functions and triggers, of a migration or of the server. Imports the SQL base."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _EVENTS: Final = ("insert", "update", "delete", "truncate")
 
 
 def routine_definition(body: str, *, definer: bool, strict: bool, volatility: str) -> str:
-    """A function as text that can be compared; `volatility` is `i`, `s` or `v`."""
+    """A function as a text that can be compared; `volatility` is `i`, `s` or `v`."""
     return f"{volatility}{' definer' * definer}{' strict' * strict} {body}"
 
 
 def routine_of(tokens: Tokens) -> set[str]:
-    """The definition, from what stands behind the parameters; empty where the body is not written between dollars."""
+    """The function's definition, from the tokens behind its parameters; empty for a body without dollar quotes."""
     bodies = [token.text for token in tokens.rest if token.kind is TokenKind.DOLLAR]
     if len(bodies) != 1:
         return set()
@@ -30,8 +30,8 @@ def routine_of(tokens: Tokens) -> set[str]:
 
 
 def trigger_of(tokens: Tokens) -> tuple[tuple[str, str], str]:
-    """The table, and when what is called for which rows, from what stands behind the trigger's name. Conditions are
-    not compared, only whether there is one. Raises `NotUnderstood`.
+    """The trigger's table, and its definition, from the tokens behind its name. Of a condition the definition says only
+    that there is one. Raises `NotUnderstood`.
     """
     timing = tokens.next().text
     tokens.take("of")
@@ -61,5 +61,5 @@ def trigger_of(tokens: Tokens) -> tuple[tuple[str, str], str]:
     tokens.next()
     called = tokens.name()[1]
     arguments = len([part for part in split(tokens.group()) if part])
-    told = [timing, *sorted(events), "row" * row, "when" * condition, called, str(arguments)]
-    return table, " ".join(word for word in told if word)
+    words = [timing, *sorted(events), "row" * row, "when" * condition, called, str(arguments)]
+    return table, " ".join(word for word in words if word)

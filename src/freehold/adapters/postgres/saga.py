@@ -1,4 +1,4 @@
-"""Sagas on PostgreSQL: rows and their journal in one statement. Adapter: imports the base of the SQL adapters."""
+"""Sagas on PostgreSQL. Adapter: imports the base of the SQL adapters."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["PostgresSagaStore"]
 
 
 class PostgresSagaStore(SqlSagaStore):
-    """The journal is appended by the statement that writes the row, from what it returns."""
+    """Writes rows and appends their journal entries in one statement."""
 
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
@@ -42,7 +42,7 @@ SELECT id FROM written"""
     async def save_many(
         self, db_tx: DatabaseTransaction, changes: Sequence[tuple[SagaRecord, Sequence[JournalEntry]]]
     ) -> None:
-        """All rows and all entries of the journal in one round trip."""
+        """Save all rows and journal entries in one round trip. Raises `ConcurrencyConflict` where a version differs."""
         records = [record for record, _ in changes]
         columns = (
             [record.id for record in records],

@@ -1,6 +1,6 @@
-"""Scheduled messages on PostgreSQL: found by functions in the database. Adapter: imports the SQL base.
+"""Scheduled messages on PostgreSQL, selected by functions in the database. Adapter: imports the SQL base.
 
-The functions keep the planner from what it would do with a table that was empty when it last looked.
+The functions prevent the plans that the planner chooses for a table that was empty at the last ANALYZE.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ["PostgresScheduleStore"]
 
 
 class PostgresScheduleStore(SqlScheduleStore):
-    """Messages by the time they are due."""
+    """Stores messages by their due time."""
 
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)

@@ -1,6 +1,7 @@
-"""Messages that were confirmed and are kept for a while, on PostgreSQL. Imports the SQL base.
+"""Confirmed messages that are kept for a resend, on PostgreSQL. Imports the SQL base.
 
-Functions in the database, as for the outbox: the statistics of a table that grows and shrinks mislead the planner.
+The statements are functions in the database, as for the outbox: the statistics of a table that grows and shrinks
+mislead the planner.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ __all__ = ["PostgresSentStore"]
 
 
 class PostgresSentStore(SqlSentStore):
-    """Each call is one statement (see `schema/functions/sent.sql`)."""
+    """Moves sent messages back to the outbox; each call is one statement (see `schema/functions/sent.sql`)."""
 
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
@@ -34,19 +35,19 @@ FROM freehold_outbox_send_again($2::timestamptz, $3::bigint, $4::bigint, $5::int
     async def send_again(
         self, db_tx: DatabaseTransaction, since: datetime, after: int, through: int, limit: int
     ) -> SentAgain:
-        """One statement."""
+        """Move a page of sent messages back to the outbox."""
         parameters = (self._dialect.now(), self._dialect.time(since), after, through, limit)
         ((moved, seen, last),) = await sql_of(db_tx).fetch(self._again, parameters)
         return SentAgain(moved, through if last is None else last, seen < limit)
 
     async def recall(self, leases: Mapping[int, int], limit: int, *, recall_seconds: float = EVER_SECONDS) -> int:
-        """One statement, which calls a function."""
+        """Move lost messages that precede waiting rows back to the outbox; returns their number."""
         parameters = (self._dialect.now(), leases_value(self._dialect, leases), -recall_seconds, limit)
         async with self._database.direct() as sql:
             return int((await sql.fetch(self._recall, parameters))[0][0])
 
     async def prune(self, older_than_seconds: float, limit: int) -> int:
-        """Those that another instance deletes just now are passed over."""
+        """Delete old sent messages, but not those that another instance is deleting; returns their number."""
         async with self._database.direct() as sql:
             rows = await sql.fetch(self._prune, (self._dialect.now(), -older_than_seconds, limit))
         return int(rows[0][0])

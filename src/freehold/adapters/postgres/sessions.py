@@ -1,9 +1,9 @@
 """A session that holds a lock for each owner of leases in this process. Imports the ports, the leases and the driver.
 
-The server lets go of a session's advisory locks when it ends: at once after the process was killed, for its socket is
-closed. A process that is frozen keeps its session. A session that was lost although the process lives proves the wrong
-thing for a moment, until it is made again; tokens keep that safe. Not behind a proxy that pools transactions: sessions
-are shared out there, and nothing is proved.
+The server releases a session's advisory locks when the session ends. That happens at once after the process was killed,
+because its socket is closed. A frozen process keeps its session. When the session is lost although the process lives,
+its owners look dead until it is opened again; fencing tokens make that harmless. Behind a proxy that pools transactions
+sessions are shared, so this is not used there.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ _SECONDS: Final = 3.0
 _TRIES: Final = 20
 _PAUSE_SECONDS: Final = 0.02
 _LOOK_SECONDS: Final = 1.0
-# An idle session is what it is for; servers before 14 have no such setting.
+# The session is idle on purpose. Servers before 14 do not have this setting.
 _STAY: Final = "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'"
 
 
 @dataclass(frozen=True, slots=True)
 class ApartConnection:
-    """A connection outside of the pool, with the engine that it was made by."""
+    """A connection outside of the pool, with its engine."""
 
     engine: AsyncEngine
     connection: AsyncConnection
     driver: asyncpg.Connection[Any]
 
     async def close(self) -> None:
-        """Cut it off: the server lets go of its locks then. Never raises."""
+        """Close the connection at once; the server then releases its locks. Never raises."""
         with contextlib.suppress(Exception):
             self.driver.terminate()
         for end in (self.connection.invalidate, self.connection.close, self.engine.dispose):
@@ -55,11 +55,11 @@ _LOST: Final = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
 )
-"""What a session says that has ended; the last where the server's farewell came between two statements."""
+"""Errors of a session that has ended; the last one where the server closed it between two statements."""
 
 
 def lock_key(owner: str) -> int:
-    """The advisory lock of an owner."""
+    """The number of an owner's advisory lock."""
     return stable_hash(f"freehold.alive.{owner}")
 
 
@@ -72,21 +72,21 @@ class SessionLock:
         self._driver = driver
 
     async def is_valid(self) -> bool:
-        """Whether the session in which it was taken is still there: the server is asked."""
+        """Whether the session that acquired the lock still exists; asks the server."""
         return await self._locks.is_valid(self._driver)
 
     @property
     def last(self) -> bool:
-        """Whether nobody else in this process vouches for the owner."""
+        """Whether nothing else in this process holds the owner's lock."""
         return self._locks.count(self._owner) <= 1
 
     async def release(self) -> None:
-        """Say nothing of the owner any more."""
+        """Release the lock; the session's lock ends with the last holder in this process."""
         await self._locks.release(self._owner, self._driver)
 
 
 class SessionLocks:
-    """The locks of this process, in one session that is opened with the first and closed with the last."""
+    """The owners' locks of this process, in one session; it is opened for the first lock and closed after the last."""
 
     def __init__(self, connect: Callable[[], Awaitable[ApartConnection]]) -> None:
         self._connect = connect
@@ -96,7 +96,7 @@ class SessionLocks:
         self._looked_at = 0.0
 
     async def hold(self, owner: str) -> SessionLock | None:
-        """Take an owner's lock. None where there is no session to be had, or somebody else has the lock."""
+        """Acquire an owner's lock. None where no session can be opened, or another session has the lock."""
         async with self._turn:
             try:
                 async with asyncio.timeout(_SECONDS):
@@ -104,8 +104,8 @@ class SessionLocks:
                     if self._held.get(owner) or await self._lock(driver, owner):
                         self._held[owner] = self._held.get(owner, 0) + 1
                         return SessionLock(self, owner, driver)
-            except Exception as error:  # noqa: BLE001 - it is done without: what cannot be proved runs out by itself
-                text = "PostgreSQL: no session shows whether this process lives (%s); its leases run out by time"
+            except Exception as error:  # noqa: BLE001 - after any error leases work without this: they expire by time
+                text = "PostgreSQL: no session shows that this process lives (%s); its leases expire by time"
                 _log.info(text, type(error).__name__)
                 await self._drop()
             if not self._held:
@@ -113,11 +113,11 @@ class SessionLocks:
             return None
 
     def count(self, owner: str) -> int:
-        """How often an owner is held here."""
+        """How many holders of the owner's lock this process has."""
         return self._held.get(owner, 0)
 
     async def is_valid(self, driver: asyncpg.Connection[Any]) -> bool:
-        """Whether this very session is still there."""
+        """Whether this session still exists."""
         async with self._turn:
             if self._session is None or self._session.driver is not driver:
                 return False
@@ -128,7 +128,7 @@ class SessionLocks:
                 async with asyncio.timeout(_SECONDS):
                     await driver.fetchval("SELECT 1")
             except _LOST as error:
-                text = "PostgreSQL: the session that shows that this process lives was lost (%s); it is opened again"
+                text = "PostgreSQL: the session that shows that this process lives was lost (%s); opening it again"
                 _log.warning(text, type(error).__name__)
                 await self._drop()
                 return False
@@ -136,7 +136,7 @@ class SessionLocks:
             return True
 
     async def release(self, owner: str, driver: asyncpg.Connection[Any]) -> None:
-        """Let go of an owner's lock, where it was taken in this session."""
+        """Release one holder of an owner's lock, where it was acquired in this session."""
         async with self._turn:
             if self._session is None or self._session.driver is not driver:
                 return
@@ -160,12 +160,12 @@ class SessionLocks:
 
     @staticmethod
     async def _lock(driver: asyncpg.Connection[Any], owner: str) -> bool:
-        """Whoever asks whether it is free holds it for a moment."""
+        """Try to acquire the lock some times: a process that checks whether it is free holds it for a moment."""
         for _ in range(_TRIES):
             if await driver.fetchval("SELECT pg_try_advisory_lock($1)", lock_key(owner)):
                 return True
-            # Not the waiting form of the lock: it would also wait for another session that holds it for its life.
-            await asyncio.sleep(_PAUSE_SECONDS)
+            # The waiting form would also wait for another session that holds the lock until its end.
+            await asyncio.sleep(_PAUSE_SECONDS)  # the check by the other process ends without a signal
         return False
 
     async def _drop(self) -> None:

@@ -1,10 +1,10 @@
-"""Reading a PostgreSQL URL. Imports the foundation and SQLAlchemy's URL.
+"""Parses a PostgreSQL URL. Imports the foundation and SQLAlchemy's URL.
 
-`postgresql://user:password@host:port/database?sslmode=require&application_name=orders`, also `postgres://`, and with
-the name of a driver (`postgresql+asyncpg://`), which says nothing here: the driver is asyncpg. Parameters are libpq's,
-as managed providers give them, and two of our own: `schema` puts Freehold's tables into a schema, and
-`statement_cache_size=0`, for which SQLAlchemy's `prepared_statement_cache_size=0` does too, is for a proxy that pools
-transactions. Errors name the key, not the value.
+`postgresql://user:password@host:port/database?sslmode=require&application_name=orders`, also with `postgres://`. The
+name of a driver (`postgresql+asyncpg://`) is ignored: the driver is asyncpg. Parameters are those of libpq, as managed
+providers print them, and two more: `schema` puts Freehold's tables into a schema; `statement_cache_size=0` (or
+SQLAlchemy's `prepared_statement_cache_size=0`) says that a proxy pools transactions. Errors name the key, not the
+value.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _EXAMPLE: Final = "postgresql://user:password@host:5432/database"
 
 @dataclass(frozen=True, slots=True)
 class PostgresUrl:
-    """What a URL says.
+    """The parts of a URL.
 
-    url        for SQLAlchemy over asyncpg.
-    arguments  asyncpg's.
-    schema     where Freehold's tables are; None for where the role's search path leads.
-    proxied    without prepared statements, as behind a proxy that pools transactions: nothing is expected of a session.
+    url        for SQLAlchemy with asyncpg.
+    arguments  for asyncpg.
+    schema     the schema of Freehold's tables; None for the one that the role's search path selects.
+    proxied    a proxy pools transactions: no prepared statements, and no state in a session.
     """
 
     url: URL
@@ -50,13 +50,13 @@ class PostgresUrl:
 
 
 def parse_url(text: str) -> PostgresUrl:
-    """Read a URL. Raises `ConfigurationError`."""
+    """Parse a URL. Raises `ConfigurationError`."""
     url = _url(text)
     query = {key: value if isinstance(value, str) else value[-1] for key, value in url.query.items()}
     if unknown := sorted(set(query) - _KNOWN.keys()):
         raise ConfigurationError(
-            f"the PostgreSQL URL has parameters that are not known: {', '.join(unknown)}",
-            hint=f"known are {', '.join(sorted(_KNOWN))}",
+            f"the PostgreSQL URL has unknown parameters: {', '.join(unknown)}",
+            hint=f"use {', '.join(sorted(_KNOWN))}",
         )
     for key, value in query.items():
         _KNOWN[key](key, value)
@@ -77,16 +77,16 @@ def _url(text: str) -> URL:
     except (ArgumentError, ValueError):
         raise ConfigurationError("the PostgreSQL URL cannot be read", hint=_EXAMPLE) from None
     if url.drivername.partition("+")[2] not in _DRIVERS:
-        raise ConfigurationError("the PostgreSQL URL names a driver that is not known", hint=_EXAMPLE)
-    # SQLAlchemy passes over parameters without a value; one of ours would have no effect then. They are looked for by
-    # name, so that nothing of a password that is not escaped comes into the text.
+        raise ConfigurationError("the PostgreSQL URL names an unknown driver", hint=_EXAMPLE)
+    # SQLAlchemy drops parameters without a value, and the parameter would have no effect. The search is for known names
+    # only, so that no part of an unescaped password comes into the message.
     if empty := [key for key in _KNOWN if re.search(rf"[?&]{key}(=?&|=?$)", text)]:
         raise ConfigurationError(f"{empty[0]} in the PostgreSQL URL is empty", hint="give it a value, or leave it out")
     return url
 
 
 def _addressed(url: URL, query: Mapping[str, str]) -> URL:
-    """The URL with the parts of the address that libpq also takes as parameters."""
+    """The URL with the parts of the address that may also be given as parameters, as in libpq."""
     names = {"user": "username", "password": "password", "host": "host", "dbname": "database"}
     given: dict[str, Any] = {ours: query[theirs] for theirs, ours in names.items() if theirs in query}
     if "port" in query:
@@ -96,7 +96,7 @@ def _addressed(url: URL, query: Mapping[str, str]) -> URL:
         raise ConfigurationError("the PostgreSQL URL names no database", hint=_EXAMPLE)
     if "," in (url.host or ""):
         raise ConfigurationError(
-            "the PostgreSQL URL names several hosts", hint="name one: that of the primary, or of what leads there"
+            "the PostgreSQL URL names several hosts", hint="name one: the primary, or a proxy that connects to it"
         )
     return url
 
@@ -104,13 +104,13 @@ def _addressed(url: URL, query: Mapping[str, str]) -> URL:
 def _arguments(query: Mapping[str, str], cache_size: int) -> dict[str, Any]:
     arguments: dict[str, Any] = {"statement_cache_size": cache_size, "prepared_statement_cache_size": cache_size}
     if cache_size == 0:
-        # What a proxy cannot keep apart by name must have none: two clients would both prepare `__asyncpg_stmt_1__`.
+        # Statements get no names: two clients of the proxy would both prepare `__asyncpg_stmt_1__`.
         arguments["prepared_statement_name_func"] = str
     mode = query.get("sslmode", query.get("ssl"))
     if mode is not None:
         arguments["ssl"] = mode
     if tls := {key: query[key] for key in _TLS if key in query}:
-        # asyncpg takes these in an address only; the rest of the address is given beside it.
+        # asyncpg takes these only in an address; the other parts of the address are passed separately.
         arguments["dsn"] = f"postgresql://?{urlencode(tls)}"
     if "target_session_attrs" in query:
         arguments["target_session_attrs"] = query["target_session_attrs"]
@@ -123,12 +123,14 @@ def _arguments(query: Mapping[str, str], cache_size: int) -> dict[str, Any]:
 
 
 def _anything(key: str, value: str) -> None:
-    """Take any text."""
+    """Accept any text."""
 
 
 def _options(key: str, value: str) -> None:
     if not value.startswith(("-", "endpoint=", "project=")):
-        raise ConfigurationError(f"{key} in the PostgreSQL URL are none", hint="as in options=-c%20work_mem%3D64MB")
+        raise ConfigurationError(
+            f"{key} in the PostgreSQL URL has a wrong form", hint="as in options=-c%20work_mem%3D64MB"
+        )
 
 
 def _number(key: str, value: str) -> None:
@@ -139,7 +141,7 @@ def _number(key: str, value: str) -> None:
 def _seconds(key: str, value: str) -> None:
     _number(key, value)
     if int(value) == 0:
-        raise ConfigurationError(f"{key} in the PostgreSQL URL is 0", hint="every wait has a limit: 1 or more")
+        raise ConfigurationError(f"{key} in the PostgreSQL URL is 0", hint="every wait has a limit: write 1 or more")
 
 
 def _file(key: str, value: str) -> None:
@@ -152,8 +154,8 @@ def _file(key: str, value: str) -> None:
 def _identifier(key: str, value: str) -> None:
     if not _SCHEMA.fullmatch(value):
         raise ConfigurationError(
-            f"{key} in the PostgreSQL URL cannot be used",
-            hint="lower-case letters, digits and underscores, 63 at most, beginning with a letter; not pg_…",
+            f"{key} in the PostgreSQL URL is not a valid name",
+            hint="at most 63 lower-case letters, digits and underscores; not a digit first, and not pg_… first",
         )
 
 
@@ -161,7 +163,7 @@ def _one_of(*known: str, why: str = "") -> Callable[[str, str], None]:
     def check(key: str, value: str) -> None:
         if value not in known:
             raise ConfigurationError(
-                f"{key} in the PostgreSQL URL has a value that {why or 'is not known'}", hint=f"use {', '.join(known)}"
+                f"{key} in the PostgreSQL URL has a value that {why or 'is unknown'}", hint=f"use {', '.join(known)}"
             )
 
     return check
@@ -169,11 +171,11 @@ def _one_of(*known: str, why: str = "") -> Callable[[str, str], None]:
 
 _KNOWN: Final[Mapping[str, Callable[[str, str], None]]] = {
     "application_name": _anything,
-    "channel_binding": _one_of("prefer", "disable", why="the driver cannot meet: it binds no channels"),
+    "channel_binding": _one_of("prefer", "disable", why="the driver does not support: it has no channel binding"),
     "connect_timeout": _seconds,
     "dbname": _anything,
     "fallback_application_name": _anything,
-    "gssencmode": _one_of("prefer", "disable", why="the driver cannot meet"),
+    "gssencmode": _one_of("prefer", "disable", why="the driver does not support"),
     "host": _anything,
     "options": _options,
     "password": _anything,
@@ -187,6 +189,6 @@ _KNOWN: Final[Mapping[str, Callable[[str, str], None]]] = {
     "ssl_min_protocol_version": _one_of("TLSv1.2", "TLSv1.3"),
     "ssl_max_protocol_version": _one_of("TLSv1.2", "TLSv1.3"),
     "statement_cache_size": _number,
-    "target_session_attrs": _one_of("any", "read-write", "primary", why="leads to a server that cannot be written to"),
+    "target_session_attrs": _one_of("any", "read-write", "primary", why="selects a server that accepts no writes"),
     "user": _anything,
 }

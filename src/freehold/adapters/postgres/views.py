@@ -1,4 +1,4 @@
-"""PostgreSQL's materialised views, refreshed beside their readers. Imports the base of the SQL adapters."""
+"""Materialised views of PostgreSQL, refreshed without blocking readers. Imports the base of the SQL adapters."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ from freehold.projection.view_store import MaterializedView
 __all__ = ["PostgresViewStore"]
 
 _RELATION: Final = "to_regclass(quote_ident(current_schema()) || '.' || quote_ident($1::text))"
-"""What bears the name `$1` where views are made: in the first schema of the search path, not in any further one."""
+"""The relation with the name `$1` in the schema where views are created: the first of the search path."""
 
 
 class PostgresViewStore(SqlViewStore):
-    """`CREATE MATERIALIZED VIEW` with a unique index, `REFRESH MATERIALIZED VIEW CONCURRENTLY`.
+    """Uses `CREATE MATERIALIZED VIEW` with a unique index, and `REFRESH MATERIALIZED VIEW CONCURRENTLY`.
 
-    A view that is declared in other words is built beside the old one, and takes its place at the end, in the same
-    transaction. Refreshing compares the old rows with the new ones by the unique index and writes the difference, so it
-    costs most where most has changed. A role that does not own the view refreshes it by a function of its owner's, and
-    cannot build one.
+    A view with another definition is built beside the old one, and replaces it at the end of the same transaction. A
+    refresh compares old and new rows by the unique index and writes the difference, so it costs more where more has
+    changed. A role that does not own the view refreshes it by a function of the owner, and cannot build one.
     """
 
     emulated: ClassVar[bool] = False
@@ -36,7 +35,7 @@ class PostgresViewStore(SqlViewStore):
         rows = await sql.fetch(f"SELECT relkind::text FROM pg_class WHERE oid = {_RELATION}", (view.name,))
         if rows and (rows[0][0] != "m" or not known):
             raise ConfigurationError(
-                f"'{view.name}' exists already, and is no materialised view of Freehold's",
+                f"'{view.name}' exists already, and is not a materialised view of Freehold",
                 hint="rename it in a migration, or give the view another name",
             )
         columns = ", ".join(f'"{column}"' for column in view.key)
@@ -64,10 +63,9 @@ class PostgresViewStore(SqlViewStore):
 
     @staticmethod
     async def _can_be_refreshed(sql: SqlConnection, name: str) -> bool:
-        """Whether it is there, filled, and with its unique index: an operator, or a restore, may have left it
-        otherwise.
+        """Whether the view exists, is filled, and has its unique index; a concurrent refresh fails otherwise.
 
-        A refresh beside the readers of one that is not would fail, again and again.
+        An operator or a restore may have left it in another state.
         """
         rows = await sql.fetch(
             "SELECT c.relispopulated AND EXISTS (SELECT 1 FROM pg_index AS i WHERE i.indrelid = c.oid AND i.indisunique"

@@ -383,7 +383,7 @@ def _parse(text: str) -> tuple[URL, str]:
 def _stranger() -> Unavailable:
     return Unavailable(
         "the database is away: its file was replaced by one that is not this service's database",
-        hint="move the service's own file, or a backup of it, back to that path",
+        hint="move the service's own file, or a backup of it, back to its place",
     )
 
 

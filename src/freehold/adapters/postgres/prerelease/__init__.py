@@ -1,4 +1,5 @@
-"""From a database of before the first release on PostgreSQL to its tables, in order of name. Package data, no code.
+"""The steps from a database of before the first release on PostgreSQL to the tables of that release, in order of name.
+Package data, no code.
 
-Nothing is added here: what later releases change of the tables stands in `schema/changes`.
+No steps are added here: changes of later releases are in `schema/changes`.
 """
