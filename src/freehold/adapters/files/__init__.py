@@ -1,4 +1,4 @@
-"""What engines that keep a file share: which file it is, who has it locked, proof that a process has died.
+"""What engines with a file share: the identity of the file, the process that locks it, proof that a process has died.
 
-Its modules import the foundation and each other.
+The modules import the foundation and each other.
 """

@@ -1,7 +1,7 @@
-"""Which process has an SQLite file locked for writing, where the system tells. Imports `marks`.
+"""Finds the process that has locked an SQLite file for writing, where the system shows it. Imports `marks`.
 
-In WAL mode the writer locks one byte of the `-shm`. Linux lists such locks with their processes; elsewhere, and for a
-process of another container, nothing is said.
+In WAL mode the writer locks one byte of the `-shm`. Linux lists such locks with their processes. Other systems do not,
+and a process of another container is not listed.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ __all__ = ["told_writer", "writer_of"]
 
 _LOCKS: Final = Path("/proc/locks")
 _WRITE_LOCK_BYTE: Final = 120
-"""Of the `-shm`, by SQLite's file format: the lock of the one that writes."""
+"""The byte of the `-shm` that a writer locks, by SQLite's file format."""
 _FIELDS: Final = 8
 
 
 def writer_of(database: Path) -> int | None:
-    """The process that is in a write of this file just now; None where there is none, or nobody tells."""
+    """The process that holds the write lock of this file now; None where there is none, or it is not known."""
     with contextlib.suppress(OSError, ValueError):
         found = Paths.of(database).shm.stat()
         place = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
@@ -34,7 +34,7 @@ def writer_of(database: Path) -> int | None:
 
 
 def told_writer(database: Path) -> str:
-    """` (process 4711, python3)` for a message; empty where nobody tells, and for this process itself."""
+    """` (process 4711, python3)` for a message; empty where the process is not known, and for this process."""
     pid = writer_of(database)
     if pid is None or pid == os.getpid():
         return ""
@@ -44,7 +44,9 @@ def told_writer(database: Path) -> str:
 
 
 def _written(place: str) -> Iterator[tuple[int, int, int]]:
-    """Write locks of a file: process, first and last byte. Lines of those that wait for a lock have another shape."""
+    """The write locks of a file: process, first and last byte. Lines of waiting processes have another number of
+    fields.
+    """
     for line in _LOCKS.read_text(encoding="ascii").splitlines():
         fields = line.split()
         if len(fields) == _FIELDS and fields[1] == "POSIX" and fields[3] == "WRITE" and fields[5] == place:

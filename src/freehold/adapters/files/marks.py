@@ -1,7 +1,7 @@
-"""Which files an SQLite database consists of just now, by inode. Imports the errors.
+"""The identity of the files of an SQLite database, by inode. Imports the errors.
 
-A file that was deleted or replaced stays open: what is written into it is lost without an error. So whoever has one
-open compares its files with the path.
+A process can keep a file open that was deleted or replaced. What it writes there is lost without an error. So each open
+connection compares its files with those at the path.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from freehold.errors import Unavailable
 
 try:
     import fcntl
-except ImportError:  # on Windows, where a file that is open cannot be deleted
+except ImportError:  # on Windows, where an open file cannot be deleted
     _LOCKS = False
 else:
     _LOCKS = True
@@ -30,7 +30,7 @@ _PAUSE_SECONDS: Final = 0.005
 
 
 class Paths(NamedTuple):
-    """Where a database and what SQLite keeps beside it are: beside the file itself, where the path is a link."""
+    """The paths of a database and of its `-wal` and `-shm`. For a symbolic link these are beside the file itself."""
 
     database: Path
     wal: Path
@@ -38,21 +38,21 @@ class Paths(NamedTuple):
 
     @classmethod
     def of(cls, database: Path) -> Paths:
-        """Name the files of a database."""
+        """The paths of a database's files."""
         real = database.resolve()
         return cls(database, real.with_name(real.name + "-wal"), real.with_name(real.name + "-shm"))
 
     def remove_log(self) -> None:
-        """Remove what SQLite keeps beside the database."""
+        """Remove the `-wal` and the `-shm`."""
         self.wal.unlink(missing_ok=True)
         self.shm.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """Which files a path names just now. Inodes that are open are given to no other file.
+    """The identities of the files at a path. The system does not reuse the inode of an open file.
 
-    size  the database has at least so many bytes as long as nobody overwrites it: 1 where it may shrink by a VACUUM.
+    size  the least size of the database in bytes, unless it is overwritten: 1 where a VACUUM may shrink it.
     """
 
     database: tuple[int, int]
@@ -62,7 +62,7 @@ class Marks:
 
     @classmethod
     def of(cls, paths: Paths) -> Marks | None:
-        """Look; None where there is no file. Raises `OSError` where nobody can tell."""
+        """Read the identities; None where there is no database. Raises `OSError` where they cannot be read."""
         try:
             found = paths.database.stat()
         except (FileNotFoundError, NotADirectoryError):
@@ -70,7 +70,7 @@ class Marks:
         return cls((found.st_dev, found.st_ino), _inode(paths.wal), _inode(paths.shm), found.st_size)
 
     def change(self, now: Marks | None) -> str:
-        """What happened to the file since, in words; empty for nothing."""
+        """What has happened to the file since, for messages; empty for nothing."""
         if now is None:
             return "its file was deleted or moved while it was open"
         if now.size == 0 < self.size:
@@ -93,19 +93,19 @@ class OpenFiles:
         self.paths = paths
         self.marks = marks
         self.written_ns = 0
-        """When the database itself was written last, as it was seen by `change`."""
+        """The time of the last write to the database, as `change` has seen it."""
         self._database, self._wal, self._shm = map(str, paths)
 
     def change(self) -> str:
-        """What happened to the files since; empty for nothing. Raises `OSError`."""
+        """What has happened to the files since, for messages; empty for nothing. Raises `OSError`."""
         marks = self.marks
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            found = os.stat(self._database)  # noqa: PTH116 - at each hop, and half as long as Path.stat
+            found = os.stat(self._database)  # noqa: PTH116 - called often, twice as fast as Path.stat
             if (
                 (found.st_dev, found.st_ino) == marks.database
                 and found.st_size >= marks.size
-                and os.stat(self._wal).st_ino == marks.wal  # noqa: PTH116 - at each hop, and half as long as Path.stat
-                and os.stat(self._shm).st_ino == marks.shm  # noqa: PTH116 - at each hop, and half as long as Path.stat
+                and os.stat(self._wal).st_ino == marks.wal  # noqa: PTH116 - called often, twice as fast as Path.stat
+                and os.stat(self._shm).st_ino == marks.shm  # noqa: PTH116 - called often, twice as fast as Path.stat
             ):
                 self.written_ns = found.st_mtime_ns
                 return ""
@@ -113,8 +113,10 @@ class OpenFiles:
 
 
 def is_held(paths: Paths, limit_seconds: float) -> bool:
-    """Whether somebody has a database open that is without its `-wal` or `-shm`: closed databases are, and those under
-    which they were deleted. Waits for who is just closing it, or opening. Raises `sqlite3.Error`.
+    """Whether a process has this database open although its `-wal` or `-shm` is missing, because it was deleted.
+
+    A closed database has none either. Waits at most `limit_seconds` for a process that is opening or closing it. Raises
+    `sqlite3.Error`.
     """
     deadline = time.monotonic() + limit_seconds
     while True:
@@ -132,13 +134,14 @@ def is_held(paths: Paths, limit_seconds: float) -> bool:
             return False
         if time.monotonic() >= deadline:
             return True
-        time.sleep(_PAUSE_SECONDS)  # a file tells nobody that it is whole; in a thread, time-limited
+        time.sleep(_PAUSE_SECONDS)  # a file sends no signal; runs in a thread, with a time limit
 
 
 @contextlib.contextmanager
 def alone(database: Path, limit_seconds: float) -> Iterator[None]:
-    """Keep others from putting the files of a database in order at the same time: other processes, and others of this
-    one. Raises `Unavailable`.
+    """Exclude other processes, and other threads of this one, from repairing the files of a database at the same time.
+
+    Raises `Unavailable` after `limit_seconds`.
     """
     if not _LOCKS:
         yield
@@ -154,12 +157,15 @@ def alone(database: Path, limit_seconds: float) -> Iterator[None]:
         finally:
             os.close(descriptor)
         if time.monotonic() >= deadline:
-            raise Unavailable(f"{path.name} is held by another process for long", hint="find a process that is frozen")
-        time.sleep(_PAUSE_SECONDS)  # flock has no time limit; in a thread
+            raise Unavailable(
+                f"{path.name} is locked by another process for longer than {limit_seconds:g} s",
+                hint="find a process that is frozen",
+            )
+        time.sleep(_PAUSE_SECONDS)  # flock has no time limit; runs in a thread
 
 
 def _is_ours(descriptor: int, path: Path) -> bool:
-    """Lock a file; false where somebody has it, or where the path names another one by now."""
+    """Lock a file; False where another process has locked it, or the path is now that of another file."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return os.fstat(descriptor).st_ino == path.stat().st_ino

@@ -1,9 +1,9 @@
-"""Proof that a process of this machine has died: a file that it holds locked for as long as it lives.
+"""Proof that a process of this machine has died: a file that it keeps locked as long as it lives.
 
-Imports the standard library only. The lock belongs to the open file, so the kernel lets go of it when the last
-process that has it open is gone: killed, out of memory, or without a machine to run on. A process that is frozen keeps
-it, and so does a child that was forked and lives on: then nothing is proved, and time decides. The file stands for the
-vouching: where there is none, nothing is said. Locks do not reach other machines; files of SQLite do not either.
+Imports the standard library only. The lock belongs to the open file, so the kernel releases it when the last process
+that has the file open has ended, in whatever way. A frozen process keeps the lock, and so does a forked child that
+lives longer: then there is no proof, and the leases expire by time. An owner without a file is not known to be dead.
+Locks do not reach other machines; files of SQLite do not either.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _DEAD: Final = b"dead"
 
 
 class Presence:
-    """One owner's file, held by this process until `release`, or until it dies."""
+    """One owner's file, locked by this process until `release` or its end."""
 
     def __init__(self, files: PresenceFiles, owner: str) -> None:
         self._files = files
@@ -42,11 +42,11 @@ class Presence:
         self._released = False
 
     async def is_valid(self) -> bool:
-        """Whether the proof is still there: until it is released."""
+        """Whether the file is still locked: until `release`."""
         return not self._released
 
     async def release(self) -> None:
-        """Say nothing of the owner any more, once nobody here does."""
+        """Release the owner; its file is deleted with the last holder in this process."""
         if not self._released:
             self._released = True
             self._files.let_go(self._owner)
@@ -67,7 +67,7 @@ class PresenceFiles:
         self._turn = threading.Lock()
 
     def hold(self, owner: str) -> Presence | None:
-        """Vouch for an owner. None where that cannot be done here: nothing is proved of it then."""
+        """Lock the owner's file. None where that is not possible: its death cannot be proved then."""
         with self._turn:
             held = self._held.get(owner)
             if held is not None:
@@ -81,7 +81,7 @@ class PresenceFiles:
             return Presence(self, owner)
 
     def let_go(self, owner: str) -> None:
-        """End one vouching for an owner; with the last, its file goes, and the directory with the last file."""
+        """Release one holder of an owner. The last one deletes the file; the last file, the directory."""
         with self._turn:
             held = self._held[owner]
             held.count -= 1
@@ -91,7 +91,7 @@ class PresenceFiles:
             with contextlib.suppress(OSError):
                 self._path(owner).unlink(missing_ok=True)
             os.close(held.descriptor)
-            with contextlib.suppress(OSError):  # others have files there
+            with contextlib.suppress(OSError):  # other processes may have files there
                 self._directory.rmdir()
 
     def _lock(self, owner: str) -> int | None:
@@ -102,20 +102,20 @@ class PresenceFiles:
             try:
                 descriptor = self._open(path)
             except FileNotFoundError:
-                continue  # the last one to leave took the directory away
+                continue  # another process deleted the directory together with its last file
             except OSError:
                 return None
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 os.close(descriptor)
-                time.sleep(_PAUSE_SECONDS)  # somebody looks at it just now
+                time.sleep(_PAUSE_SECONDS)  # another process is checking the lock, and sends no signal when it is done
                 continue
             return descriptor
         return None
 
     def gone(self, owners: Collection[str]) -> set[str]:
-        """Those of the owners whose process has provably died."""
+        """The owners whose process has provably died."""
         return {owner for owner in owners if self._is_free(self._path(owner))}
 
     def _open(self, path: Path) -> int:
@@ -123,8 +123,8 @@ class PresenceFiles:
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
 
     def _is_free(self, path: Path) -> bool:
-        """Whether nobody holds a file that exists. It is marked then, to be removed much later: all who ask must see
-        it.
+        """Whether the file exists and is not locked. It is marked then, and deleted much later, so that every process
+        that checks the owner sees it.
         """
         if not _LOCKS:
             return False
@@ -144,7 +144,7 @@ class PresenceFiles:
         return True
 
     def _sweep(self) -> None:
-        """Remove what was found dead long ago."""
+        """Delete files that were marked long ago."""
         with contextlib.suppress(OSError):
             for path in self._directory.iterdir():
                 found = path.stat()

@@ -1,6 +1,6 @@
-"""Everything in memory: the reference that passes the same conformance suites as the servers. For tests.
+"""Database and broker in memory, for tests. They pass the same conformance suites as the servers.
 
-`memory://name` shares its data between the databases of that name in one process.
+Databases of one name (`memory://name`) in one process share their data.
 """
 
 from __future__ import annotations

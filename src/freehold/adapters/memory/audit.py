@@ -16,7 +16,7 @@ _AUDIT: Final[Table[int, AuditEntry]] = Table("audit")
 
 
 class MemoryAuditStore(AuditStore):
-    """Entries in the order of writing."""
+    """Keeps audit entries in the order of writing."""
 
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database

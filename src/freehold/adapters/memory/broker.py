@@ -1,4 +1,4 @@
-"""The broker kept in memory: the reference for the others, and for tests of services. One process, nothing durable.
+"""The broker in memory, for tests and as a reference for the other brokers. One process, nothing durable.
 
 Adapter: imports the broker port and the groups pattern.
 """
@@ -36,7 +36,7 @@ _MESSAGE_BYTES_MAX: Final = 1_048_576
 
 @dataclass(slots=True)
 class _Line:
-    """One partition: entries, and when each was stored."""
+    """One partition: its entries, each with the time when it was stored, and the last number."""
 
     entries: list[tuple[Entry, float]] = field(default_factory=list)
     last: int = 0
@@ -50,7 +50,7 @@ class _Group:
 
 
 class MemoryBroker:
-    """See `freehold.broker.Broker`. `interrupt` makes it unreachable, as an outage does, until `restore`."""
+    """A `freehold.broker.Broker` in memory. `interrupt` makes it unreachable, like an outage, until `restore`."""
 
     def __init__(self, options: BrokerOptions, clock: Clock) -> None:
         self._options = options
@@ -63,7 +63,7 @@ class MemoryBroker:
 
     @property
     def features(self) -> BrokerFeatures:
-        """What it guarantees."""
+        """The features of the broker."""
         return BrokerFeatures(
             technology="memory",
             emulation=True,
@@ -76,21 +76,21 @@ class MemoryBroker:
 
     @property
     def partitions(self) -> int:
-        """How many partitions a topic has."""
+        """The number of partitions of a topic."""
         return self._options.partitions
 
     async def open(self) -> None:
-        """Nothing to connect to, but for an interruption."""
+        """Raise `Unavailable` during an interruption; there is nothing to connect to."""
         self.check()
 
     async def close(self) -> None:
-        """Close all consumers; the messages stay for as long as the object does."""
+        """Close all consumers; the messages stay as long as the object exists."""
         members, self._members = self._members, []
         for member in members:
             await member.close()
 
     def interrupt(self) -> None:
-        """Be unreachable from now on."""
+        """Make the broker unreachable."""
         self._reachable = False
 
     def restore(self) -> None:
@@ -98,7 +98,7 @@ class MemoryBroker:
         self._reachable = True
 
     def wipe(self) -> None:
-        """Lose all messages, positions and members, as a broker does that comes back with an empty disk."""
+        """Lose all messages, positions and members, like a broker that starts again with an empty disk."""
         self.log_id = str(new_id())
         self._lines.clear()
         for group in self._groups.values():
@@ -126,13 +126,13 @@ class MemoryBroker:
         """Store messages in memory."""
         self.check()
         if log not in {"", self.log_id}:
-            raise LogReplaced("the memory broker was wiped", hint="ask for its identity again")
+            raise LogReplaced("the memory broker was wiped", hint="read its log identity again")
         failed: set[tuple[str, str]] = set()
         outcomes = [self._store(message, failed) for message in messages]
         for group in self._groups.values():
             for reader in group.logs:
                 reader.on_messages()
-        # Others get their turn, as with a broker that is far away.
+        # Other tasks get a turn, as with a remote broker.
         await asyncio.sleep(0)
         return outcomes
 
@@ -145,7 +145,7 @@ class MemoryBroker:
         return member
 
     async def lag(self, group: str) -> Sequence[TopicLag]:
-        """What the group still has before it."""
+        """How many messages the group has not read, and their age, by topic."""
         self.check()
         pending: dict[str, int] = {}
         oldest: dict[str, float] = {}
@@ -160,22 +160,22 @@ class MemoryBroker:
         ]
 
     async def log_identity(self) -> str:
-        """An id for each object: its messages end with it."""
+        """The id of this object: the messages end with it."""
         self.check()
         return self.log_id
 
     async def log_mark(self) -> str:
-        """There are no copies."""
+        """Always empty: the log cannot be restored from an older copy."""
         self.check()
         return ""
 
     async def log_holds(self, mark: str) -> bool:
-        """There are no copies."""
+        """Always True: the log cannot be restored from an older copy."""
         self.check()
         return True
 
     async def group_state(self, group: str) -> GroupState:
-        """Who holds what."""
+        """The partitions of a group with their owners and positions, and its members."""
         self.check()
         found = self.group(group)
         places = [
@@ -185,7 +185,7 @@ class MemoryBroker:
         return GroupState(places, {name: member.heartbeat for name, member in found.members.items()})
 
     async def run_checks(self) -> list[CheckResult]:
-        """Say that nothing is durable."""
+        """One result, which says that nothing is durable."""
         return [
             CheckResult("broker", ok=True, detail="messages are kept in memory and end with the process"),
         ]
@@ -195,7 +195,7 @@ class MemoryBroker:
         return self._groups.setdefault(name, _Group())
 
     def line(self, place: TopicPartition) -> _Line:
-        """The entries of a place that are within retention."""
+        """A partition; entries beyond the retention are deleted first."""
         line = self._lines.setdefault(place, _Line())
         oldest = self._clock.monotonic() - self._options.retention_seconds
         expired = 0
@@ -205,7 +205,7 @@ class MemoryBroker:
         return line
 
     def places(self, topics: frozenset[str]) -> Sequence[TopicPartition]:
-        """Every place of some topics."""
+        """All partitions of some topics."""
         return [TopicPartition(topic, number) for topic in sorted(topics) for number in range(self._options.partitions)]
 
     def _store(self, message: OutgoingMessage, failed: set[tuple[str, str]]) -> PublishOutcome:
@@ -226,7 +226,7 @@ class MemoryBroker:
 
 
 class _MemoryLog:
-    """The log of a memory broker as one member sees it; see `freehold.groups.log.GroupLog`."""
+    """A `freehold.groups.log.GroupLog` on the memory broker, for one member."""
 
     def __init__(self, broker: MemoryBroker, subscription: Subscription) -> None:
         self._broker = broker
@@ -291,7 +291,7 @@ class _MemoryLog:
         self._followed.pop(place, None)
 
     def has_messages(self, place: TopicPartition, after: int) -> bool:
-        # A position of a log that was wiped would pass over what the next one has.
+        # A position from before a `wipe` would skip messages of the new log.
         known = self._followed.get(place) == self._broker.log_id
         return known and self._broker.line(place).last > after and bool(self._next(place, after, 1))
 

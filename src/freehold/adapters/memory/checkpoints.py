@@ -41,7 +41,7 @@ _PAUSES: Final[Table[tuple[str, int], Pause]] = Table("projection_pause")
 
 
 class MemoryCheckpointStore(CheckpointStore):
-    """Checkpoints in dictionaries."""
+    """Keeps generations, checkpoints, parked streams and pauses."""
 
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
@@ -49,7 +49,7 @@ class MemoryCheckpointStore(CheckpointStore):
     async def generations(
         self, projection: str | None = None, *, db_tx: DatabaseTransaction | None = None
     ) -> Sequence[Generation]:
-        """Generations by name and number."""
+        """Generations, ordered by projection and number."""
         rows = await self._rows(_GENERATIONS, db_tx)
         return [rows[key] for key in sorted(rows) if projection in {None, key[0]}]
 
@@ -66,13 +66,15 @@ class MemoryCheckpointStore(CheckpointStore):
         reason: str = "",
         tables: Sequence[str] = (),
     ) -> Generation:
-        """Make the generation and its checkpoints."""
+        """Add a generation and its checkpoints. Raises `ConcurrencyConflict` where the number exists, or another
+        generation is live.
+        """
         rows, now = memory_transaction(db_tx).rows(_GENERATIONS), self._database.now()
         live = state is GenerationState.LIVE and _has_live(memory_transaction(db_tx), projection)
         if live or rows.get((projection, number)) is not None:
             raise ConcurrencyConflict(
-                f"projection '{projection}' has generation {number}, or another one that is live, already",
-                hint="look at its generations again",
+                f"projection '{projection}' already has generation {number}, or another one that is live",
+                hint="read its generations again",
             )
         made = Generation(projection, number, version, partitions, state, reason, now, now, tuple(tables))
         rows.put((projection, number), made)
@@ -90,20 +92,20 @@ class MemoryCheckpointStore(CheckpointStore):
         expected: GenerationState,
         to: GenerationState,
     ) -> None:
-        """Move the generation and its checkpoints."""
+        """Set the state of the generation and of its checkpoints. Raises `ConcurrencyConflict`."""
         rows = memory_transaction(db_tx).rows(_GENERATIONS)
         found = rows.get((projection, number))
         taken = to is GenerationState.LIVE and _has_live(memory_transaction(db_tx), projection)
         if found is None or found.state is not expected or taken:
             raise ConcurrencyConflict(
                 f"generation {number} of '{projection}' is not {expected.value}, or cannot become {to.value}",
-                hint="look at its generations again; one of them is live",
+                hint="read its generations again; only one of them can be live",
             )
         rows.put((projection, number), replace(found, state=to, changed_at=self._database.now()))
         _revise_all(memory_transaction(db_tx), projection, number, to)
 
     async def forget(self, db_tx: DatabaseTransaction, projection: str, number: int) -> None:
-        """Delete everything of it."""
+        """Delete the generation from all tables. Raises `ConcurrencyConflict` for the live one."""
         generations = memory_transaction(db_tx).rows(_GENERATIONS)
         found = generations.get((projection, number))
         if found is not None and found.state is GenerationState.LIVE:
@@ -119,19 +121,19 @@ class MemoryCheckpointStore(CheckpointStore):
     async def checkpoints(
         self, projection: str | None = None, generation: int | None = None, *, db_tx: DatabaseTransaction | None = None
     ) -> Sequence[Checkpoint]:
-        """Checkpoints as they stand."""
+        """Checkpoints, not locked."""
         rows = await self._rows(_CHECKPOINTS, db_tx)
         return [rows[key] for key in sorted(rows) if projection in {None, key[0]} and generation in {None, key[1]}]
 
     async def lock(
         self, db_tx: DatabaseTransaction, projection: str, generation: int | None = None, partition: int | None = None
     ) -> Sequence[Checkpoint]:
-        """The same; there is one writer at a time, so they are locked."""
+        """Checkpoints; no other transaction can write them meanwhile."""
         found = await self.checkpoints(projection, generation, db_tx=db_tx)
         return [each for each in found if partition in {None, each.partition}]
 
     async def advance(self, db_tx: DatabaseTransaction, moves: Sequence[Move]) -> Sequence[Checkpoint]:
-        """Compare, then set."""
+        """Advance checkpoints by compare-and-set. Raises `ConcurrencyConflict` where one differs."""
         return [self._advance(memory_transaction(db_tx), move) for move in moves]
 
     def _advance(self, db_tx: MemoryTransaction, move: Move) -> Checkpoint:
@@ -151,7 +153,7 @@ class MemoryCheckpointStore(CheckpointStore):
         isolated_position: int = 0,
         isolated_attempts: int = 0,
     ) -> Checkpoint:
-        """Write the marks into the checkpoint, if it still is as expected."""
+        """Write the crash marker into the checkpoint, by compare-and-set."""
         found = _checked(memory_transaction(db_tx), expected)
         started = replace(
             found,
@@ -165,7 +167,7 @@ class MemoryCheckpointStore(CheckpointStore):
         return started
 
     async def park(self, db_tx: DatabaseTransaction, expected: Checkpoint, parked: ParkedStreamUpdate) -> Checkpoint:
-        """Revise the checkpoint, keep the stream."""
+        """Increase the checkpoint's revision, and add the parked stream."""
         revised = _revised(memory_transaction(db_tx), expected)
         rows, place = memory_transaction(db_tx).rows(_PARKED), (expected.projection, expected.generation, parked.stream)
         known = rows.get(place)
@@ -190,7 +192,7 @@ class MemoryCheckpointStore(CheckpointStore):
         return revised
 
     async def release(self, db_tx: DatabaseTransaction, expected: Checkpoint, stream: str) -> Checkpoint:
-        """Revise the checkpoint, forget the stream."""
+        """Increase the checkpoint's revision, and delete the parked stream."""
         revised = _revised(memory_transaction(db_tx), expected)
         memory_transaction(db_tx).rows(_PARKED).remove((expected.projection, expected.generation, stream))
         return revised
@@ -205,7 +207,7 @@ class MemoryCheckpointStore(CheckpointStore):
         limit: int = 1000,
         db_tx: DatabaseTransaction | None = None,
     ) -> Sequence[ParkedStream]:
-        """Parked streams by projection, generation and position."""
+        """Parked streams, ordered by projection, generation and position."""
         now = self._database.now()
         found = [
             replace(each.key, due_seconds=None if each.due_at is None else (each.due_at - now).total_seconds())
@@ -218,13 +220,13 @@ class MemoryCheckpointStore(CheckpointStore):
         return sorted(found, key=lambda each: (each.projection, each.generation, each.position))[:limit]
 
     async def count_parked(self) -> Mapping[tuple[str, int], int]:
-        """How many streams are parked."""
+        """The number of parked streams by projection and generation."""
         return Counter(key[:2] for key in await self._rows(_PARKED, None))
 
     async def pause(
         self, db_tx: DatabaseTransaction, projection: str, generation: int = ALL_GENERATIONS, *, reason: str, actor: str
     ) -> bool:
-        """Keep it, and revise the checkpoints, so that no batch in progress commits."""
+        """Record the pause, and increase the revision of the checkpoints, so that no batch in progress commits."""
         rows = memory_transaction(db_tx).rows(_PAUSES)
         if rows.get((projection, generation)) is not None:
             return False
@@ -235,14 +237,14 @@ class MemoryCheckpointStore(CheckpointStore):
     async def resume(
         self, db_tx: DatabaseTransaction, projection: str, generation: int = ALL_GENERATIONS
     ) -> Pause | None:
-        """Forget it."""
+        """Delete the pause; returns it."""
         rows = memory_transaction(db_tx).rows(_PAUSES)
         found = rows.get((projection, generation))
         rows.remove((projection, generation))
         return found
 
     async def pauses(self, projection: str | None = None) -> Sequence[Pause]:
-        """What stands still."""
+        """The recorded pauses."""
         rows = await self._rows(_PAUSES, None)
         return [rows[key] for key in sorted(rows) if projection in {None, key[0]}]
 

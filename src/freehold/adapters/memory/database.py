@@ -1,8 +1,8 @@
-"""The database in memory: the reference for tests, with real transactions. Adapter: imports the ports.
+"""The database in memory, for tests; it has real transactions. Adapter: imports the ports.
 
-Writers take turns; a transaction that waits longer than the lock's time limit is told so. Databases of one name in one
-process share their data for as long as one of them exists, so that several instances of a service can be tested; a
-database without a name is alone.
+One transaction runs at a time; one that waits longer than the lock's time limit raises `Unavailable`. Databases of one
+name in one process share their data as long as one of them exists, so that several instances of a service can be
+tested. A database without a name shares nothing.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _named: WeakValueDictionary[str, MemoryData] = WeakValueDictionary()
 
 
 class MemoryDatabase(Database):
-    """One service's database, in this process. `clock` gives the time of everything kept in it."""
+    """One service's database in this process. `clock` gives the time for all its rows."""
 
     def __init__(
         self,
@@ -72,12 +72,12 @@ class MemoryDatabase(Database):
 
     @property
     def features(self) -> DatabaseFeatures:
-        """What the engine guarantees."""
+        """The features of the engine."""
         return FEATURES
 
     @property
     def partitions(self) -> int:
-        """How many partitions the outbox has: what the first upgrade of this name said."""
+        """The number of partitions of the outbox; the first upgrade of this name has fixed it."""
         return self._data.partitions or self._options.partitions
 
     async def open(self) -> None:
@@ -85,7 +85,7 @@ class MemoryDatabase(Database):
         self._is_open = True
 
     async def close(self) -> None:
-        """Refuse transactions from now on; those in progress end by themselves."""
+        """Refuse new transactions; those in progress continue."""
         self._is_open = False
 
     async def ping(self, timeout_seconds: float) -> None:
@@ -93,34 +93,34 @@ class MemoryDatabase(Database):
         self._check_open()
 
     async def probe(self, timeout_seconds: float) -> None:
-        """Return at once where the database is open: nothing else keeps a transaction from committing here."""
+        """Return at once where the database is open: nothing else can prevent a commit. Raises `ConfigurationError`."""
         self._check_open()
 
     def begin(self) -> AbstractAsyncContextManager[MemoryTransaction]:
-        """Open a transaction; it waits for the one in progress, at most for the lock's time limit."""
+        """Open a transaction; waits for the one in progress, at most for the lock's time limit."""
         return self._transaction(owned=True)
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[MemoryStore]:
-        """A transaction of the user's own, to be enlisted: commits when the block ends, rolls back when it raises."""
+        """A user's own transaction, for `enlist`: commits at the end of the block, rolls back on an exception."""
         async with self._transaction(owned=False) as db_tx:
             yield db_tx.native
 
     def enlist(self, native: object) -> MemoryTransaction:
-        """Join a transaction that was opened with `session`."""
+        """Enlist in a transaction that was opened with `session`. Raises `ConfigurationError`."""
         if not isinstance(native, MemoryStore) or native.db_tx.ended or not native.db_tx.belongs_to(self._data):
             raise ConfigurationError(
-                f"a {type(native).__name__} is no open transaction of this database",
-                hint="enlist what `async with database.session() as native` gives, inside its block",
+                f"a {type(native).__name__} is not an open transaction of this database",
+                hint="enlist the `native` of `async with database.session() as native`, inside its block",
             )
         return native.db_tx
 
     def translate_error(self, error: BaseException) -> FreeholdError | None:
-        """There is no driver, so nothing comes from one: what goes wrong here is raised as a typed error at once."""
+        """None: there is no driver, and all errors are typed already."""
         return None
 
     async def upgrade(self, service: str | None = None) -> list[str]:
-        """Fix the number of partitions and the owner, and record the steps; there are no tables to make."""
+        """Fix the number of partitions and the owner, and record the steps; there are no tables to create."""
         if service is not None:
             check_owner(FEATURES, self._data.owner, service)
             self._data.owner = service
@@ -134,7 +134,7 @@ class MemoryDatabase(Database):
         return self._data.owner
 
     async def mark(self, db_tx: DatabaseTransaction, service: str, *, instead_of: str) -> None:
-        """Change the owner."""
+        """Change the owner. Raises `ConfigurationError` where it is not `instead_of`."""
         if self._data.owner != instead_of:
             raise ConfigurationError(
                 f"the database is not recorded as owned by '{instead_of}'",
@@ -143,41 +143,41 @@ class MemoryDatabase(Database):
         self._data.owner = service
 
     async def pending(self) -> list[str]:
-        """Names that `upgrade` would record."""
+        """The names of the steps that `upgrade` would record."""
         return [step for step in self._steps if step not in self._data.migrations]
 
     async def defects(self, *, closer: bool = True) -> list[Defect]:
-        """There are no tables that could be missing."""
+        """None: there are no tables that could be missing."""
         return []
 
     async def repair(self) -> list[str]:
-        """There is nothing to make good."""
+        """None: there is nothing to repair."""
         return []
 
     async def relations(self, names: Sequence[str]) -> dict[str, str]:
-        """There are no tables and views."""
+        """None: there are no tables and views."""
         return {}
 
     def script(self, service: str, port: str | None = None) -> str:
-        """There is no SQL."""
-        raise ConfigurationError("a database in memory has no schema", hint="it is made with the process")
+        """Raise `ConfigurationError`: there is no SQL."""
+        raise ConfigurationError("a database in memory has no schema", hint="it is created with the process")
 
     async def grants(self, role: str, schema: str | None = None) -> list[str]:
-        """There are no roles."""
+        """Raise `ConfigurationError`: there are no roles."""
         raise ConfigurationError("a database in memory has no roles", hint="it belongs to this process alone")
 
     async def run_checks(self) -> list[CheckResult]:
-        """Say that nothing here outlives the process."""
+        """One result, which says that the data ends with the process."""
         return [
             CheckResult(
                 subject="memory database",
                 ok=True,
-                detail="data is in this process's memory, for tests; it is gone when the process ends",
+                detail="data is in this process's memory, for tests; it is lost when the process ends",
             )
         ]
 
     async def read(self, table: Table[K, V]) -> Mapping[K, V]:
-        """What everybody sees of a table now: look at it before the next `await`. Raises `ConfigurationError`."""
+        """The committed rows of a table, as a view: use it before the next `await`. Raises `ConfigurationError`."""
         await self._round_trip()
         return self._data.committed(table)
 
@@ -209,7 +209,7 @@ class MemoryDatabase(Database):
             self._data.writer.release()
 
     async def _round_trip(self) -> None:
-        """Give others a turn, as waiting for a server does: a loop that polls must not block the whole process."""
+        """Let other tasks run, as a call of a server does: a polling loop must not block the whole process."""
         self._check_open()
         await asyncio.sleep(0)
 

@@ -29,13 +29,13 @@ _LETTERS: Final[Table[UUID, _Kept]] = Table("dead_letter")
 
 
 class MemoryDeadLetterStore(DeadLetterStore):
-    """Dead letters by id."""
+    """Keeps dead letters by id."""
 
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
 
     async def add(self, db_tx: DatabaseTransaction, letter: DeadLetter) -> None:
-        """Keep a letter."""
+        """Add a dead letter."""
         reason, error_type, detail = map(plain_text, (letter.reason, letter.error_type, letter.detail))
         kept = replace(letter, reason=reason, error_type=error_type, detail=detail)
         memory_transaction(db_tx).rows(_LETTERS).put(letter.id, _Kept(kept))
@@ -47,11 +47,11 @@ class MemoryDeadLetterStore(DeadLetterStore):
         return letters[: wanted.limit]
 
     async def get(self, db_tx: DatabaseTransaction, letter_id: UUID) -> DeadLetter:
-        """One dead letter; there is one writer at a time, so it is locked."""
+        """One dead letter; no other transaction can write it meanwhile. Raises `NotFound`."""
         return _kept(memory_transaction(db_tx), letter_id).letter
 
     async def edit(self, db_tx: DatabaseTransaction, letter_id: UUID, document: bytes) -> None:
-        """Keep another document."""
+        """Store an edited document. Raises `NotFound`, or `ConcurrencyConflict` after a replay or discard."""
         kept = _dead(memory_transaction(db_tx), letter_id)
         memory_transaction(db_tx).rows(_LETTERS).put(
             letter_id, replace(kept, letter=replace(kept.letter, edited=document))
@@ -60,18 +60,18 @@ class MemoryDeadLetterStore(DeadLetterStore):
     async def mark(
         self, db_tx: DatabaseTransaction, letter_id: UUID, status: DeadLetterStatus, replayed_as: UUID | None
     ) -> None:
-        """End a letter."""
+        """Set the final status of a dead letter. Raises `NotFound`, or `ConcurrencyConflict` where it has one."""
         kept = _dead(memory_transaction(db_tx), letter_id)
         ended = replace(kept.letter, status=status, replayed_as=replayed_as)
         memory_transaction(db_tx).rows(_LETTERS).put(letter_id, _Kept(letter=ended, ended_at=self._database.now()))
 
     async def count(self) -> dict[str, int]:
-        """Dead letters by reason."""
+        """The number of dead letters by reason."""
         letters = (kept.letter for kept in (await self._database.read(_LETTERS)).values())
         return dict(Counter(letter.reason for letter in letters if letter.status is DeadLetterStatus.DEAD))
 
     async def prune(self, older_than_seconds: float, limit: int) -> int:
-        """Delete dead letters that ended long ago."""
+        """Delete dead letters that were replayed or discarded so many seconds ago; returns their number."""
         before = self._database.later(-older_than_seconds)
         async with self._database.begin() as db_tx:
             rows = db_tx.rows(_LETTERS)
@@ -102,7 +102,7 @@ def _dead(db_tx: MemoryTransaction, letter_id: UUID) -> _Kept:
     kept = _kept(db_tx, letter_id)
     if kept.letter.status is not DeadLetterStatus.DEAD:
         raise ConcurrencyConflict(
-            f"dead letter {letter_id} was {kept.letter.status.value} already",
-            hint="a dead letter is replayed or discarded once",
+            f"dead letter {letter_id} was already {kept.letter.status.value}",
+            hint="a dead letter can be replayed or discarded only once",
         )
     return kept

@@ -1,6 +1,7 @@
-"""Events in memory. Adapter: imports the port and the memory database.
+"""The event store in memory. Adapter: imports the port and the memory database.
 
-Writers take turns, so positions are drawn in the order of commit, and what is committed is settled.
+One transaction writes at a time, so positions are in the order of commit, and the highest committed one is the
+high-water mark.
 """
 
 from __future__ import annotations
@@ -34,13 +35,13 @@ _HEAD: Final[Table[str, int]] = Table("event_head")
 
 
 class MemoryEventStore(EventStore):
-    """Events by position, and by stream and version."""
+    """Keeps events by position, and by stream and version."""
 
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
 
     async def append(self, db_tx: DatabaseTransaction, appends: Sequence[Append]) -> Sequence[AppendResult]:
-        """Add events to the transaction; nobody else writes meanwhile."""
+        """Check the versions and add the events; no other transaction can write meanwhile."""
         check_appends(appends)
         memory = memory_transaction(db_tx)
         events, streams, versions = memory.rows(_EVENTS), memory.rows(_STREAMS), memory.rows(_VERSIONS)
@@ -62,7 +63,7 @@ class MemoryEventStore(EventStore):
         return appended
 
     async def append_now(self, appends: Sequence[Append]) -> Sequence[AppendResult]:
-        """The same in a transaction of its own."""
+        """Append in a transaction of its own."""
         async with self._database.begin() as db_tx:
             return await self.append(db_tx, appends)
 
@@ -76,7 +77,7 @@ class MemoryEventStore(EventStore):
         backwards: bool = False,
         db_tx: DatabaseTransaction | None = None,
     ) -> Sequence[RecordedEvent]:
-        """One version after the other."""
+        """Read events of a stream, version by version."""
         last = await self.version(stream, db_tx=db_tx)
         end = last + 1 if before is None else min(before, last + 1)
         versions = range(max(after, 0) + 1, end)
@@ -90,18 +91,18 @@ class MemoryEventStore(EventStore):
     async def read_bodies(
         self, stream: str, *, after: int = 0, limit: int = 1000, db_tx: DatabaseTransaction | None = None
     ) -> Sequence[Body]:
-        """One version after the other."""
+        """Read the bodies of a stream's events, version by version."""
         events = await self.read_stream(stream, after=after, limit=limit, db_tx=db_tx)
         return [(each.version, each.event.type, each.event.schema_version, each.event.data) for each in events]
 
     async def version(self, stream: str, *, db_tx: DatabaseTransaction | None = None) -> int:
-        """As last written."""
+        """The version of a stream."""
         if db_tx is not None:
             return memory_transaction(db_tx).rows(_VERSIONS).get(stream) or 0
         return (await self._database.read(_VERSIONS)).get(stream, 0)
 
     async def read_all(self, after: int, *, limit: int = 1000, event_filter: EventFilter = EVERYTHING) -> Page:
-        """One position after the other."""
+        """Read a page, position by position."""
         checked_limit(limit)
         events, head = await self._database.read(_EVENTS), await self.high_water_mark()
         found: list[RecordedEvent] = []
@@ -118,13 +119,13 @@ class MemoryEventStore(EventStore):
     async def count(
         self, after: int, through: int, event_filter: EventFilter = EVERYTHING, *, limit: int = 100_000
     ) -> int:
-        """One position after the other."""
+        """The number of matching events."""
         events, head = await self._database.read(_EVENTS), await self.high_water_mark()
         found = _matching(events, after, min(through, head), event_filter)
         return sum(1 for _ in zip(range(limit), found, strict=False))
 
     async def recorded_at(self, after: int, event_filter: EventFilter = EVERYTHING) -> datetime | None:
-        """Of the first one that matches."""
+        """The time of the first matching event behind a position."""
         events, head = await self._database.read(_EVENTS), await self.high_water_mark()
         first = next(_matching(events, after, head, event_filter), None)
         return None if first is None else first.recorded_at
@@ -133,7 +134,7 @@ class MemoryEventStore(EventStore):
 def _matching(
     events: Mapping[int, RecordedEvent], after: int, through: int, event_filter: EventFilter
 ) -> Iterator[RecordedEvent]:
-    """Events in order of position; the sequence has gaps."""
+    """The matching events in order of position; the sequence has gaps."""
     for position in range(max(after, 0) + 1, through + 1):
         event = events.get(position)
         if event is not None and event_filter.wants(event):

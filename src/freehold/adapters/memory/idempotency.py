@@ -1,4 +1,4 @@
-"""Answers by Idempotency-Key in memory. Adapter: imports the idempotency port and the memory database."""
+"""Responses by idempotency key in memory. Adapter: imports the idempotency port and the memory database."""
 
 from __future__ import annotations
 
@@ -25,13 +25,16 @@ _CLAIMS: Final[Table[tuple[str, str], _Claim]] = Table("idempotency")
 
 
 class MemoryIdempotencyStore(IdempotencyStore):
-    """Claims and answers by scope and key."""
+    """Keeps claims and responses by scope and key."""
 
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
 
     async def claim(self, db_tx: DatabaseTransaction, scope: str, key: str, fingerprint: str) -> StoredResponse | None:
-        """Reserve the key; a concurrent holder was waited for when the transaction began."""
+        """Claim the key, or read the stored response. Raises `ConcurrencyConflict` for a claim without a response.
+
+        A concurrent claim has ended: transactions wait for each other when they begin.
+        """
         rows = memory_transaction(db_tx).rows(_CLAIMS)
         claimed = rows.get((scope, key))
         if claimed is None:
@@ -39,13 +42,13 @@ class MemoryIdempotencyStore(IdempotencyStore):
             return None
         if claimed.answer is None:
             raise ConcurrencyConflict(
-                "this idempotency key was claimed and never answered",
+                "this idempotency key was claimed without a response",
                 hint="complete a claim in the transaction that made it",
             )
         return claimed.answer
 
     async def complete(self, db_tx: DatabaseTransaction, scope: str, key: str, answer: StoredResponse) -> None:
-        """Keep the answer."""
+        """Store the response. Raises `NotFound` where the key was not claimed."""
         rows = memory_transaction(db_tx).rows(_CLAIMS)
         claimed = rows.get((scope, key))
         if claimed is None:
@@ -53,12 +56,12 @@ class MemoryIdempotencyStore(IdempotencyStore):
         rows.put((scope, key), _Claim(claimed.claimed_at, answer))
 
     async def used(self, db_tx: DatabaseTransaction, scope: str, key: str | None = None) -> bool:
-        """Look among the rows."""
+        """Whether the key, or any key of the scope, was claimed."""
         rows = memory_transaction(db_tx).rows(_CLAIMS)
         return any(found == scope and key in {None, name} for (found, name), _ in rows.items())
 
     async def prune(self, older_than_seconds: float, limit: int) -> int:
-        """Delete old answers."""
+        """Delete old claims and responses; returns their number."""
         before = self._database.later(-older_than_seconds)
         async with self._database.begin() as db_tx:
             rows = db_tx.rows(_CLAIMS)

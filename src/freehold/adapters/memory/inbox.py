@@ -37,7 +37,7 @@ DEFERRED: Final[Table[int, _DeferredRow]] = Table("deferred")
 
 
 class MemoryInboxStore(InboxStore):
-    """Receipts by consumer and key, deferred messages by position."""
+    """Keeps receipts by consumer and key, deferred messages by position."""
 
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
@@ -45,7 +45,7 @@ class MemoryInboxStore(InboxStore):
     async def receive(
         self, db_tx: DatabaseTransaction, consumer: str, arrivals: Sequence[IncomingMessage]
     ) -> Sequence[ReceiveResult]:
-        """Write receipts in the transaction."""
+        """Decide about each message, and write the missing receipts."""
         receipts = memory_transaction(db_tx).rows(_RECEIPTS)
         heads = _heads(row.message for row in memory_transaction(db_tx).rows(DEFERRED).values())
         positions = {place: head.position for place, head in heads.items()}
@@ -59,12 +59,12 @@ class MemoryInboxStore(InboxStore):
         return verdict.receipts
 
     async def save_replies(self, db_tx: DatabaseTransaction, consumer: str, answers: Mapping[str, bytes]) -> None:
-        """Keep answers with their receipts."""
+        """Store the replies in their receipts. Raises `NotFound` where a receipt is missing."""
         receipts = memory_transaction(db_tx).rows(_RECEIPTS)
         for key, answer in answers.items():
             row = receipts.get((consumer, key))
             if row is None:
-                raise NotFound(f"'{consumer}' has no receipt to keep an answer with", hint="receive it first")
+                raise NotFound(f"'{consumer}' has no receipt for this reply", hint="receive the message first")
             receipts.put((consumer, key), replace(row, stored=replace(row.stored, answer=answer)))
 
     async def defer(
@@ -78,7 +78,7 @@ class MemoryInboxStore(InboxStore):
         delay_seconds: float,
         reason: str,
     ) -> None:
-        """Queue a message."""
+        """Add a deferred message."""
         position = memory_transaction(db_tx).draw()
         message = DeferredMessage(
             position=position,
@@ -97,7 +97,7 @@ class MemoryInboxStore(InboxStore):
     async def claim_due(
         self, consumer: str, limit: int, visibility_timeout_seconds: float
     ) -> Sequence[DeferredMessage]:
-        """Count an attempt of each message that is due and first of its key."""
+        """Claim due messages that are the first of their key, and count an attempt of each."""
         async with self._database.begin() as db_tx:
             rows = db_tx.rows(DEFERRED)
             heads = _heads(row.message for row in rows.values() if row.message.consumer == consumer)
@@ -117,7 +117,7 @@ class MemoryInboxStore(InboxStore):
         return _is_current(rows.get(message.position), message) and rows.remove(message.position)
 
     async def reschedule(self, message: DeferredMessage, delay_seconds: float, reason: str) -> bool:
-        """Give a claimed message its next time."""
+        """Set the next due time of a claimed message; False where the claim is not the latest."""
         async with self._database.begin() as db_tx:
             rows = db_tx.rows(DEFERRED)
             row = rows.get(message.position)
@@ -128,7 +128,7 @@ class MemoryInboxStore(InboxStore):
             return True
 
     async def release(self, message: DeferredMessage) -> bool:
-        """Undo a claim."""
+        """Undo a claim and its attempt; False where the claim is not the latest."""
         async with self._database.begin() as db_tx:
             rows = db_tx.rows(DEFERRED)
             row = rows.get(message.position)
@@ -139,7 +139,7 @@ class MemoryInboxStore(InboxStore):
             return True
 
     async def next_due_seconds(self, consumer: str) -> float | None:
-        """Seconds until the first message of some key is due."""
+        """Seconds until the first message of a key is due; None where nothing is deferred."""
         rows = (await self._database.read(DEFERRED)).values()
         heads = _heads(row.message for row in rows if row.message.consumer == consumer)
         soonest = min((head.due_at for head in heads.values()), default=None)
@@ -152,18 +152,18 @@ class MemoryInboxStore(InboxStore):
         return [message for message in messages if consumer is None or message.consumer == consumer][:limit]
 
     async def received_at(self, consumer: str, receipt_key: str) -> datetime | None:
-        """When the receipt was written."""
+        """The time when the receipt was written; None where there is none."""
         row = (await self._database.read(_RECEIPTS)).get((consumer, receipt_key))
         return row.received_at if row is not None else None
 
     async def oldest_receipt_seconds(self, consumer: str) -> float:
-        """How old the oldest receipt of a consumer is."""
+        """The age of a consumer's oldest receipt."""
         rows = (await self._database.read(_RECEIPTS)).items()
         oldest = min((row.received_at for (owner, _), row in rows if owner == consumer), default=None)
         return 0.0 if oldest is None else max(0.0, (self._database.now() - oldest).total_seconds())
 
     async def stats(self) -> DeferredStats:
-        """How much is deferred."""
+        """The number of deferred messages and of their keys, and the age of the oldest."""
         rows = (await self._database.read(DEFERRED)).values()
         ages = [(self._database.now() - row.deferred_at).total_seconds() for row in rows]
         return DeferredStats(

@@ -16,13 +16,13 @@ LEASES: Final[Table[str, LeaseRecord]] = Table("lease")
 
 
 class MemoryLeaseStore(LeaseStore):
-    """Leases by name."""
+    """Keeps leases by name."""
 
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
 
     async def ensure(self, names: Iterable[str]) -> None:
-        """Make the leases that do not exist."""
+        """Add the leases that do not exist."""
         async with self._database.begin() as db_tx:
             rows = db_tx.rows(LEASES)
             for name in names:
@@ -30,12 +30,12 @@ class MemoryLeaseStore(LeaseStore):
                     rows.put(name, LeaseRecord(name=name, owner="", token=0, heartbeat=0))
 
     async def list(self, prefix: str) -> Sequence[LeaseRecord]:
-        """Leases by the beginning of their names, ordered by name."""
+        """Leases by prefix, ordered by name."""
         rows = await self._database.read(LEASES)
         return [rows[name] for name in sorted(rows) if name.startswith(prefix)]
 
     async def acquire(self, expected: LeaseRecord, owner: str) -> LeaseRecord | None:
-        """Compare and set."""
+        """Acquire a lease by compare-and-set; None where it is not as expected."""
         async with self._database.begin() as db_tx:
             rows = db_tx.rows(LEASES)
             if rows.get(expected.name) != expected:
@@ -45,7 +45,7 @@ class MemoryLeaseStore(LeaseStore):
             return taken
 
     async def renew(self, owner: str, tokens: Mapping[str, int]) -> set[str]:
-        """Move the heartbeat of what is still held."""
+        """Increase the heartbeats of the leases that are still held; returns their names."""
         async with self._database.begin() as db_tx:
             rows = db_tx.rows(LEASES)
             held = {name: row for name in tokens if (row := rows.get(name)) is not None}
@@ -55,7 +55,7 @@ class MemoryLeaseStore(LeaseStore):
             return kept
 
     async def release(self, owner: str, tokens: Mapping[str, int]) -> None:
-        """Clear the owner of what is still held."""
+        """Clear the owner of the leases that are still held."""
         async with self._database.begin() as db_tx:
             rows = db_tx.rows(LEASES)
             for name, token in tokens.items():

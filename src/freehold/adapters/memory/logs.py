@@ -1,4 +1,4 @@
-"""The logs of brokers that a service has worked with, in memory. Adapter: imports the port and its siblings."""
+"""The brokers' logs that a service has used, in memory. Adapter: imports the port and its siblings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["MemoryBrokerLogStore"]
 
 
 class MemoryBrokerLogStore(BrokerLogStore):
-    """Rows by place."""
+    """Keeps one entry for each place of a log."""
 
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
@@ -36,23 +36,23 @@ class MemoryBrokerLogStore(BrokerLogStore):
             return replace(log, is_news=is_news)
 
     async def mark(self, place: str) -> str:
-        """How far the log had come."""
+        """The stored mark of a place; empty where there is none."""
         return (await self._database.read(LOG_MARKS)).get(place, "")
 
     async def keep_mark(self, place: str, identity: str, mark: str) -> None:
-        """Keep how far it has come."""
+        """Store a mark; nothing where the place has another identity."""
         async with self._database.begin() as db_tx:
             found = db_tx.rows(LOGS).get(place)
             if found is not None and found.identity == identity:
                 db_tx.rows(LOG_MARKS).put(place, mark)
 
     async def lost(self) -> Sequence[BrokerLog]:
-        """Losses that are open."""
+        """The logs with an open loss."""
         rows = await self._database.read(LOGS)
         return sorted((log for log in rows.values() if log.lost_at is not None), key=lambda log: log.place)
 
     async def end_loss(self, db_tx: DatabaseTransaction, log: BrokerLog) -> bool:
-        """End an open loss."""
+        """End a loss; False where it has ended or another one was found."""
         logs = memory_transaction(db_tx).rows(LOGS)
         found = logs.get(log.place)
         if found is None or (found.identity, found.losses) != (log.identity, log.losses) or found.lost_at is None:

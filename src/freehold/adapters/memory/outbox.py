@@ -1,6 +1,6 @@
 """The outbox in memory. Adapter: imports the outbox port and the memory database.
 
-Writers take turns, so positions are drawn in the order of commit for every key.
+One transaction writes at a time, so positions are in the order of commit.
 """
 
 from __future__ import annotations
@@ -34,8 +34,10 @@ __all__ = ["LOGS", "LOG_MARKS", "OUTBOX", "SENT", "MemoryOutboxStore", "OutboxRo
 
 @dataclass(frozen=True, slots=True)
 class OutboxRow:
-    """A row. `sent_at` is when it was confirmed for the first time, where it was; `losses` how many losses were written
-    down when it was published last.
+    """A row of the outbox or of the sent messages.
+
+    sent_at  the time of its first confirmation; None where it has none.
+    losses   the number of recorded losses when it was published last.
     """
 
     staged: StagedMessage
@@ -52,18 +54,18 @@ LOGS: Final[Table[str, BrokerLog]] = Table("outbox_log")
 LOG_MARKS: Final[Table[str, str]] = Table("outbox_log_mark")
 _WATERMARKS: Final[Table[int, int]] = Table("outbox_watermark")
 _DRAWN: Final = -1
-"""In the place of a partition: the greatest position that was committed."""
+"""The key, instead of a partition, of the highest committed position."""
 
 
 class MemoryOutboxStore(OutboxStore):
-    """Rows by position."""
+    """Keeps staged messages by position."""
 
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
 
     @property
     def partitions(self) -> int:
-        """How many partitions there are."""
+        """The number of partitions."""
         return self._database.partitions
 
     async def stage(self, db_tx: DatabaseTransaction, messages: Sequence[OutgoingMessage]) -> Sequence[int]:
@@ -73,9 +75,9 @@ class MemoryOutboxStore(OutboxStore):
     async def fetch(
         self, leases: Mapping[int, int], limit: int, *, recall_seconds: float = EVER_SECONDS
     ) -> OutboxBatch:
-        """The oldest rows of partitions leased, without the keys that are blocked."""
+        """The oldest rows of the leased partitions, without blocked keys, and the high-water marks."""
         now = self._database.now()
-        # Views of what is committed: looked at together, after the last await.
+        # Views of committed rows: they are used together, after the last await.
         records = await self._database.read(LEASES)
         committed = await self._database.read(OUTBOX)
         watermarks = await self._database.read(_WATERMARKS)
@@ -103,7 +105,7 @@ class MemoryOutboxStore(OutboxStore):
         *,
         keep: LossState | None = None,
     ) -> int:
-        """Delete rows under valid tokens, or move them."""
+        """Delete confirmed rows under valid tokens; with `keep`, move them to the sent messages."""
         async with self._database.begin() as db_tx:
             watermarks = db_tx.rows(_WATERMARKS)
             for partition, position in (pending_watermarks or {}).items():
@@ -122,7 +124,7 @@ class MemoryOutboxStore(OutboxStore):
     async def reschedule(
         self, leases: Mapping[int, int], message: StagedMessage, delay_seconds: float, reason: str
     ) -> bool:
-        """Block the row's key."""
+        """Block the row's key for some time; False where the lease was lost."""
         async with self._database.begin() as db_tx:
             rows = db_tx.rows(OUTBOX)
             row = rows.get(message.position)
@@ -134,7 +136,7 @@ class MemoryOutboxStore(OutboxStore):
             return True
 
     async def take(self, db_tx: DatabaseTransaction, leases: Mapping[int, int], message: StagedMessage) -> bool:
-        """Delete a row, and owe its position."""
+        """Delete one row under its token and raise the pending watermark; False where the lease was lost."""
         memory = memory_transaction(db_tx)
         if not holds(memory, leases, message.partition) or not memory.rows(OUTBOX).remove(message.position):
             return False
@@ -143,7 +145,7 @@ class MemoryOutboxStore(OutboxStore):
         return True
 
     async def unsent(self, limit: int) -> Sequence[UnsentMessage]:
-        """Rows in order of position."""
+        """The rows in order of position."""
         now = self._database.now()
         rows = sorted((await self._database.read(OUTBOX)).values(), key=lambda row: row.staged.position)
         return [
@@ -157,7 +159,7 @@ class MemoryOutboxStore(OutboxStore):
         ]
 
     async def stats(self) -> OutboxStats:
-        """How much waits."""
+        """The number of rows, of blocked keys, and the age of the oldest row in seconds."""
         now = self._database.now()
         rows = (await self._database.read(OUTBOX)).values()
         return OutboxStats(
@@ -170,7 +172,7 @@ class MemoryOutboxStore(OutboxStore):
 def stage_messages(
     database: MemoryDatabase, db_tx: MemoryTransaction, messages: Sequence[OutgoingMessage]
 ) -> list[int]:
-    """Add messages to the outbox in this order; the scheduler does so too. Returns their positions."""
+    """Add messages to the outbox in this order; returns their positions."""
     rows = db_tx.rows(OUTBOX)
     positions: list[int] = []
     for message in messages:
@@ -185,17 +187,17 @@ def stage_messages(
 
 
 def has_staged(db_tx: MemoryTransaction) -> bool:
-    """Whether a position was ever committed."""
+    """Whether the outbox has ever had a row."""
     return bool(db_tx.rows(_WATERMARKS).get(_DRAWN))
 
 
 def loss_state(logs: Collection[BrokerLog]) -> LossState:
-    """How many losses were written down, and whether one is open."""
+    """The number of recorded losses, and whether one is open."""
     return LossState(sum(log.losses for log in logs), any(log.lost_at is not None for log in logs))
 
 
 def taken_by_key(sent: Mapping[int, OutboxRow], loss: LossState, since: datetime) -> Mapping[str, list[int]]:
-    """The positions that an open loss has taken, by key."""
+    """The positions of sent messages that the broker may have lost in an open loss, by key."""
     taken: dict[str, list[int]] = {}
     for position, row in sorted(sent.items()):
         if loss.open and row.losses < loss.number and row.sent_at is not None and row.sent_at >= since:
@@ -204,7 +206,7 @@ def taken_by_key(sent: Mapping[int, OutboxRow], loss: LossState, since: datetime
 
 
 def waits(row: OutboxRow, taken: Mapping[str, list[int]]) -> bool:
-    """Whether something of its key has to be published before it."""
+    """Whether a lost message of the same key must be published before this row."""
     positions = taken.get(row.staged.message.key)
     return positions is not None and positions[0] < row.staged.position
 

@@ -1,6 +1,4 @@
-"""The ports that a database in memory has: no materialized views, for it has no SQL. Adapter: imports its stores and
-the keys of the ports.
-"""
+"""The ports that a database in memory has. Adapter: imports its stores and the ports' keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Progress in memory. Adapter: imports the port, the memory database, and the deferred messages of the inbox."""
+"""The progress of consumers by lane, in memory. Adapter: imports the port, the memory database, and the inbox."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PROGRESS: Final[Table[tuple[str, str], _Row]] = Table("progress")
 
 
 class MemoryProgressStore(ProgressStore):
-    """Watermarks by consumer and lane."""
+    """Keeps watermarks by consumer and lane."""
 
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
@@ -50,7 +50,7 @@ class MemoryProgressStore(ProgressStore):
                 rows.put((consumer, lane), row)
 
     async def progress(self, consumer: str, lanes: Sequence[str] | None = None) -> Sequence[LaneProgress]:
-        """How far lanes have been read."""
+        """The progress of lanes."""
         rows = await self._database.read(_PROGRESS)
         deferred = await self._database.read(DEFERRED)
         blocked: dict[str, int] = {}

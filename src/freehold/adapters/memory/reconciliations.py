@@ -1,4 +1,4 @@
-"""Results of comparisons in memory. Adapter: imports the port and the memory database."""
+"""Results of reconciliations in memory. Adapter: imports the port and the memory database."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ _RESULTS: Final[Table[int, ReconciliationRecord]] = Table("reconciliation")
 
 
 class MemoryReconciliationStore(ReconciliationStore):
-    """Results in the order of writing."""
+    """Keeps results in the order of writing."""
 
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
 
     async def add(self, record: ReconciliationRecord) -> None:
-        """Keep a result."""
+        """Add a result."""
         async with self._database.begin() as db_tx:
             db_tx.rows(_RESULTS).put(db_tx.draw(), record)
 
     async def last(self, dataset: str) -> ReconciliationRecord | None:
-        """The newest of a dataset."""
+        """The newest result of a dataset."""
         return next((each for each in await self._newest_first() if each.dataset == dataset), None)
 
     async def recent(self, limit: int) -> Sequence[ReconciliationRecord]:
-        """The newest of all."""
+        """The newest results of all datasets."""
         return (await self._newest_first())[:limit]
 
     async def prune(self, older_than_seconds: float, limit: int) -> int:
-        """Delete old ones; a dataset keeps its newest."""
+        """Delete old results; the newest of each dataset stays."""
         before = self._database.later(-older_than_seconds)
         async with self._database.begin() as db_tx:
             rows = sorted(db_tx.rows(_RESULTS).items())

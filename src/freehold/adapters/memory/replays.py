@@ -27,13 +27,13 @@ _ERRORS: Final[Table[tuple[int, int], ReplayError]] = Table("replay-errors")
 
 
 class MemoryReplayStore(ReplayStore):
-    """Replays by number, errors by replay and position."""
+    """Keeps replays by number, errors by replay and position."""
 
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
 
     async def create(self, db_tx: DatabaseTransaction, replay: NewReplay) -> Replay:
-        """Put it under the next number."""
+        """Add a replay with the next number."""
         now = self._database.now()
         made = Replay(
             number=memory_transaction(db_tx).draw(),
@@ -55,7 +55,7 @@ class MemoryReplayStore(ReplayStore):
         return self._put(db_tx, made)
 
     async def set_tables(self, db_tx: DatabaseTransaction, number: int, tables: Sequence[str]) -> Replay:
-        """Replace it."""
+        """Record the names of the replay's own tables. Raises `NotFound`."""
         return self._put(db_tx, replace(_found(db_tx, number), tables=tuple(tables)))
 
     async def advance(
@@ -67,7 +67,7 @@ class MemoryReplayStore(ReplayStore):
         applied: int,
         failed: Sequence[ReplayError] = (),
     ) -> Replay:
-        """Compare and set, then the errors."""
+        """Advance by compare-and-set, then add the errors. Raises `ConcurrencyConflict`."""
         now = _checked(db_tx, expected)
         for each in failed:
             memory_transaction(db_tx).rows(_ERRORS).put((expected.number, each.position), each)
@@ -78,7 +78,7 @@ class MemoryReplayStore(ReplayStore):
     async def begin(
         self, db_tx: DatabaseTransaction, expected: Replay, *, isolated_position: int = 0, isolated_attempts: int = 0
     ) -> Replay:
-        """Write the marks into the replay, if it still is as expected."""
+        """Write the crash marker into the replay, by compare-and-set. Raises `ConcurrencyConflict`."""
         now = _checked(db_tx, expected)
         return self._put(
             db_tx,
@@ -91,35 +91,35 @@ class MemoryReplayStore(ReplayStore):
         )
 
     async def end(self, db_tx: DatabaseTransaction, number: int, state: ReplayState) -> Replay:
-        """Move the state on."""
+        """End a running replay in this state. Raises `NotFound`, `ConcurrencyConflict`."""
         return self._to_state(db_tx, number, ReplayState.RUNNING, state)
 
     async def restart(self, db_tx: DatabaseTransaction, number: int) -> Replay:
-        """Move the state back."""
+        """Set a cancelled replay to running again. Raises `NotFound`, `ConcurrencyConflict`."""
         found = _found(db_tx, number)
         if found.state is ReplayState.RUNNING:
             return found
         return self._to_state(db_tx, number, ReplayState.CANCELLED, ReplayState.RUNNING)
 
     async def get(self, number: int) -> Replay:
-        """Look one up."""
+        """One replay. Raises `NotFound`."""
         found = (await self._database.read(_REPLAYS)).get(number)
         if found is None:
             raise unknown_replay(number)
         return found
 
     async def find(self, projection: str | None = None, *, limit: int = 100) -> Sequence[Replay]:
-        """Newest first."""
+        """Replays, newest first."""
         rows = sorted((await self._database.read(_REPLAYS)).values(), key=lambda each: -each.number)
         return [each for each in rows if projection is None or each.projection == projection][:limit]
 
     async def errors(self, number: int, *, after: int = 0, limit: int = 100) -> Sequence[ReplayError]:
-        """In order of position."""
+        """Failed events in order of position."""
         rows = sorted((await self._database.read(_ERRORS)).items())
         return [each for (replay, position), each in rows if replay == number and position > after][:limit]
 
     async def delete(self, db_tx: DatabaseTransaction, number: int) -> Replay | None:
-        """Delete both, unless it runs."""
+        """Delete a replay and its errors. Raises `ConcurrencyConflict` while it is running."""
         found = memory_transaction(db_tx).rows(_REPLAYS).get(number)
         if found is None:
             return None
@@ -132,7 +132,7 @@ class MemoryReplayStore(ReplayStore):
         return found
 
     async def prune(self, older_than_seconds: float, limit: int) -> int:
-        """Errors first, then those that have none left."""
+        """Delete old errors first, then replays without errors; returns the number of rows."""
         before = self._database.later(-older_than_seconds)
         async with self._database.begin() as db_tx:
             rows, errors = db_tx.rows(_REPLAYS), db_tx.rows(_ERRORS)

@@ -39,13 +39,13 @@ _JOURNAL: Final[Table[UUID, tuple[JournalEntry, ...]]] = Table("saga_journal")
 
 
 class MemorySagaStore(SagaStore):
-    """Instances and journals by id."""
+    """Keeps instances and journals by id."""
 
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
 
     async def create(self, db_tx: DatabaseTransaction, record: SagaRecord, entries: Sequence[JournalEntry]) -> bool:
-        """Store a new instance."""
+        """Add a new instance; False where it exists."""
         rows = memory_transaction(db_tx).rows(_SAGAS)
         if rows.get(record.id) is not None:
             return False
@@ -55,19 +55,19 @@ class MemorySagaStore(SagaStore):
         return True
 
     async def load(self, db_tx: DatabaseTransaction, saga_id: UUID) -> SagaRecord:
-        """An instance; there is one writer at a time, so it is locked."""
+        """An instance; no other transaction can write it meanwhile. Raises `NotFound`."""
         row = memory_transaction(db_tx).rows(_SAGAS).get(saga_id)
         if row is None:
             raise NotFound(f"there is no saga {saga_id}", hint="it may have been pruned after its end")
         return self._record(row)
 
     async def save(self, db_tx: DatabaseTransaction, record: SagaRecord, entries: Sequence[JournalEntry]) -> None:
-        """Store the next state."""
+        """Store the next state. Raises `ConcurrencyConflict` where the version differs."""
         rows = memory_transaction(db_tx).rows(_SAGAS)
         row = rows.get(record.id)
         if row is None or row.record.version != record.version:
             raise ConcurrencyConflict(
-                f"saga {record.id} is not at version {record.version} any more", hint="load it again and decide again"
+                f"saga {record.id} is no longer at version {record.version}", hint="load it again and decide again"
             )
         kept = replace(
             row.record,
@@ -81,7 +81,7 @@ class MemorySagaStore(SagaStore):
         _append(memory_transaction(db_tx), record.id, entries)
 
     async def load_many(self, db_tx: DatabaseTransaction, saga_ids: Collection[UUID]) -> Mapping[UUID, SagaRecord]:
-        """Instances that exist."""
+        """The existing instances."""
         rows = memory_transaction(db_tx).rows(_SAGAS)
         found = {saga_id: rows.get(saga_id) for saga_id in saga_ids}
         return {saga_id: self._record(row) for saga_id, row in found.items() if row is not None}
@@ -89,19 +89,19 @@ class MemorySagaStore(SagaStore):
     async def save_many(
         self, db_tx: DatabaseTransaction, changes: Sequence[tuple[SagaRecord, Sequence[JournalEntry]]]
     ) -> None:
-        """One after the other."""
+        """Save one after the other."""
         for record, entries in changes:
             await self.save(db_tx, record, entries)
 
     async def claim_due(self, db_tx: DatabaseTransaction, limit: int) -> Sequence[SagaRecord]:
-        """Instances that are due."""
+        """Due instances, in order."""
         now = self._database.now()
         due = [(row.due_at, row) for row in memory_transaction(db_tx).rows(_SAGAS).values() if row.due_at is not None]
         due.sort(key=lambda pair: (pair[0], pair[1].record.id))
         return [self._record(row) for at, row in due if at <= now][:limit]
 
     async def next_due_seconds(self) -> float | None:
-        """Seconds until an instance is due."""
+        """Seconds until the first instance is due; None where none waits."""
         rows = (await self._database.read(_SAGAS)).values()
         soonest = min((row.due_at for row in rows if row.due_at is not None), default=None)
         return None if soonest is None else (soonest - self._database.now()).total_seconds()
@@ -113,16 +113,16 @@ class MemorySagaStore(SagaStore):
         return [self._record(row) for row in rows[: wanted.limit]]
 
     async def journal(self, saga_id: UUID) -> Sequence[JournalEntry]:
-        """What happened to an instance."""
+        """The journal of an instance, in order."""
         return (await self._database.read(_JOURNAL)).get(saga_id, ())
 
     async def count(self) -> dict[tuple[str, SagaStatus], int]:
-        """Instances by definition and status."""
+        """The number of instances by definition and status."""
         rows = (await self._database.read(_SAGAS)).values()
         return dict(Counter((row.record.definition, row.record.status) for row in rows))
 
     async def prune(self, older_than_seconds: float, limit: int) -> int:
-        """Delete instances that ended long ago, with their journals."""
+        """Delete instances that ended so many seconds ago, with their journals."""
         before = self._database.later(-older_than_seconds)
         async with self._database.begin() as db_tx:
             rows = db_tx.rows(_SAGAS)

@@ -18,22 +18,22 @@ _SCHEDULE: Final[Table[UUID, ScheduledMessage]] = Table("schedule")
 
 
 class MemoryScheduleStore(ScheduleStore):
-    """Scheduled messages by id."""
+    """Keeps scheduled messages by id."""
 
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
 
     async def add(self, db_tx: DatabaseTransaction, message: OutgoingMessage, name: str, delay_seconds: float) -> None:
-        """Schedule in the transaction."""
+        """Add a message."""
         row = ScheduledMessage(message=message, name=name, due_at=self._database.later(delay_seconds))
         memory_transaction(db_tx).rows(_SCHEDULE).put(message.id, row)
 
     async def cancel(self, db_tx: DatabaseTransaction, message_id: UUID) -> bool:
-        """Take it back."""
+        """Delete a message; False where it was moved."""
         return memory_transaction(db_tx).rows(_SCHEDULE).remove(message_id)
 
     async def take_due(self, db_tx: DatabaseTransaction, limit: int) -> Sequence[OutgoingMessage]:
-        """Writers take turns: nobody else is about it."""
+        """Delete and return due messages, in order; no other transaction can do so meanwhile."""
         rows = memory_transaction(db_tx).rows(_SCHEDULE)
         due = [row for row in _ordered(rows.values()) if row.due_at <= self._database.now()][:limit]
         for row in due:
@@ -41,7 +41,7 @@ class MemoryScheduleStore(ScheduleStore):
         return [row.message for row in due]
 
     async def next_due_seconds(self) -> float | None:
-        """Seconds until the next is due."""
+        """Seconds until the next message is due; None where there is none."""
         rows = (await self._database.read(_SCHEDULE)).values()
         soonest = min((row.due_at for row in rows), default=None)
         return None if soonest is None else (soonest - self._database.now()).total_seconds()

@@ -1,4 +1,4 @@
-"""Messages that were confirmed and are kept for a while, in memory. Adapter: imports the port and its siblings."""
+"""Confirmed messages that are kept for a resend, in memory. Adapter: imports the port and its siblings."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["MemorySentStore"]
 
 
 class MemorySentStore(SentStore):
-    """Rows by position."""
+    """Keeps sent messages by position."""
 
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
 
     async def kept(self) -> Kept:
-        """How far back messages are kept."""
+        """The span of the kept messages."""
         rows = await self._database.read(SENT)
         oldest = min((row.sent_at for row in rows.values() if row.sent_at is not None), default=None)
         return Kept(self._database.now(), oldest, max(rows, default=None))
@@ -30,7 +30,7 @@ class MemorySentStore(SentStore):
     async def send_again(
         self, db_tx: DatabaseTransaction, since: datetime, after: int, through: int, limit: int
     ) -> SentAgain:
-        """Move rows back."""
+        """Move a page of sent messages back to the outbox."""
         memory = memory_transaction(db_tx)
         sent, outbox = memory.rows(SENT), memory.rows(OUTBOX)
         found = sorted(
@@ -44,7 +44,7 @@ class MemorySentStore(SentStore):
         return SentAgain(len(found), found[-1][0] if found else through, len(found) < limit)
 
     async def recall(self, leases: Mapping[int, int], limit: int, *, recall_seconds: float = EVER_SECONDS) -> int:
-        """Move back what newer rows wait for."""
+        """Move lost messages that precede waiting rows back to the outbox; returns their number."""
         async with self._database.begin() as db_tx:
             sent, outbox = db_tx.rows(SENT), db_tx.rows(OUTBOX)
             loss = loss_state(db_tx.rows(LOGS).values())
@@ -68,7 +68,7 @@ class MemorySentStore(SentStore):
             return len(wanted)
 
     async def prune(self, older_than_seconds: float, limit: int) -> int:
-        """Delete the oldest."""
+        """Delete old sent messages; returns their number."""
         before = self._database.later(-older_than_seconds)
         async with self._database.begin() as db_tx:
             sent = db_tx.rows(SENT)

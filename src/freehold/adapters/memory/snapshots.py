@@ -25,13 +25,13 @@ _SNAPSHOTS: Final[Table[tuple[str, str], _Row]] = Table("snapshots")
 
 
 class MemorySnapshotStore(SnapshotStore):
-    """The newest of each stream and kind."""
+    """Keeps the newest snapshot of each stream and kind."""
 
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
 
     async def save(self, db_tx: DatabaseTransaction, snapshot: Snapshot) -> None:
-        """Keep a snapshot in place of an older one."""
+        """Add a snapshot, or replace an older one."""
         rows = memory_transaction(db_tx).rows(_SNAPSHOTS)
         key = (snapshot.stream, snapshot.kind)
         row = rows.get(key)
@@ -40,7 +40,7 @@ class MemorySnapshotStore(SnapshotStore):
             rows.put(key, _Row(snapshot, self._database.now()))
 
     async def load(self, stream: str, kind: str, *, db_tx: DatabaseTransaction | None = None) -> Snapshot | None:
-        """The snapshot of a stream."""
+        """The snapshot of a stream; None where there is none."""
         if db_tx is not None:
             row = memory_transaction(db_tx).rows(_SNAPSHOTS).get((stream, kind))
         else:
@@ -48,14 +48,14 @@ class MemorySnapshotStore(SnapshotStore):
         return row.snapshot if row is not None else None
 
     async def discard(self, stream: str, kind: str, *, db_tx: DatabaseTransaction | None = None) -> bool:
-        """Throw a snapshot away."""
+        """Delete the snapshot of a stream; returns whether there was one."""
         if db_tx is not None:
             return memory_transaction(db_tx).rows(_SNAPSHOTS).remove((stream, kind))
         async with self._database.begin() as own:
             return own.rows(_SNAPSHOTS).remove((stream, kind))
 
     async def discard_all(self, kind: str, limit: int, *, db_tx: DatabaseTransaction | None = None) -> int:
-        """Throw snapshots of a kind away."""
+        """Delete snapshots of a kind, up to the limit; returns their number."""
         if db_tx is None:
             async with self._database.begin() as own:
                 return await self.discard_all(kind, limit, db_tx=own)
@@ -64,7 +64,7 @@ class MemorySnapshotStore(SnapshotStore):
         return sum(rows.remove(key) for key in keys[:limit])
 
     async def kinds(self) -> Sequence[SnapshotKind]:
-        """What there is, by kind."""
+        """The number, size and newest time of the snapshots, by kind."""
         found: dict[str, list[_Row]] = {}
         for row in (await self._database.read(_SNAPSHOTS)).values():
             found.setdefault(row.snapshot.kind, []).append(row)

@@ -1,7 +1,7 @@
-"""What a memory database keeps, and a transaction's view of it. Adapter: imports the ports.
+"""The tables of a memory database, and transactions on them. Adapter: imports the ports.
 
-Rows are immutable and lie in plain dictionaries. A transaction puts its changes beside them and lays them over the
-committed rows when it reads; the commit applies them in one step between two awaits, and a rollback forgets them.
+Rows are immutable, in plain dictionaries. A transaction keeps its changes apart and reads the committed rows through
+them. The commit applies all changes between two awaits; a rollback drops them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Table(Generic[K, V]):
 
 @dataclass(slots=True, weakref_slot=True)
 class MemoryData:
-    """What all databases of one name share: committed rows, one writer at a time, a sequence without gaps to mind."""
+    """The data that all databases of one name share: committed rows, the lock of the one writer, a sequence."""
 
     tables: dict[str, dict[Any, Any]] = field(default_factory=dict)
     writer: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -44,7 +44,7 @@ class MemoryData:
     owner: str | None = None
 
     def committed(self, table: Table[K, V]) -> Mapping[K, V]:
-        """The committed rows of a table, as they are now."""
+        """The committed rows of a table, as a view."""
         return MappingProxyType(self.tables.setdefault(table.name, {}))
 
 
@@ -82,7 +82,7 @@ class Rows(Generic[K, V]):
         return [row for _, row in self.items()]
 
     def apply(self, target: dict[K, V]) -> None:
-        """Make the changes those of everybody."""
+        """Apply the changes to the committed rows."""
         for key, row in self._changes.items():
             if row is _DELETED:
                 target.pop(key, None)
@@ -128,7 +128,7 @@ class MemoryTransaction(DatabaseTransaction):
         return self._data is data
 
     def draw(self) -> int:
-        """The next number of the database's sequence; not taken back by a rollback."""
+        """The next number of the database's sequence; a rollback does not return it."""
         return next(self._data.sequence)
 
     def rows(self, table: Table[K, V]) -> Rows[K, V]:
@@ -146,14 +146,14 @@ class MemoryTransaction(DatabaseTransaction):
         self.life.end(LifeState.COMMITTED)
 
     def roll_back(self) -> None:
-        """Forget every change, and end. Nothing happens where it has ended already."""
+        """Drop all changes, and end. Does nothing where it has ended already."""
         self.life.end(LifeState.ROLLED_BACK)
 
 
 class MemoryStore(MutableMapping[Any, Any]):
-    """What users of a memory database write with: a dictionary that belongs to a transaction.
+    """The native connection of a memory database: a dictionary that belongs to a transaction.
 
-    Values are copied in and out, so that a rollback also forgets what was changed inside of them.
+    Values are copied in and out, so that a rollback also undoes changes inside of them.
     """
 
     def __init__(self, db_tx: MemoryTransaction) -> None:
