@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from freehold.adapters.embedded import adapter
-from freehold.adapters.embedded.lanes import ReadThread
 from freehold.adapters.embedded.log import EmbeddedLog
+from freehold.adapters.embedded.threads import ReadThread
 from freehold.adapters.embedded.wake import MESSAGES, REGROUP, WakeListener, WakeNotifier, wake_directory
 from freehold.broker import BrokerOptions, Subscription
 from freehold.conformance.broker_harness import TOPIC, collect, eventually, messages, publish
@@ -68,12 +68,12 @@ async def test_a_path_too_long_for_a_socket_still_wakes(tmp_path: Path) -> None:
     directory = wake_directory(deep / "broker.db")
     assert len(str(directory)) < 60
     heard = asyncio.Event()
-    bell, ringer = WakeListener(directory), WakeNotifier(directory)
-    bell.open("m" * 36, lambda: None, heard.set)
-    ringer.ring(["m" * 36], REGROUP)
+    listener, notifier = WakeListener(directory), WakeNotifier(directory)
+    listener.open("m" * 36, lambda: None, heard.set)
+    notifier.notify(["m" * 36], REGROUP)
     await asyncio.wait_for(heard.wait(), 60.0)
-    bell.close()
-    ringer.close()
+    listener.close()
+    notifier.close()
     assert not directory.exists()
 
 
@@ -102,12 +102,12 @@ async def test_who_comes_when_the_last_leaves_is_still_woken(tmp_path: Path, mon
 
     monkeypatch.setattr(Path, "mkdir", made_in_vain)
     heard = asyncio.Event()
-    bell, ringer = WakeListener(directory), WakeNotifier(directory)
-    bell.open("member", heard.set, lambda: None)
-    ringer.ring(["member"], MESSAGES)
+    listener, notifier = WakeListener(directory), WakeNotifier(directory)
+    listener.open("member", heard.set, lambda: None)
+    notifier.notify(["member"], MESSAGES)
     await asyncio.wait_for(heard.wait(), 60.0)
-    bell.close()
-    ringer.close()
+    listener.close()
+    notifier.close()
     assert not left
 
 
@@ -116,14 +116,14 @@ async def test_a_socket_that_nobody_listens_at_is_removed(tmp_path: Path) -> Non
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     listener.bind(str(dead))
     listener.close()
-    ringer = WakeNotifier(tmp_path)
-    ringer.ring(["dead", "never-there"], REGROUP)
-    ringer.close()
+    notifier = WakeNotifier(tmp_path)
+    notifier.notify(["dead", "never-there"], REGROUP)
+    notifier.close()
     assert not dead.exists()
 
 
 async def test_without_sockets_it_polls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(WakeNotifier, "ring", lambda *_: None)
+    monkeypatch.setattr(WakeNotifier, "notify", lambda *_: None)
     broker = adapter.broker(f"embedded:///{tmp_path}/broker.db", OPTIONS)
     await broker.open()
     consumer = await broker.subscribe(Subscription("g", frozenset({"conformance.events"})))

@@ -43,7 +43,7 @@ async def _heals(broker: EmbeddedBroker, first: int = 1) -> None:
 
 async def test_a_full_disk(broker: EmbeddedBroker) -> None:
     await publish(broker, messages(["k"], 1))
-    _, write = broker._lanes()
+    _, write = broker._threads()
     pages = await write.run(lambda connection: connection.execute("PRAGMA page_count").fetchone()[0])
     await write.run(lambda connection: connection.execute(f"PRAGMA max_page_count = {pages}"))
     with pytest.raises(Unavailable, match="the broker's file cannot grow: the disk is full") as caught:
@@ -54,7 +54,7 @@ async def test_a_full_disk(broker: EmbeddedBroker) -> None:
 
 async def test_a_read_only_file(broker: EmbeddedBroker) -> None:
     await publish(broker, messages(["k"], 1))
-    _, write = broker._lanes()
+    _, write = broker._threads()
     assert write._open is not None
     write._open.connection.execute("PRAGMA query_only = ON")
     with pytest.raises(Unavailable, match="the broker's file is read-only"):
@@ -111,7 +111,7 @@ def _no_descriptors() -> Iterator[None]:
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files by /proc")
 async def test_no_file_descriptor(broker: EmbeddedBroker) -> None:
     await publish(broker, messages(["k"], 1))
-    read, write = broker._lanes()
+    read, write = broker._threads()
     read._reset()
     write._reset()
     with _no_descriptors(), pytest.raises(Unavailable, match="no file descriptor is free"):

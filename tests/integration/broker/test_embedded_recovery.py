@@ -145,9 +145,9 @@ async def test_a_file_that_is_gone_is_made_anew_and_all_go_on(
     await _come(worker, await _confirm(broker, 100, 40))
     assert await broker.log_identity() != log
     (finding,) = [each for each in await broker.run_checks() if each.subject == "broker log"]
-    assert "began again" in finding.detail
+    assert "replaced 20" in finding.detail
     assert "freehold outbox resend" in finding.fix
-    said = [record.getMessage() for record in caplog.records if "goes on in another file" in record.getMessage()]
+    said = [record.getMessage() for record in caplog.records if "continues in another file" in record.getMessage()]
     assert len(said) == 1, "once for a process and a file"
     # Again, in what was made.
     lose(path)
@@ -217,7 +217,7 @@ async def test_a_smaller_copy_that_is_written_over_the_file_is_another_log(
     await publish(broker, messages(["k0" * 4000], 200, topic="nobody.reads"))
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-    _, write = broker._lanes()
+    _, write = broker._threads()
     write._reset()
     await _confirm(broker, 50, 8)
     shutil.copyfile(older, path)
@@ -260,11 +260,11 @@ async def test_a_foreign_file_is_an_outage_until_it_is_taken_away(
         connection.execute("CREATE TABLE bookmarks (url TEXT)")
     shutil.copyfile(foreign, tmp_path / "kept.db")
     foreign.replace(path)
-    with pytest.raises(Unavailable, match="the broker's file is the database of something else"):
+    with pytest.raises(Unavailable, match="the broker's file is the database of another program"):
         await broker.publish(messages(["k0"], 1), 1.0)
-    with pytest.raises(Unavailable, match="the database of something else"):
+    with pytest.raises(Unavailable, match="the database of another program"):
         await broker.ping(1.0)
-    with pytest.raises(ConfigurationError, match="the database of something else"):
+    with pytest.raises(ConfigurationError, match="the database of another program"):
         await adapter.broker(f"embedded:///{path}", OPTIONS).open()
     assert path.read_bytes() == (tmp_path / "kept.db").read_bytes(), "nothing was written into it"
     path.unlink()
@@ -287,7 +287,7 @@ async def test_a_file_that_comes_back_after_another_was_made_is_gone_on_with(
 
 
 async def test_a_commit_into_a_file_that_is_gone_is_not_confirmed(path: Path, broker: EmbeddedBroker) -> None:
-    _, write = broker._lanes()
+    _, write = broker._threads()
     blocked = write.run(lambda _: path.unlink())
     stored = broker.publish(messages(["k0"], 1), 2.0)
     told = await asyncio.gather(blocked, stored, return_exceptions=True)
@@ -305,7 +305,7 @@ async def test_a_batch_of_a_file_that_is_gone_moves_no_position(path: Path, brok
         await batch.ack(len(batch.deliveries))
     assert set(await collect(consumer, 5)) == set(after)
     assert isinstance(consumer, Noticing)
-    assert "began again" in consumer.notice
+    assert "log was replaced" in consumer.notice
 
 
 async def test_a_position_of_one_log_reads_nothing_of_another(path: Path, broker: EmbeddedBroker) -> None:
@@ -351,7 +351,7 @@ async def test_a_process_that_starts_while_the_wal_is_deleted_waits_for_those_wh
     before = await _confirm(broker, 0, 20)
     _delete_both(path)
     second = adapter.broker(f"embedded:///{path}", BrokerOptions(partitions=4, connect_timeout_seconds=0.2))
-    with pytest.raises(Unavailable, match="others have it open"):
+    with pytest.raises(Unavailable, match="other processes have it open"):
         await second.open()
     await broker.ping(2.0)
     await second.open()
@@ -361,7 +361,7 @@ async def test_a_process_that_starts_while_the_wal_is_deleted_waits_for_those_wh
 
 
 async def test_a_look_at_the_file_costs_a_few_microseconds(path: Path, broker: EmbeddedBroker) -> None:
-    read, _ = broker._lanes()
+    read, _ = broker._threads()
     await broker.ping(2.0)
     opened = read._open
     assert opened is not None

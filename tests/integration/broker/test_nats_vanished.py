@@ -264,7 +264,7 @@ async def test_records_that_vanish_are_made_again_at_the_positions_that_members_
         await publish(broker, messages(["old"], 20))
         assert len(await collect(consumer, 20)) == 20
         # It knows what it has seen itself, at the latest when it has looked at the leases.
-        await vars(consumer)["_keeper"].round()
+        await vars(consumer)["_coordinator"].round()
         with caplog.at_level(logging.WARNING, "freehold.nats"):
             await connection.ask(f"STREAM.{'DELETE' if how == 'deleted' else 'PURGE'}.{names.bucket(GROUP)}")
             await publish(broker, messages(["new"], 10))

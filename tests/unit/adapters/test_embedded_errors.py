@@ -45,10 +45,10 @@ def test_each_row_of_the_table(name: str, tmp_path: Path) -> None:
         ("SQLITE_IOERR_SHORT_READ", "cannot be read or written"),
         ("SQLITE_CANTOPEN_SYMLINK", "cannot be opened"),
         ("SQLITE_CORRUPT_INDEX", "is damaged"),
-        ("SQLITE_ERROR_SNAPSHOT", "has not the tables"),
-        ("SQLITE_CONSTRAINT_PRIMARYKEY", "has not the tables"),
-        ("SQLITE_TO_COME", "cannot be used just now"),
-        ("", "cannot be used just now"),
+        ("SQLITE_ERROR_SNAPSHOT", "does not have the tables"),
+        ("SQLITE_CONSTRAINT_PRIMARYKEY", "does not have the tables"),
+        ("SQLITE_TO_COME", "cannot be used now"),
+        ("", "cannot be used now"),
     ],
 )
 def test_an_unknown_code_means_what_its_class_does_and_of_no_class_an_outage(name: str, reason: str) -> None:
@@ -79,7 +79,7 @@ def test_only_a_lock_is_waited_for() -> None:
 
 def test_why_a_file_cannot_be_opened_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     error = _error("SQLITE_CANTOPEN")
-    assert "in a directory that is gone" in str(translate_error(error, tmp_path / "gone" / "broker.db"))
+    assert "in a directory that does not exist" in str(translate_error(error, tmp_path / "gone" / "broker.db"))
     assert "is a directory" in str(translate_error(error, tmp_path))
     assert "cannot be opened (" in str(translate_error(error, tmp_path / "broker.db"))
 

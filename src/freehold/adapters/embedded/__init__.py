@@ -20,12 +20,12 @@ __all__ = ["EmbeddedAdapter", "adapter"]
 
 _HINT: Final = (
     "embedded:///relative/broker.db or embedded:////absolute/broker.db, "
-    "with ?synchronous=full|normal and ?keep=MESSAGES at will"
+    "optionally with ?synchronous=full|normal and &keep=MESSAGES"
 )
 
 
 class EmbeddedAdapter:
-    """Makes embedded brokers from URLs; slashes count as in SQLAlchemy's SQLite URLs."""
+    """Makes embedded brokers from URLs, which have slashes as in SQLAlchemy's SQLite URLs."""
 
     broker_schemes: Sequence[str] = ("embedded",)
 
@@ -42,7 +42,7 @@ class EmbeddedAdapter:
         synchronous = query.pop("synchronous", "full")
         keep = query.pop("keep", "200000")
         if query or synchronous not in {"full", "normal"} or not keep.isdecimal():
-            raise ConfigurationError("the embedded broker's URL has a setting that is not known", hint=_HINT)
+            raise ConfigurationError("the embedded broker's URL has an unknown parameter or value", hint=_HINT)
         return FileOptions(path=Path(path).absolute(), power_safe=synchronous == "full", keep_messages=int(keep))
 
 

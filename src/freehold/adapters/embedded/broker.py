@@ -1,4 +1,4 @@
-"""The embedded broker itself. Adapter: imports the broker port, the groups pattern and its package."""
+"""The embedded broker. Adapter: imports the broker port, the groups pattern and its package."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from freehold.adapters.embedded.condition import read_group, write_record
 from freehold.adapters.embedded.connection import FileOptions, read_log_id, read_past
 from freehold.adapters.embedded.errors import translate_error
 from freehold.adapters.embedded.file import BrokerFile
-from freehold.adapters.embedded.lanes import ReadThread, WriteThread
 from freehold.adapters.embedded.log import EmbeddedLog, PendingWakeups, owners_of
 from freehold.adapters.embedded.mark import holds, read_mark
 from freehold.adapters.embedded.prune import Pruner
+from freehold.adapters.embedded.threads import ReadThread, WriteThread
 from freehold.adapters.embedded.wake import MESSAGES, WakeListener, WakeNotifier, wake_directory
 from freehold.adapters.files.holder import told_writer
 from freehold.adapters.files.presence import PresenceFiles
@@ -49,10 +49,10 @@ WHERE p.group_name = ? GROUP BY p.topic ORDER BY p.topic
 
 
 class EmbeddedBroker:
-    """See `freehold.broker.Broker`. Open it after forking: threads and connections belong to one process.
+    """A `freehold.broker.Broker` in one SQLite file. Open it after a fork: threads and connections belong to a process.
 
-    Kept: every message for `retention_seconds`, but no more than `keep_messages` of those that all groups of their
-    topic have passed. Messages that are older than the retention go, acknowledged or not.
+    Retention: messages older than `retention_seconds` are deleted, acknowledged or not. When there are more than
+    `keep_messages`, the oldest of those that all groups of their topic have passed are deleted earlier.
     """
 
     def __init__(self, file: FileOptions, options: BrokerOptions, clock: Clock) -> None:
@@ -61,18 +61,18 @@ class EmbeddedBroker:
         self._clock = clock
         self._directory = wake_directory(file.path)
         self._presence = PresenceFiles(file.path.resolve())
-        self._rings = PendingWakeups()
+        self._wakeups = PendingWakeups()
         self._pruner = Pruner(file.keep_messages, options.retention_seconds, clock)
         self._members: list[GroupMember] = []
         self._read: ReadThread | None = None
         self._write: WriteThread | None = None
-        self._ringer: WakeNotifier | None = None
+        self._notifier: WakeNotifier | None = None
         self._partitions = options.partitions
         self._opening = asyncio.Lock()
 
     @property
     def features(self) -> BrokerFeatures:
-        """What it guarantees."""
+        """The features of the broker."""
         return BrokerFeatures(
             technology="embedded (SQLite)",
             emulation=False,
@@ -85,11 +85,11 @@ class EmbeddedBroker:
 
     @property
     def partitions(self) -> int:
-        """How many partitions a topic has."""
+        """The number of partitions of a topic."""
         return self._partitions
 
     async def open(self) -> None:
-        """Make the file and its tables where they are missing, and start the threads."""
+        """Create the file and its tables where they are missing, and start the threads."""
         async with self._opening:
             if self._write is None:
                 await self._open()
@@ -102,7 +102,7 @@ class EmbeddedBroker:
         except (sqlite3.Error, MemoryError, OSError) as error:
             raise translate_error(error, self._file.path) from error
         self._partitions = file.partitions
-        self._ringer = WakeNotifier(self._directory)
+        self._notifier = WakeNotifier(self._directory)
         self._read = ReadThread("freehold-broker-read", file, limit)
         self._write = WriteThread("freehold-broker-write", file, limit, self._after_commit)
         await self._read.run(lambda _: None)
@@ -113,21 +113,21 @@ class EmbeddedBroker:
         members, self._members = self._members, []
         for member in members:
             await member.close()
-        read, write, ringer = self._read, self._write, self._ringer
-        self._read = self._write = self._ringer = None
-        if read is not None and write is not None and ringer is not None:
+        read, write, notifier = self._read, self._write, self._notifier
+        self._read = self._write = self._notifier = None
+        if read is not None and write is not None and notifier is not None:
             await read.close()
             await write.close()
-            ringer.close()
+            notifier.close()
 
     async def ping(self, timeout_seconds: float) -> None:
-        """Return when the file can be read."""
-        read, _ = self._lanes()
+        """Read one row of the file."""
+        read, _ = self._threads()
         await read.run(lambda connection: connection.execute("SELECT 1 FROM setting").fetchone(), timeout_seconds)
 
     async def probe(self, name: str, timeout_seconds: float) -> None:
-        """Write a setting that nobody reads."""
-        _, write = self._lanes()
+        """Write a record and commit it. Raises `Unavailable`, `OperationTimeout`."""
+        _, write = self._threads()
         check_place(self._file.path)
         try:
             async with asyncio.timeout(timeout_seconds):
@@ -140,14 +140,14 @@ class EmbeddedBroker:
             raise Unavailable(
                 f"the broker's file is locked by another process{told_writer(self._file.path)}"
                 f" for longer than {timeout_seconds:g} s",
-                hint="find a process that is frozen while it writes: fuser names those that have it open",
+                hint="end the process that holds it, which may be frozen: fuser lists the processes that have it open",
             ) from error
 
     async def publish(
         self, messages: Sequence[OutgoingMessage], timeout_seconds: float, *, log: str = ""
     ) -> Sequence[PublishOutcome]:
-        """Store messages in one transaction, shared with whatever else waits to be written; it compares the log."""
-        _, write = self._lanes()
+        """Store messages in one transaction, which other waiting writes share. It checks the log's identity."""
+        _, write = self._threads()
         now = self._clock.now().timestamp()
         rows: list[tuple[str, int, bytes, float, bytes]] = []
         outcomes: list[PublishOutcome] = []
@@ -159,18 +159,18 @@ class EmbeddedBroker:
                 part = stable_hash(message.key) % self._partitions
                 rows.append((self._scope(message.topic), part, message.id.bytes, now, message.document))
         if rows and not await write.run(lambda connection: self._insert(connection, rows, log), timeout_seconds):
-            raise LogReplaced("the broker's file holds another log than before", hint="the service looks at it again")
+            raise LogReplaced("the broker's file contains another log than before", hint="the service reads it again")
         return outcomes
 
     async def subscribe(self, subscription: Subscription) -> GroupMember:
         """Join a group."""
-        read, write = self._lanes()
+        read, write = self._threads()
         if not subscription.topics or not subscription.group:
             raise ConfigurationError("a subscription needs a group and topics")
         log = EmbeddedLog(
             read,
             write,
-            self._rings,
+            self._wakeups,
             WakeListener(self._directory),
             self._presence,
             subscription=subscription,
@@ -183,8 +183,8 @@ class EmbeddedBroker:
         return member
 
     async def lag(self, group: str) -> Sequence[TopicLag]:
-        """What the group still has before it."""
-        read, _ = self._lanes()
+        """How many messages the group has not read, and their age, by topic."""
+        read, _ = self._threads()
         values = (self._scope(group),)
         rows = await read.run(lambda connection: connection.execute(_LAG_SQL, values).fetchall())
         now = self._clock.now().timestamp()
@@ -200,29 +200,32 @@ class EmbeddedBroker:
         ]
 
     async def log_identity(self) -> str:
-        """A random id that was written into the file when it was made."""
-        read, _ = self._lanes()
+        """A random id that was written into the file when the log was created."""
+        read, _ = self._threads()
         return await read.run(read_log_id)
 
     async def log_mark(self) -> str:
-        """Number and id of the newest message."""
-        read, _ = self._lanes()
+        """The number and id of the newest message."""
+        read, _ = self._threads()
         return await read.run(read_mark)
 
     async def log_holds(self, mark: str) -> bool:
-        """By number, and by id where the message is still there: a restored log gives numbers again."""
-        read, _ = self._lanes()
+        """Whether the log still has the message of a mark: by its number, and by its id while the message is stored.
+
+        A log that was restored from an older copy gives the same numbers to other messages.
+        """
+        read, _ = self._threads()
         return await read.run(lambda connection: holds(connection, mark))
 
     async def group_state(self, group: str) -> GroupState:
-        """Who holds what."""
-        read, _ = self._lanes()
+        """The partitions of a group with their owners and positions, and its members."""
+        read, _ = self._threads()
         name, start = self._scope(group), len(self._scope(""))
         return await read.run(lambda connection: read_group(connection, name, start, self._presence.gone))
 
     async def run_checks(self) -> list[CheckResult]:
-        """Check the file."""
-        read, _ = self._lanes()
+        """Check the journal mode, the history of the log, and the disk."""
+        read, _ = self._threads()
         mode = await read.run(lambda connection: connection.execute("PRAGMA journal_mode").fetchone()[0])
         reason, made_at = await read.run(read_past)
         return [
@@ -242,7 +245,7 @@ class EmbeddedBroker:
             examine_place("broker disk", self._file.path),
         ]
 
-    def _lanes(self) -> tuple[ReadThread, WriteThread]:
+    def _threads(self) -> tuple[ReadThread, WriteThread]:
         if self._read is None or self._write is None:
             raise Unavailable("the embedded broker is not open", hint="call open() first")
         return self._read, self._write
@@ -264,29 +267,29 @@ class EmbeddedBroker:
     def _insert(
         self, connection: sqlite3.Connection, rows: Sequence[tuple[str, int, bytes, float, bytes]], log: str
     ) -> bool:
-        """Returns whether the log is the one expected; others share the transaction, so that nothing is raised."""
+        """Insert rows; False where the log is not the expected one. Raises nothing: others share the transaction."""
         if log and read_log_id(connection) != log:
             return False
         connection.executemany(_INSERT_SQL, rows)
-        self._rings.add(MESSAGES, owners_of(connection, {(topic, part) for topic, part, _, _, _ in rows}))
+        self._wakeups.add(MESSAGES, owners_of(connection, {(topic, part) for topic, part, _, _, _ in rows}))
         return True
 
     def _after_commit(self, connection: sqlite3.Connection) -> None:
-        ringer = self._ringer
-        for what, names in self._rings.take().items():
-            if ringer is not None:
-                ringer.ring(names, what)
+        notifier = self._notifier
+        for what, names in self._wakeups.take().items():
+            if notifier is not None:
+                notifier.notify(names, what)
         self._pruner.step(connection)
 
 
 def _log_finding(reason: str, made_at: float) -> CheckResult:
-    """What happened to the log: advice, since everybody goes on in the new one."""
+    """The check of the log's history. A replaced log is only advice: all groups have continued in the new one."""
     if not reason:
-        return CheckResult("broker log", ok=True, detail="goes on since it was first made")
+        return CheckResult("broker log", ok=True, detail="the same since it was created")
     when = datetime.fromtimestamp(made_at, UTC).isoformat(timespec="seconds")
     return CheckResult(
         "broker log",
         ok=True,
-        detail=f"began again {when}: {reason}",
-        fix=f"send again what it had confirmed and lost: freehold outbox resend --since {when}, or earlier",
+        detail=f"replaced {when}: {reason}",
+        fix=f"resend the messages that it had confirmed and lost: freehold outbox resend --since {when}, or earlier",
     )

@@ -1,4 +1,4 @@
-"""How the broker's file takes what is written, and how a group stands in it. Adapter: imports the ports."""
+"""A test write to the broker's file, and the state of a group in it. Adapter: imports the ports."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BEATS_SQL: Final = "SELECT id, beat FROM member WHERE group_name = ?"
 
 
 def write_record(connection: sqlite3.Connection, prefix: str, name: str) -> None:
-    """Have pages given out, and write the record, in the transaction that is open."""
+    """Allocate pages, and write the record, in the open transaction."""
     connection.execute("SAVEPOINT room")
     connection.execute(_ROOM_SQL, (prefix,))
     connection.execute("ROLLBACK TO room")
@@ -31,7 +31,7 @@ def write_record(connection: sqlite3.Connection, prefix: str, name: str) -> None
 def read_group(
     connection: sqlite3.Connection, group: str, topic_start: int, gone: Callable[[Collection[str]], Collection[str]]
 ) -> GroupState:
-    """Read records and heartbeats; names of topics begin at `topic_start`."""
+    """Read the partitions and heartbeats of a group; in stored names, the topic's name begins at `topic_start`."""
     places = [
         GroupPlace(topic[topic_start:], part, owner, position)
         for topic, part, owner, position in connection.execute(_PLACES_SQL, (group,))

@@ -1,7 +1,7 @@
-"""The broker's file: how it is opened and what is in it. Adapter: standard library, errors, ids, and its package.
+"""Connections to the broker's file, and its tables. Adapter: standard library, errors, ids, and its package.
 
-The file is shared by processes; SQLite's WAL lets one write while all read. A process frozen in the middle of a write
-holds the others up until it goes on or is killed: writes are kept short for that.
+Processes share the file; with SQLite's WAL one can write while all read. A process that is frozen in the middle of a
+write blocks the others until it continues or is killed. Therefore writes are short.
 """
 
 from __future__ import annotations
@@ -68,11 +68,11 @@ _SPIN_SECONDS_MAX: Final = 0.004
 
 @dataclass(frozen=True, slots=True)
 class FileOptions:
-    """Where the file is, and how careful it is.
+    """The path of the file, its durability, and its size.
 
     power_safe     each commit is flushed to the disk (`synchronous=FULL`).
-    keep_messages  above this number, the oldest that every group of their topic has passed are removed before their
-                   retention is over.
+    keep_messages  above this number, the oldest messages that every group of their topic has passed are deleted before
+                   the end of their retention.
     """
 
     path: Path
@@ -82,8 +82,11 @@ class FileOptions:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What a file says once its tables are there: the ids of its log and of this writing of it, and how many partitions
-    the prefix has.
+    """A prepared file.
+
+    log         the id of its log.
+    epoch       the id that positions and tokens belong to; another one in a restored copy of the same log.
+    partitions  the number of partitions of the prefix.
     """
 
     log: str
@@ -92,7 +95,7 @@ class Prepared:
 
 
 def connect(file: FileOptions, limit_seconds: float) -> sqlite3.Connection:
-    """Open a connection that begins and commits by itself nothing. Raises `sqlite3.Error`."""
+    """Open a connection in autocommit mode. Raises `sqlite3.Error`."""
     connection = sqlite3.connect(file.path, isolation_level=None, timeout=limit_seconds, check_same_thread=False)
     connection.execute(f"PRAGMA synchronous = {'FULL' if file.power_safe else 'NORMAL'}")
     connection.execute("PRAGMA wal_autocheckpoint = 2000")
@@ -103,11 +106,11 @@ def connect(file: FileOptions, limit_seconds: float) -> sqlite3.Connection:
 def prepare(
     connection: sqlite3.Connection, inode: int, prefix: str, partitions: int, limit_seconds: float, reason: str
 ) -> Prepared:
-    """Make the tables that are missing. A file that is another one than it says of itself, by its inode, is a copy: its
-    log gets another id, since the original went on under the old one. `reason` says what happened before.
+    """Create missing tables and settings. `reason` says what has happened to the file before.
 
-    Where the file lacks nothing, nothing is written: it can be opened and read while another process has it locked.
-    Raises `ConfigurationError` for a file that is none of a broker's, `sqlite3.Error`.
+    A file whose inode is not the recorded one is a copy. Its log gets a new id, because the original may have continued
+    under the old one. Where nothing is missing, nothing is written, so the file can be opened and read while another
+    process has it locked. Raises `ConfigurationError` for a file that does not belong to a broker, `sqlite3.Error`.
     """
     tables = {name for (name,) in connection.execute(_TABLES_SQL)}
     if "freehold_meta" in tables:
@@ -116,7 +119,7 @@ def prepare(
         )
     if tables - _TABLES:
         raise ConfigurationError(
-            "the broker's file is the database of something else", hint="give the broker a file of its own"
+            "the broker's file is the database of another program", hint="give the broker a file of its own"
         )
     connection.execute("PRAGMA journal_mode = WAL")
     known = _prepared(connection, inode, prefix)
@@ -143,7 +146,7 @@ def prepare(
 
 
 def _prepared(connection: sqlite3.Connection, inode: int, prefix: str) -> Prepared | None:
-    """What the file says, where it lacks nothing and is no copy."""
+    """The prepared file, where nothing is missing and it is not a copy; otherwise None."""
     if _NAMES - {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}:
         return None
     found = {(of, name): str(value) for of, name, value in connection.execute(_SETTINGS_SQL, (prefix,))}
@@ -154,14 +157,14 @@ def _prepared(connection: sqlite3.Connection, inode: int, prefix: str) -> Prepar
 
 
 def rebind(connection: sqlite3.Connection, inode: int) -> None:
-    """Say that this file goes on with the log of the one that it was copied from. Its epoch is another one: the last
-    messages that somebody read of the original may not be in the copy, and their numbers are given again.
+    """Make this copy continue the log of its original. It gets a new epoch: the last messages that a consumer has read
+    in the original may be missing in the copy, which gives their numbers to other messages.
     """
     connection.executemany(_PUT_SQL, [("inode", str(inode)), ("epoch", str(new_id()))])
 
 
 def read_past(connection: sqlite3.Connection) -> tuple[str, float]:
-    """Why the log in this file began again, and when, as a Unix time; an empty text where it did not."""
+    """Why the log in this file replaced an earlier one (empty where it did not), and when, as a Unix time."""
     found = dict(
         connection.execute("SELECT name, value FROM setting WHERE prefix = '' AND name IN ('reason', 'made_at')")
     )
@@ -174,12 +177,12 @@ def read_log_id(connection: sqlite3.Connection) -> str:
 
 
 def read_epoch(connection: sqlite3.Connection) -> str:
-    """Return the id of what positions and tokens in this file belong to. Raises `sqlite3.Error`, `Unavailable`."""
+    """Return the id that positions and tokens in this file belong to. Raises `sqlite3.Error`, `Unavailable`."""
     return _read_setting(connection, "epoch")
 
 
 def begin(connection: sqlite3.Connection, limit_seconds: float) -> None:
-    """Begin to write, waiting for other processes. SQLite's own waiting sleeps up to 100 ms at a time: too coarse."""
+    """Begin to write; waits for other processes. SQLite's own wait sleeps up to 100 ms at a time, which is too long."""
     deadline = time.monotonic() + limit_seconds
     pause_seconds = _SPIN_SECONDS
     while True:
@@ -189,14 +192,14 @@ def begin(connection: sqlite3.Connection, limit_seconds: float) -> None:
         except sqlite3.OperationalError as error:
             if not is_locked(error) or time.monotonic() >= deadline:
                 raise
-        time.sleep(pause_seconds)
+        time.sleep(pause_seconds)  # a file lock sends no signal; runs in a thread, with a time limit
         pause_seconds = min(pause_seconds * 1.5, _SPIN_SECONDS_MAX)
 
 
 def _read_setting(connection: sqlite3.Connection, name: str) -> str:
     found = connection.execute("SELECT value FROM setting WHERE prefix = '' AND name = ?", (name,)).fetchone()
     if found is None:
-        raise Unavailable(f"the broker's file has no {name} of its own", hint="open the broker again: it writes one")
+        raise Unavailable(f"the broker's file has no {name}", hint="open the broker again, which writes it")
     return str(found[0])
 
 

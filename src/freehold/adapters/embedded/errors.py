@@ -1,7 +1,7 @@
-"""What errors of SQLite mean in the embedded broker. Adapter: imports the foundation, and the room of a disk.
+"""Translates errors of SQLite in the embedded broker. Adapter: imports the foundation and the check of a disk.
 
-Every statement is the broker's own, and a message that is too large is refused before one runs. So no error of SQLite
-says anything about a message: all of them, unknown codes included, are outages of the file, and messages wait in order.
+All statements are the broker's own, and a message that is too large is refused before one runs. So no error of SQLite
+is caused by a message. All errors, including unknown codes, are outages of the file, and messages wait in order.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from freehold.errors import ErrorMeaning, Unavailable
 __all__ = ["ERROR_TABLE", "is_locked", "meaning", "translate_error"]
 
 _ROOM: Final = "make room on the disk; messages wait until then"
-_DISK: Final = "is the disk full, failing, or gone?"
-_RIGHTS: Final = "give back the right to write the file and its directory, or mount the disk for writing"
+_DISK: Final = "is the disk full, failing, or removed?"
+_RIGHTS: Final = "restore the permission to write the file and its directory, or mount the disk for writing"
 _DESCRIPTORS: Final = "raise the limit of open files (ulimit -n)"
-_RESTORE: Final = "restore it, or remove it: a new one is made, and `freehold outbox resend` sends again what is kept"
+_RESTORE: Final = "restore it, or delete it: a new one is created, and `freehold outbox resend` resends kept messages"
 
 ERROR_TABLE: Final[Mapping[str, tuple[ErrorMeaning, str, str]]] = {
     "SQLITE_BUSY": (ErrorMeaning.OUTAGE, "is locked by another process", "find a process that is frozen"),
@@ -33,23 +33,25 @@ ERROR_TABLE: Final[Mapping[str, tuple[ErrorMeaning, str, str]]] = {
     "SQLITE_READONLY": (ErrorMeaning.OUTAGE, "is read-only", _RIGHTS),
     "SQLITE_READONLY_DIRECTORY": (ErrorMeaning.OUTAGE, "is in a directory that is read-only", _RIGHTS),
     "SQLITE_READONLY_DBMOVED": (ErrorMeaning.OUTAGE, "was moved or deleted", "put it back, or wait for a new one"),
-    "SQLITE_PERM": (ErrorMeaning.OUTAGE, "may not be used by this process", "look at its permissions"),
-    "SQLITE_AUTH": (ErrorMeaning.OUTAGE, "may not be used by this process", "look at its permissions"),
-    "SQLITE_CANTOPEN": (ErrorMeaning.OUTAGE, "cannot be opened", "look at its directory and its permissions"),
+    "SQLITE_PERM": (ErrorMeaning.OUTAGE, "may not be used by this process", "check its permissions"),
+    "SQLITE_AUTH": (ErrorMeaning.OUTAGE, "may not be used by this process", "check its permissions"),
+    "SQLITE_CANTOPEN": (ErrorMeaning.OUTAGE, "cannot be opened", "check its directory and its permissions"),
     "SQLITE_IOERR": (ErrorMeaning.OUTAGE, "cannot be read or written", _DISK),
     "SQLITE_NOMEM": (ErrorMeaning.OUTAGE, "cannot be used: the process is out of memory", "try again"),
     "SQLITE_PROTOCOL": (ErrorMeaning.OUTAGE, "could not be locked", "is it on a network file system?"),
     "SQLITE_INTERRUPT": (ErrorMeaning.OUTAGE, "did not answer in time", "try again"),
-    "SQLITE_SCHEMA": (ErrorMeaning.OUTAGE, "changed its tables just now", "try again"),
+    "SQLITE_SCHEMA": (ErrorMeaning.OUTAGE, "had its tables changed meanwhile", "try again"),
     "SQLITE_CORRUPT": (ErrorMeaning.OUTAGE, "is damaged", _RESTORE),
     "SQLITE_NOTADB": (ErrorMeaning.OUTAGE, "is no SQLite database", _RESTORE),
     "SQLITE_FORMAT": (ErrorMeaning.OUTAGE, "is no SQLite database", _RESTORE),
-    "SQLITE_ERROR": (ErrorMeaning.OUTAGE, "has not the tables of a broker", _RESTORE),
-    "SQLITE_CONSTRAINT": (ErrorMeaning.OUTAGE, "has not the tables of a broker", _RESTORE),
-    "SQLITE_MISMATCH": (ErrorMeaning.OUTAGE, "has not the tables of a broker", _RESTORE),
+    "SQLITE_ERROR": (ErrorMeaning.OUTAGE, "does not have the tables of a broker", _RESTORE),
+    "SQLITE_CONSTRAINT": (ErrorMeaning.OUTAGE, "does not have the tables of a broker", _RESTORE),
+    "SQLITE_MISMATCH": (ErrorMeaning.OUTAGE, "does not have the tables of a broker", _RESTORE),
 }
-"""What is said of the broker's file, by the name of the result code: the longest prefix decides, cut at `_`."""
-_UNKNOWN: Final = (ErrorMeaning.OUTAGE, "cannot be used just now", "look at the disk and at the file's permissions")
+"""Meaning, message (after "the broker's file") and hint by the name of a result code; the longest prefix that ends
+before a `_` counts.
+"""
+_UNKNOWN: Final = (ErrorMeaning.OUTAGE, "cannot be used now", "check the disk and the file's permissions")
 _SYSTEM: Final[Mapping[int, tuple[ErrorMeaning, str, str]]] = {
     errno.ENOSPC: ERROR_TABLE["SQLITE_FULL"],
     errno.EDQUOT: ERROR_TABLE["SQLITE_FULL"],
@@ -61,12 +63,12 @@ _SYSTEM: Final[Mapping[int, tuple[ErrorMeaning, str, str]]] = {
     errno.ENFILE: (ErrorMeaning.OUTAGE, "cannot be opened: no file descriptor is free", _DESCRIPTORS),
 }
 _ABOUT_FILES: Final = ("SQLITE_CANTOPEN", "SQLITE_IOERR")
-"""What SQLite also says of a full disk, where a file beside the database cannot be made or grow."""
+"""Codes that SQLite also returns for a full disk, when a file beside the database cannot be created or grow."""
 _NO_DESCRIPTOR: Final = frozenset({errno.EMFILE, errno.ENFILE})
 
 
 def meaning(name: str) -> tuple[ErrorMeaning, str, str]:
-    """What a result code means, why, and what to do."""
+    """The meaning, message and hint of a result code."""
     while name:
         if name in ERROR_TABLE:
             return ERROR_TABLE[name]
@@ -75,12 +77,12 @@ def meaning(name: str) -> tuple[ErrorMeaning, str, str]:
 
 
 def is_locked(error: BaseException) -> bool:
-    """Whether somebody else holds the lock: it may be waited for."""
+    """Whether another process or connection holds the lock, so that a wait may help."""
     return _name(error).startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
 
 
 def translate_error(error: sqlite3.Error | MemoryError | OSError, file: Path) -> Unavailable:
-    """Translate an error of SQLite or of the file system; the text holds neither values nor the path."""
+    """Translate an error of SQLite or of the file system. The message contains no values and no path."""
     if isinstance(error, OSError):
         _, reason, hint = _SYSTEM.get(error.errno or 0, _UNKNOWN)
         return Unavailable(
@@ -96,7 +98,10 @@ def translate_error(error: sqlite3.Error | MemoryError | OSError, file: Path) ->
 
 
 def _why_not_opened(file: Path) -> tuple[str, str] | None:
-    """What SQLite does not say. The file itself is not opened here: closing it would end this process's locks on it."""
+    """The reason why SQLite could not open the file, which its code does not show; None where it is not found.
+
+    The file itself is not opened for that: closing it would end this process's locks on it.
+    """
     try:
         os.close(os.open(os.devnull, os.O_RDONLY))
     except OSError as error:
@@ -105,7 +110,7 @@ def _why_not_opened(file: Path) -> tuple[str, str] | None:
     if file.is_dir():
         return "is a directory", "check FREEHOLD_BROKER"
     if not file.parent.is_dir():
-        return "is in a directory that is gone", "put the directory back"
+        return "is in a directory that does not exist", "put the directory back"
     return None
 
 

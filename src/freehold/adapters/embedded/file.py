@@ -1,16 +1,18 @@
-"""The broker's file as the file system has it: whether it still is the one that is open, and what follows where it is
-not. Adapter: standard library, errors, the base of the SQL adapters, and its package.
+"""Opens the broker's file, and detects when it is deleted, replaced or overwritten while it is open. Adapter: standard
+library, errors, the base of the SQL adapters, and its package.
 
-A file that was deleted or replaced stays open: what is written into it is lost without an error. So every connection
-notes which files it works with (the database, its `-wal` and its `-shm`, by inode) and compares them with the path
-before it works and before it confirms. Opening is done by one process at a time, under a lock beside the file:
+A process keeps a deleted or replaced file open, and what it writes there is lost without an error. So every connection
+notes the identities of its files (the database, its `-wal` and its `-shm`, by inode) and compares them with those at
+the path before it works and before it confirms. One process at a time opens the file, under a lock beside it. It
+repairs what it finds at the path:
 
-- deleted or emptied: what is left of the former file is removed, and a new one is made, after a moment in which it may
-  be put back;
-- replaced: a `-wal` of the former file is removed, since SQLite would take it for one of the new file;
-- overwritten in place, by what is smaller or older: its bytes are moved to a new inode, so that nobody goes on with
-  what he knows of the old ones;
-- without its `-wal` or `-shm`: what is committed is copied, through a connection that still has them, to a new inode.
+- deleted or emptied: after a short time, in which the file may be put back, the remains are deleted and a new file is
+  created;
+- replaced: the `-wal` of the former file is deleted, because SQLite would apply it to the new file;
+- overwritten in place with a smaller or older file: its bytes are copied to a new inode, so that every process that
+  knows the former content notices;
+- without its `-wal` or `-shm`: the committed content is copied to a new inode, through a connection that still has
+  them.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ __all__ = ["BrokerFile", "OpenFile"]
 _log = logging.getLogger("freehold.embedded")
 _PUT_BACK_SECONDS: Final = 1.0
 _STILL_GONE_SECONDS: Final = 10.0
-"""Who asks later than that may have seen it there in between."""
+"""After a longer time without a check the file may have been there in between, so the time to put it back starts again.
+"""
 _OVERWRITTEN: Final = "its file was overwritten by an older copy while it was open"
 _UNREAD_SQL: Final = """
 SELECT count(*) FROM message AS m WHERE m.seq > coalesce(
@@ -45,17 +48,17 @@ SELECT count(*) FROM message AS m WHERE m.seq > coalesce(
 
 
 _open_files: list[OpenFile] = []
-"""Those of this process, whichever broker they belong to."""
+"""The open files of this process, of all its brokers."""
 _open_lock = threading.Lock()
 
 
 @dataclass(slots=True)
 class OpenFile:
-    """A connection, and which files it works with.
+    """A connection with the identities of its files.
 
-    abandoned  another file was opened at the path since, by this process: whoever has this one lets go of it. What it
-               knows is out of date even where the file comes back, and SQLite has one index of a `-wal` for all
-               connections of a process to a file: it would be that of the `-wal` of then.
+    abandoned  this process has since opened another file at the path, so this connection must be closed. It would be
+               outdated even if its file came back: SQLite keeps one index of a `-wal` for all connections of a process
+               to one file, and it would be the index of the former `-wal`.
     """
 
     connection: sqlite3.Connection
@@ -67,11 +70,11 @@ class OpenFile:
 
     @property
     def marks(self) -> Marks:
-        """Which files it works with."""
+        """The identities of its files."""
         return self.files.marks
 
     def change(self) -> str:
-        """What happened to the file since it was opened; empty for nothing. Raises `OSError`."""
+        """What has happened to the file since it was opened, for messages; empty for nothing. Raises `OSError`."""
         reason = self.files.change()
         if reason or self.files.written_ns == self.looked_ns:
             return reason
@@ -82,11 +85,11 @@ class OpenFile:
             case False:
                 self.looked_ns = written_ns
             case None:
-                pass  # it is looked at the next time
+                pass  # it is checked the next time
         return ""
 
     def close(self) -> None:
-        """Let go of it. SQLite removes no `-wal` by its name where the file was moved."""
+        """Close the connection. Where the file was moved, SQLite does not delete the `-wal` at its former path."""
         with contextlib.suppress(sqlite3.Error):
             self.connection.close()
         with _open_lock:
@@ -94,7 +97,7 @@ class OpenFile:
 
 
 class BrokerFile:
-    """Opens the file for the threads of one broker. Safe to share between them."""
+    """Opens the file for the threads of one broker. Thread-safe."""
 
     def __init__(self, options: FileOptions, prefix: str, partitions: int, limit_seconds: float) -> None:
         self.options = options
@@ -110,11 +113,10 @@ class BrokerFile:
         self._said = ""
 
     def open(self, busy_seconds: float, former: OpenFile | None = None) -> OpenFile:
-        """Open the file, after making it, or making it usable again, where that is needed. `former` is the connection
-        that found out.
+        """Open the file; create or repair it where needed. `former` is the connection that noticed a change.
 
-        Raises `Unavailable`, `sqlite3.Error`, `OSError`; the first time `ConfigurationError` for a file that is none of
-        a broker's.
+        Raises `Unavailable`, `sqlite3.Error`, `OSError`; the first time also `ConfigurationError`, for a file that does
+        not belong to a broker.
         """
         with self._turn:
             try:
@@ -125,7 +127,7 @@ class BrokerFile:
             except ConfigurationError as error:
                 if self._known is None:
                     raise
-                raise Unavailable(error.message, hint="put the broker's own file back, or remove this one") from error
+                raise Unavailable(error.message, hint="put the broker's own file back, or delete this one") from error
 
     def _opened(self, busy_seconds: float, reason: str, former: OpenFile | None) -> OpenFile:
         connection = connect(self.options, self._limit_seconds)
@@ -137,8 +139,8 @@ class BrokerFile:
                 raise Unavailable("the broker's file was changed while it was opened", hint="try again")
             if self._known is not None and prepared.partitions != self.partitions:
                 raise Unavailable(
-                    f"the broker's file has {prepared.partitions} partitions a topic and not {self.partitions}",
-                    hint="put the right file back, or restart every service",
+                    f"the broker's file has {prepared.partitions} partitions for each topic, not {self.partitions}",
+                    hint="put the right file back, or restart all services",
                 )
             connection.execute(f"PRAGMA busy_timeout = {int(busy_seconds * 1000)}")
         except BaseException:
@@ -152,28 +154,28 @@ class BrokerFile:
             _open_files.append(opened)
         if reason and self._said != prepared.epoch:
             self._said = prepared.epoch
-            _log.warning("the broker's log goes on in another file: %s; %s", reason, _lost(former, opened))
+            _log.warning("the broker's log continues in another file: %s; %s", reason, _lost(former, opened))
         self.partitions, self._known, self._gone_since = prepared.partitions, marks, None
         return opened
 
     def _refuse_abandoned(self) -> None:
-        """A file that came back is not opened before everybody in this process has let go of what he knew of it."""
+        """Raise `Unavailable` for a file that came back while connections of this process to it are still open."""
         now = Marks.of(self._paths)
         with _open_lock:
             kept = any(
                 each.abandoned and now is not None and each.marks.database == now.database for each in _open_files
             )
         if kept:
-            raise Unavailable("the broker's file came back, and is about to be opened again", hint="try again")
+            raise Unavailable("the broker's file came back, and will be opened again soon", hint="try again")
 
     def _clear(self, former: OpenFile | None) -> str:
-        """Bring the path into a state in which it can be opened; returns what had happened to it."""
+        """Repair what is at the path, so that it can be opened; returns what had happened to it."""
         now = Marks.of(self._paths)
         known = former.marks if former is not None else self._known
         if now is None or now.size == 0:
             reason = known.change(now) if known is not None else ""
             if known is not None:
-                # What is checkpointed into a file that was emptied would be a part of it only.
+                # A checkpoint into an emptied file would write only a part of the content.
                 self._wait_for_its_return(reason, former if now is None else None)
             self._path.unlink(missing_ok=True)
             self._paths.remove_log()
@@ -197,30 +199,35 @@ class BrokerFile:
         return reason
 
     def _wait_for_its_return(self, reason: str, former: OpenFile | None) -> None:
-        """Give whoever moves or overwrites the file a moment; what was committed is in the file itself by then."""
+        """Raise `Unavailable` for a short time, in which an operator may put the file back.
+
+        Before that, a moved file is checkpointed, so that it contains all commits without its `-wal`.
+        """
         now = time.monotonic()
         if self._gone_since is None or now - self._gone_since > _STILL_GONE_SECONDS:
             self._gone_since = now
             _checkpoint(former)
         if now - self._gone_since < _PUT_BACK_SECONDS:
             raise Unavailable(
-                f"the broker is away: {reason}", hint="put it back now, or wait a second: a new one is made then"
+                f"the broker is away: {reason}", hint="put it back now, or wait a second: then a new one is created"
             )
 
     def _refuse_in_use(self, now: Marks) -> None:
-        """Without `-wal` and `-shm` a file is closed, or they were deleted under those who have it open: they make it
-        whole. Raises `Unavailable` for it.
+        """Raise `Unavailable` for a file without `-wal` or `-shm` that another process has open.
+
+        A closed file has neither. Where they were deleted while the file was open, a process that has it open repairs
+        it.
         """
         if now.wal is not None and now.shm is not None:
             return
         if is_held(self._paths, self._limit_seconds):
             raise Unavailable(
-                "the -wal or -shm of the broker's file was deleted while others have it open",
-                hint="they make the file whole; find a process that is frozen",
+                "the -wal or -shm of the broker's file was deleted while other processes have it open",
+                hint="these processes repair the file; find one that is frozen",
             )
 
     def _renew(self, fill: Callable[[Path], object]) -> None:
-        """Put a copy in the place of the file, under a new inode: everybody who has the old one open notices."""
+        """Replace the file by a copy with a new inode, so that every process that has the former one open notices."""
         copy = self._path.with_name(self._path.name + ".copy")
         copy.unlink(missing_ok=True)
         try:
@@ -232,7 +239,7 @@ class BrokerFile:
 
 
 def _checkpoint(former: OpenFile | None) -> None:
-    """Have a file that was moved away hold everything that was committed: its `-wal` did not go with it."""
+    """Write all commits into a file that was moved away: its `-wal` was not moved with it."""
     if former is not None:
         with contextlib.suppress(sqlite3.Error):
             former.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -246,14 +253,14 @@ def _back_up(connection: sqlite3.Connection, copy: Path) -> None:
 
 
 def _lost(former: OpenFile | None, opened: OpenFile) -> str:
-    """What was lost, for the log."""
+    """What was lost, for the log message."""
     if former is not None and former.log == opened.log:
         return "nothing is lost"
     with contextlib.suppress(sqlite3.Error):
         if former is not None:
             (count,) = former.connection.execute(_UNREAD_SQL).fetchone()
             return (
-                f"the former file held {count} messages that not every group had handled; "
-                "`freehold outbox resend` sends again what is kept"
+                f"the former file contained {count} messages that not all groups had handled; "
+                "`freehold outbox resend` resends kept messages"
             )
-    return "what the former file held is not known; `freehold outbox resend` sends again what is kept"
+    return "the content of the former file is not known; `freehold outbox resend` resends kept messages"

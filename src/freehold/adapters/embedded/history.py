@@ -1,8 +1,8 @@
-"""Whether the broker's file was overwritten by an older copy of itself. Adapter: standard library.
+"""Detects that the broker's file was overwritten by an older copy of itself. Adapter: standard library.
 
-In WAL mode the file itself changes at checkpoints only, and its numbers grow. So where its time has changed, they are
-read straight from it, past the `-wal`: a smaller number than before is that of an older copy. A copy that is not older
-than the last checkpoint does no harm, for the `-wal` holds all that changed since.
+In WAL mode the database file changes only at checkpoints, and the number of its newest message only grows. So after
+each change of the file's time this number is read from the file without the `-wal`. A smaller number than before means
+an older copy. A copy that is as new as the last checkpoint is harmless: the `-wal` has all changes since.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PAUSE_SECONDS: Final = 0.01
 
 
 class FileHistory:
-    """How far the file at a path was seen to have come. Safe to share between threads."""
+    """The highest message number that was read from the file at a path. Thread-safe."""
 
     def __init__(self, database: Path) -> None:
         self._database = database
@@ -34,8 +34,8 @@ class FileHistory:
         self._is_older = False
 
     def is_older(self) -> bool | None:
-        """Whether it is not as far as before: from then on, until there is another file. None where it cannot be read
-        just now: somebody writes it. Raises `OSError`.
+        """Whether the file's number went back; then True until another file is there. None where the file cannot be
+        read now, because a process is writing it. Raises `OSError`.
         """
         found = self._database.stat()
         inode = found.st_dev, found.st_ino
@@ -47,7 +47,7 @@ class FileHistory:
                 for _ in range(_LOOKS):
                     if given is None or given >= self._given:
                         break
-                    time.sleep(_PAUSE_SECONDS)  # a page that is just written may be read in part; in a thread
+                    time.sleep(_PAUSE_SECONDS)  # a page may be read while it is written; runs in a thread
                     given = self._read()
                 if given is None:
                     return None
@@ -56,8 +56,8 @@ class FileHistory:
             return self._is_older
 
     def _read(self) -> int | None:
-        """The number of the newest message that the file itself knows of."""
-        # Opened by SQLite, for closing a file of one's own would end the locks of this process.
+        """The number of the newest message in the file itself, without the `-wal`."""
+        # SQLite opens it: closing a descriptor of our own would end this process's locks on the file.
         url = f"file:{quote(str(self._database))}?mode=ro&immutable=1"
         try:
             with contextlib.closing(sqlite3.connect(url, uri=True, timeout=0.0)) as connection:

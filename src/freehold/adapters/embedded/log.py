@@ -1,4 +1,4 @@
-"""The log as SQL: messages, progress and members. Adapter: imports the groups pattern and its package."""
+"""A group's log in the broker's file, by SQL. Adapter: imports the groups pattern and its package."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from freehold.adapters.embedded.connection import read_epoch, read_past
-from freehold.adapters.embedded.lanes import ReadThread, WriteThread
+from freehold.adapters.embedded.threads import ReadThread, WriteThread
 from freehold.adapters.embedded.wake import REGROUP, WakeListener
 from freehold.adapters.files.presence import Presence, PresenceFiles
 from freehold.broker import Subscription
@@ -36,45 +36,45 @@ AND (SELECT value FROM setting WHERE prefix = '' AND name = 'epoch') = ?
 _RECORDS_SQL = "SELECT count(*) FROM progress WHERE group_name = ?"
 _HEAD_OF_ALL_SQL = "SELECT coalesce(max(seq), 0) FROM message"
 _NOTICED_SECONDS = 600.0
-# By row number and not by index: what is new lies at the end of the table.
+# Along the row numbers, not an index: new messages are at the end of the table.
 _HEADS_SQL = "SELECT topic, part, max(seq) FROM message NOT INDEXED WHERE seq > ? GROUP BY topic, part"
 _HEAD_SQL = "SELECT max(seq) FROM message WHERE topic = ? AND part = ?"
 _READ_SQL = "SELECT seq, document FROM message WHERE topic = ? AND part = ? AND seq > ? ORDER BY seq LIMIT ?"
 
 
 class PendingWakeups:
-    """Who is to be woken once the transaction in progress is committed. Used in the writing thread only."""
+    """The members to wake after the commit of the present transaction. Used only in the writing thread."""
 
     def __init__(self) -> None:
         self._names: dict[bytes, set[str]] = {}
 
     def add(self, what: bytes, names: Iterable[str]) -> None:
-        """Note whom to wake for what."""
+        """Note members to wake, and for what."""
         self._names.setdefault(what, set()).update(names)
 
     def take(self) -> Mapping[bytes, set[str]]:
-        """Return what was noted and begin again."""
+        """Return the noted members, and forget them."""
         noted, self._names = self._names, {}
         return noted
 
 
 def places_of(topics: Iterable[str], partitions: int) -> Sequence[TopicPartition]:
-    """Every place of some topics."""
+    """All partitions of some topics."""
     return [TopicPartition(topic, number) for topic in sorted(topics) for number in range(partitions)]
 
 
 class EmbeddedLog:
-    """The log as one member sees it; see `freehold.groups.log.GroupLog`.
+    """A `freehold.groups.log.GroupLog` on the broker's file, for one member.
 
-    `scope` makes the stored name of a topic or group: the broker's prefix belongs to it.
+    `scope` returns the stored name of a topic or group, which includes the broker's prefix.
     """
 
     def __init__(
         self,
         read: ReadThread,
         write: WriteThread,
-        rings: PendingWakeups,
-        bell: WakeListener,
+        wakeups: PendingWakeups,
+        listener: WakeListener,
         presence: PresenceFiles,
         *,
         subscription: Subscription,
@@ -83,8 +83,8 @@ class EmbeddedLog:
     ) -> None:
         self._read = read
         self._write = write
-        self._rings = rings
-        self._bell = bell
+        self._wakeups = wakeups
+        self._listener = listener
         self._presence = presence
         self._present: Presence | None = None
         self._group = scope(subscription.group)
@@ -103,15 +103,15 @@ class EmbeddedLog:
         self._seen = 0
 
     def listen(self, on_messages: Callable[[], None], on_group: Callable[[], None]) -> None:
-        """Note whom to call."""
+        """Set the callbacks."""
         self._on_messages, self._on_group = on_messages, on_group
 
     async def join(self, member: str) -> None:
-        """Make what is missing, send a heartbeat, and listen."""
+        """Insert missing records, send a heartbeat, and listen."""
         await self._enter(member)
 
     async def heartbeat(self, member: str) -> None:
-        """Give a sign of life; in another file than before, enter that one. Records that are gone are made again."""
+        """Send a heartbeat. In a new file, join there; insert missing records again."""
         await self._enter(member)
 
     async def _enter(self, member: str) -> None:
@@ -122,7 +122,7 @@ class EmbeddedLog:
             head = 0
             (records,) = connection.execute(_RECORDS_SQL, (self._group,)).fetchone()
             if log != known or records < len(self._places):
-                # A group that was in a log before has seen nothing of the one that came in its place.
+                # A group that was in another log before has read nothing of this one: it starts at the beginning.
                 latest = self._latest and not known
                 rows = [
                     {"group": self._group, "topic": stored, "part": place.partition, "latest": latest}
@@ -142,24 +142,24 @@ class EmbeddedLog:
             if known:
                 await self._listen_again(member)
             else:
-                self._bell.open(member, self._on_messages, self._on_group)
+                self._listener.open(member, self._on_messages, self._on_group)
 
     async def _listen_again(self, member: str) -> None:
-        """What stood beside the file may have gone with it."""
-        self._bell.close()
-        self._bell.open(member, self._on_messages, self._on_group)
+        """Create socket and presence file again: they may have been deleted together with the former file."""
+        self._listener.close()
+        self._listener.open(member, self._on_messages, self._on_group)
         if self._present is not None:
             await self._present.release()
         self._present = await asyncio.to_thread(self._presence.hold, member)
 
     def _forget_places(self) -> None:
-        """Nothing that is known of places holds in another log; they are followed again once they were taken there."""
+        """Forget the positions of a former log. Partitions are read again once they are acquired in the new one."""
         self._heads.clear()
         self._positions.clear()
         self._ahead.clear()
 
     def _is_another(self, log: str) -> bool:
-        """Whether a log is another than the one that was entered: the keeper sees to it."""
+        """Whether this is another log than the one that was joined. If so, wakes the coordinator, which joins again."""
         if log == self._log:
             return False
         self._forget_places()
@@ -172,7 +172,7 @@ class EmbeddedLog:
         await self._write.run(lambda connection: connection.execute(sql, (self._group, member)))
 
     async def observe(self) -> GroupView:
-        """Read records and heartbeats."""
+        """Read the records of partitions and members."""
 
         def work(connection: sqlite3.Connection) -> GroupView:
             origin = read_epoch(connection)
@@ -197,7 +197,7 @@ class EmbeddedLog:
     async def compare_and_set(
         self, expected: PartitionState, *, owner: str, position: int, attempts: int
     ) -> PartitionState | None:
-        """Change a record that is still as expected."""
+        """Change a record by compare-and-set; None where it is not as expected."""
         stored, part = self._stored[expected.place], expected.place.partition
         values = (owner, position, attempts, self._group, stored, part, expected.token, expected.origin)
         saved = await self._write.run(lambda connection: connection.execute(_SAVE_SQL, values).rowcount)
@@ -212,29 +212,29 @@ class EmbeddedLog:
 
         def work(connection: sqlite3.Connection) -> None:
             members = connection.execute("SELECT id FROM member WHERE group_name = ?", (self._group,)).fetchall()
-            self._rings.add(REGROUP, {member for (member,) in members} - {self._member})
+            self._wakeups.add(REGROUP, {member for (member,) in members} - {self._member})
 
         await self._write.run(work)
 
     async def start_reading(self, place: TopicPartition, after: int) -> None:
-        """Watch a place."""
+        """Start to read a partition."""
         values = (self._stored[place], place.partition)
         head = await self._read.run(lambda connection: connection.execute(_HEAD_SQL, values).fetchone()[0])
         self._heads[place] = max(self._heads.get(place, 0), head or 0)
         self._positions[place] = after
 
     async def stop_reading(self, place: TopicPartition) -> None:
-        """Stop watching a place."""
+        """Stop reading a partition."""
         self._heads.pop(place, None)
         self._positions.pop(place, None)
         self._ahead.pop(place, None)
 
     def has_messages(self, place: TopicPartition, after: int) -> bool:
-        """Whether something lies behind a position."""
+        """Whether there are messages behind a position, as far as is known."""
         return self._heads.get(place, 0) > after
 
     async def refresh(self) -> None:
-        """Look for news."""
+        """Look for new messages."""
         seen = self._seen
         log, rows = await self._read.run(
             lambda connection: (read_epoch(connection), connection.execute(_HEADS_SQL, (seen,)).fetchall())
@@ -248,9 +248,11 @@ class EmbeddedLog:
                 self._heads[place] = max(self._heads.get(place, 0), head)
 
     async def read(self, place: TopicPartition, after: int, limit: int) -> Sequence[Entry]:
-        """Read what follows a position; in the same hop, as many entries of other places, which are asked for next."""
+        """Read the entries behind a position. The same call of the thread reads ahead as many entries of other
+        partitions, which are requested next.
+        """
         if place not in self._positions:
-            # It was lost meanwhile, or is one of a log that is gone.
+            # The partition was lost meanwhile, or belongs to a former log.
             self._heads.pop(place, None)
             return ()
         read_at, entries = self._ahead.pop(place, (None, ()))
@@ -274,24 +276,24 @@ class EmbeddedLog:
         entered = self._log
         log, (first, *others) = await self._read.run(work)
         if self._is_another(log) or log != entered:
-            # A position of one log means nothing in another.
+            # The position belongs to another log.
             return ()
         for (each, behind), read in zip(places[1:], others, strict=False):
             if read and each in self._positions:
                 self._ahead[each] = (behind, read)
         if not first:
-            # What was known of has been pruned.
+            # The messages that were known here have been pruned.
             self._heads.pop(place, None)
         return self._handed(place, first)
 
     def _handed(self, place: TopicPartition, entries: Sequence[Entry]) -> Sequence[Entry]:
-        """Note what was read of a place: reading ahead goes on behind it."""
+        """Note the last entry that was read of a partition: the next read-ahead starts behind it."""
         if entries and place in self._positions:
             self._positions[place] = entries[-1].number
         return entries
 
     def _next_places(self, place: TopicPartition) -> Sequence[tuple[TopicPartition, int]]:
-        """Places that have something which was not read yet."""
+        """Other partitions with messages that were not read yet."""
         return [
             (each, position)
             for each, position in self._positions.items()
@@ -300,19 +302,19 @@ class EmbeddedLog:
 
     async def close(self) -> None:
         """Stop listening."""
-        self._bell.close()
+        self._listener.close()
         if self._present is not None:
             await self._present.release()
 
 
 def _notice(connection: sqlite3.Connection) -> str:
-    """What happened to the log in the last minutes."""
+    """The notice that the log was replaced in the last minutes; empty where it was not."""
     reason, made_at = read_past(connection)
     passed = time.time() - made_at
-    return f"the broker's log began again {passed:.0f} s ago: {reason}" if reason and passed < _NOTICED_SECONDS else ""
+    return f"the broker's log was replaced {passed:.0f} s ago: {reason}" if reason and passed < _NOTICED_SECONDS else ""
 
 
 def owners_of(connection: sqlite3.Connection, touched: Iterable[tuple[str, int]]) -> set[str]:
-    """The members that hold these places, in all groups."""
+    """The members of all groups that own these partitions."""
     sql = "SELECT owner FROM progress WHERE topic = ? AND part = ? AND owner <> ''"
     return {owner for place in touched for (owner,) in connection.execute(sql, place)}

@@ -1,4 +1,4 @@
-"""How far the log in the broker's file has come, in a form that can be compared later. Adapter: standard library."""
+"""The mark of a log in the broker's file: its newest message, for a later comparison. Adapter: standard library."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _ID_SQL: Final = "SELECT hex(id) FROM message WHERE seq = ?"
 
 
 def read_mark(connection: sqlite3.Connection) -> str:
-    """The newest message: its number and its id; empty where there is none. Raises `sqlite3.Error`."""
+    """The number and id of the newest message; empty where there is none. Raises `sqlite3.Error`."""
     found = connection.execute(_NEWEST_SQL).fetchone()
     return "" if found is None else f"{found[0]} {found[1]}"
 
 
 def holds(connection: sqlite3.Connection, mark: str) -> bool:
-    """Whether the log has given the number of a mark, to the same message as far as that is still there."""
+    """Whether the log has given a mark's number to a message; to the same message, while that is stored."""
     number, _, message_id = mark.partition(" ")
     if not number.isdecimal():
         return True

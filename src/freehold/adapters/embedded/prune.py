@@ -1,4 +1,4 @@
-"""Keeps the log bounded. Adapter: standard library and the clock. Runs in the writing thread, a little at a time."""
+"""Deletes old messages of the log in small steps, in the writing thread. Adapter: standard library and the clock."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ AND seq <= (SELECT min(position) FROM progress WHERE progress.topic = message.to
 
 
 class Pruner:
-    """Removes what is older than the retention; above `keep_messages` also what every group of its topic has passed."""
+    """Deletes messages older than the retention; above `keep_messages` also those that all groups of the topic have
+    passed.
+    """
 
     def __init__(self, keep_messages: int, retention_seconds: float, clock: Clock) -> None:
         self._keep_messages = keep_messages
@@ -32,7 +34,7 @@ class Pruner:
         self._cursor = 0
 
     def step(self, connection: sqlite3.Connection) -> None:
-        """Remove up to a few thousand messages in a transaction of its own, every two seconds at most."""
+        """Delete up to a few thousand messages in a transaction of its own, at most every two seconds."""
         now = self._clock.monotonic()
         if now < self._next_at:
             return
@@ -48,14 +50,17 @@ class Pruner:
         try:
             begin(connection, 0.0)
         except sqlite3.OperationalError:
-            # Another process writes; what is surplus can wait.
+            # Another process is writing: pruning can wait.
             return
         connection.execute(_EXPIRED_SQL, (_ROWS_MAX, oldest))
         self._remove_passed(connection, surplus)
         connection.execute("COMMIT")
 
     def _remove_passed(self, connection: sqlite3.Connection, surplus: int) -> None:
-        """Go through the surplus in steps: what some group still needs must not block what lies behind it."""
+        """Delete passed messages among the surplus, one step further at each call.
+
+        So messages that a group still needs do not keep later ones from being deleted.
+        """
         (reached,) = connection.execute(
             "SELECT max(seq) FROM (SELECT seq FROM message WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?)",
             (self._cursor, surplus, _ROWS_MAX),

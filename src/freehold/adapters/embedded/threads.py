@@ -1,6 +1,6 @@
-"""Threads that SQLite runs on: whole functions, one hop each. Adapter: standard library and its package.
+"""Threads that run functions on SQLite connections. Adapter: standard library and its package.
 
-Everything that waits to be written is written in one transaction: under load, one flush to the disk serves many.
+All waiting writes share one transaction: under load one flush to the disk confirms many messages.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Work = Callable[[sqlite3.Connection], Any]
 _BATCH_MAX: Final = 256
 _STOP_SECONDS: Final = 10.0
 _LOOK_SECONDS: Final = 0.25
-"""How long an idle thread may keep a file open that others of this process have left."""
+"""How often an idle thread checks whether its file was abandoned."""
 _CLOSED: Final = "the embedded broker is closed"
 
 
@@ -41,7 +41,7 @@ class _Job:
 
 
 class WorkerThread:
-    """A thread with a connection of its own, and a queue of work for it."""
+    """A thread with a connection of its own and a queue of work."""
 
     _busy_seconds = 1.0
 
@@ -55,8 +55,9 @@ class WorkerThread:
         self._thread.start()
 
     async def run(self, work: Callable[[sqlite3.Connection], T], limit_seconds: float | None = None) -> T:
-        """Do the work in the thread. Raises `Unavailable` when it could not be begun or finished in time; then,
-        and when cancelled, it may have been done all the same.
+        """Run `work` in the thread. Raises `Unavailable` where it did not start or finish in time.
+
+        After `Unavailable` or a cancellation it may still take effect.
         """
         if self._closed:
             raise Unavailable(_CLOSED, hint="open it again")
@@ -71,7 +72,7 @@ class WorkerThread:
             raise OperationTimeout("the broker's file did not answer in time", hint="check the disk") from error
 
     async def close(self) -> None:
-        """Finish what is queued and end the thread."""
+        """Finish the queued work and end the thread."""
         if not self._closed:
             self._closed = True
             self._jobs.put(None)
@@ -98,26 +99,26 @@ class WorkerThread:
         self._reset()
 
     def _work_off(self, jobs: Sequence[_Job]) -> None:
-        """Do the jobs and answer each of them, whatever happens."""
+        """Run the jobs; each gets a result or an error in any case."""
         results: Sequence[Any]
         try:
             opened = self._ready()
-        except Exception as error:  # noqa: BLE001 - the thread outlives whatever keeps it from the file
+        except Exception as error:  # noqa: BLE001 - the thread continues after any error of the file
             results = [self._failure(error)] * len(jobs)
         else:
             try:
                 results = self._execute(opened, jobs)
-            except BaseException as error:  # noqa: BLE001 - the thread outlives whatever its work raises
+            except BaseException as error:  # noqa: BLE001 - the thread continues after any error of its work
                 self._reset()
                 results = [self._failure(error)] * len(jobs)
-        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and no task waits
             jobs[0].loop.call_soon_threadsafe(_answer, jobs, results)
 
     def _execute(self, opened: OpenFile, jobs: Sequence[_Job]) -> Sequence[Any]:
         raise NotImplementedError
 
     def _ready(self) -> OpenFile:
-        """The file that is at its path now. What is known of a former one is kept until another is open."""
+        """The file that is at the path now. A former one stays open until the new one is."""
         if self._open is not None and self._open.abandoned:
             self._reset()
         former = self._open
@@ -129,7 +130,7 @@ class WorkerThread:
         return self._open
 
     def _reset(self) -> None:
-        """Begin again with a fresh connection: it also ends whatever transaction was open."""
+        """Close the connection, which also ends an open transaction; the next job opens a new one."""
         if self._open is not None:
             self._open.close()
             self._open = None
@@ -143,17 +144,18 @@ class WorkerThread:
 
 
 class ReadThread(WorkerThread):
-    """Reads: each job for itself, on what is committed."""
+    """Runs reads, each job by itself."""
 
     def _execute(self, opened: OpenFile, jobs: Sequence[_Job]) -> Sequence[Any]:
         return [job.work(opened.connection) for job in jobs]
 
 
 class WriteThread(WorkerThread):
-    """Writes: all jobs that wait share one transaction. `after_commit` is called in the thread, right after it.
-    `waits` tells that another process has the file locked, while the lane waits for it.
+    """Runs writes; all waiting jobs share one transaction. `after_commit` is called in the thread after each commit.
 
-    A commit counts where it went into the file that is at its path by then; all else is `Unavailable`.
+    A commit counts only if the file is still at its path afterwards; otherwise the jobs get `Unavailable`.
+
+    waits  whether the thread is waiting for a lock that another process holds.
     """
 
     # It waits in `begin`.
@@ -175,9 +177,8 @@ class WriteThread(WorkerThread):
         connection.execute("COMMIT")
         change = opened.change()
         if change:
-            return [Unavailable(f"the broker did not keep what was written: {change}", hint="it is tried again")] * len(
-                jobs
-            )
+            lost = Unavailable(f"the broker did not keep what was written: {change}", hint="it will be tried again")
+            return [lost] * len(jobs)
         self._after_commit(connection)
         return results
 
@@ -193,7 +194,7 @@ def _answer(jobs: Sequence[_Job], results: Sequence[Any]) -> None:
 
 
 def _copy(error: BaseException) -> BaseException:
-    """Each waiter gets an exception of its own: a traceback belongs to one task."""
+    """A copy for each waiting task: an exception with its traceback belongs to one task."""
     if isinstance(error, Unavailable | BrokerError):
         mine = type(error)(error.message, hint=error.hint)
         mine.__cause__ = error.__cause__

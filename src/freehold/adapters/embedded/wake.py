@@ -1,4 +1,4 @@
-"""Waking consumers in other processes: one datagram to a Unix socket. A hint; polling is the fall-back.
+"""Wakes consumers in other processes by one datagram to a Unix socket. Polling is the fall-back.
 
 Adapter: standard library only.
 """
@@ -21,14 +21,14 @@ __all__ = ["MESSAGES", "REGROUP", "WakeListener", "WakeNotifier", "wake_director
 MESSAGES: Final = b"m"
 REGROUP: Final = b"g"
 
-# The kernel takes 108 bytes on Linux and 104 on macOS, with the final zero; a member's name has 36.
+# A socket's path has at most 108 bytes on Linux and 104 on macOS, with the final zero; a member's name has 36.
 _PATH_BYTES_MAX: Final = 103
 _NAME_BYTES: Final = 37
 _BIND_TRIES: Final = 20
 
 
 def wake_directory(file: Path) -> Path:
-    """Where the sockets of a broker's file are: beside it, or, where that path is too long, in the temporary one."""
+    """The directory of the sockets of a broker's file: beside it, or among temporary files if that path is too long."""
     beside = file.with_name(file.name + ".wake")
     if len(os.fsencode(beside)) + _NAME_BYTES <= _PATH_BYTES_MAX:
         return beside
@@ -37,7 +37,7 @@ def wake_directory(file: Path) -> Path:
 
 
 class WakeListener:
-    """A member's socket. Where it cannot be made, the member polls."""
+    """A member's socket. Where it cannot be created, the member polls."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -47,20 +47,20 @@ class WakeListener:
     def open(self, name: str, on_messages: Callable[[], None], on_group: Callable[[], None]) -> None:
         """Listen as `name`; the callbacks run in the running loop."""
         try:
-            bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         except OSError:  # no file descriptor is free
             return
-        bell.setblocking(False)
+        listener.setblocking(False)
         try:
-            self._bind(bell, name)
+            self._bind(listener, name)
         except OSError:
-            bell.close()
+            listener.close()
             return
-        self._path, self._socket = self._directory / name, bell
-        asyncio.get_running_loop().add_reader(bell, self._ring, on_messages, on_group)
+        self._path, self._socket = self._directory / name, listener
+        asyncio.get_running_loop().add_reader(listener, self._receive, on_messages, on_group)
 
     def close(self) -> None:
-        """Stop listening; the last one to leave takes the directory away."""
+        """Stop listening; the last listener deletes the directory."""
         if self._socket is not None:
             asyncio.get_running_loop().remove_reader(self._socket)
             self._socket.close()
@@ -68,24 +68,24 @@ class WakeListener:
         if self._path is not None:
             self._path.unlink(missing_ok=True)
             self._path = None
-            with contextlib.suppress(OSError):  # others listen there, or somebody else was the last
+            with contextlib.suppress(OSError):  # others still listen there, or the directory is deleted already
                 self._directory.rmdir()
 
-    def _bind(self, bell: socket.socket, name: str) -> None:
-        """Make the directory and a socket in it; again where the last member took it away in between."""
+    def _bind(self, listener: socket.socket, name: str) -> None:
+        """Create the directory and a socket in it; again where another member deleted the directory in between."""
         for _ in range(_BIND_TRIES - 1):
             with contextlib.suppress(FileNotFoundError, FileExistsError):
-                self._bind_once(bell, name)
+                self._bind_once(listener, name)
                 return
-        self._bind_once(bell, name)
+        self._bind_once(listener, name)
 
-    def _bind_once(self, bell: socket.socket, name: str) -> None:
+    def _bind_once(self, listener: socket.socket, name: str) -> None:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self._directory.stat().st_uid != os.getuid():
-            raise PermissionError(errno.EPERM, "the directory belongs to somebody else")
-        bell.bind(str(self._directory / name))
+            raise PermissionError(errno.EPERM, "the directory belongs to another user")
+        listener.bind(str(self._directory / name))
 
-    def _ring(self, on_messages: Callable[[], None], on_group: Callable[[], None]) -> None:
+    def _receive(self, on_messages: Callable[[], None], on_group: Callable[[], None]) -> None:
         heard: set[bytes] = set()
         with contextlib.suppress(BlockingIOError, InterruptedError):
             while self._socket is not None:
@@ -97,14 +97,14 @@ class WakeListener:
 
 
 class WakeNotifier:
-    """Sends to bells; never waits and never fails. Used by one thread."""
+    """Sends to the sockets of listeners; never waits and never fails. Used by one thread."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._socket: socket.socket | None = None
 
-    def ring(self, names: Iterable[str], what: bytes) -> None:
-        """Send one byte to each; a socket that nobody listens at any more is removed."""
+    def notify(self, names: Iterable[str], what: bytes) -> None:
+        """Send one byte to each; a socket without a listener is deleted."""
         for name in names:
             path = self._directory / name
             try:
@@ -116,10 +116,10 @@ class WakeNotifier:
                 with contextlib.suppress(OSError):
                     path.unlink(missing_ok=True)
             except OSError:
-                # Not there, its buffer is full of rings already, or no file descriptor is free.
+                # The socket does not exist, its buffer is full already, or no file descriptor is free.
                 continue
 
     def close(self) -> None:
-        """Let go of the socket."""
+        """Close the socket."""
         if self._socket is not None:
             self._socket.close()
