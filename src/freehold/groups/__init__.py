@@ -1,1 +1,1 @@
-"""Consumer groups over a log: members share the partitions, and move their positions under leases."""
+"""Consumer groups on a log: members share the partitions, and move the positions under leases."""

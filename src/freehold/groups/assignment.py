@@ -1,4 +1,4 @@
-"""What a member holds just now, in memory. Pattern: imports its own package."""
+"""The partitions that a member has now, in memory. Pattern: imports its own package."""
 
 from __future__ import annotations
 
@@ -13,31 +13,34 @@ __all__ = ["AssignedPartition", "Assignment"]
 
 @dataclass(slots=True, eq=False)
 class AssignedPartition:
-    """A place that this member holds.
+    """A partition that is assigned to this member.
 
-    busy     a batch of it is out, or being made.
-    leaving  it is to be released once the batch is acked.
-    unsure   a change was sent and not confirmed; the record must be read again before anything follows.
-    tries    how often what follows the position was delivered, `tried_to` being the last number of it.
-    owed     the last of these tries was not counted, which is written when it is released.
+    busy            a batch of it is being read, or was delivered and not acked.
+    releasing       it shall be released once the batch is acked.
+    unconfirmed     a change of the record was sent and not confirmed; the record must be read before the next change.
+    delivery_count  how often the messages behind the position were delivered; `delivered_to` is the last of their
+                    numbers.
+    overcounted     the stored count is higher than `delivery_count`; it is corrected when the partition is released.
     """
 
     record: PartitionState
     busy: bool = False
-    leaving: bool = False
-    unsure: bool = False
-    tries: int = 0
-    owed: bool = False
-    tried_to: float = math.inf
+    releasing: bool = False
+    unconfirmed: bool = False
+    delivery_count: int = 0
+    overcounted: bool = False
+    delivered_to: float = math.inf
 
     @property
-    def span(self) -> float:
-        """The last number that may be delivered: what is tried again comes without others, so that the count fits."""
-        return self.tried_to if self.tries else math.inf
+    def limit(self) -> float:
+        """The last number that may be delivered: a repeated batch contains no further messages, so that one count is
+        right for all.
+        """
+        return self.delivered_to if self.delivery_count else math.inf
 
 
 class Assignment:
-    """The places held, visited in turn."""
+    """The assigned partitions, in the order of their next delivery."""
 
     def __init__(self) -> None:
         self._by_place: dict[TopicPartition, AssignedPartition] = {}
@@ -47,32 +50,32 @@ class Assignment:
 
     @property
     def records(self) -> Mapping[TopicPartition, PartitionState]:
-        """The records of what is held."""
+        """The records of the assigned partitions."""
         return {place: hold.record for place, hold in self._by_place.items()}
 
     def get(self, place: TopicPartition) -> AssignedPartition | None:
-        """Return the hold on a place."""
+        """Return an assigned partition; None for another one."""
         return self._by_place.get(place)
 
     def has(self, hold: AssignedPartition) -> bool:
-        """Whether this very hold still stands."""
+        """Whether this object is still assigned; not another assignment of the same partition."""
         return self._by_place.get(hold.record.place) is hold
 
     def add(self, record: PartitionState) -> AssignedPartition:
-        """Note a place that was taken."""
-        hold = AssignedPartition(record=record, tries=record.attempts)
+        """Add an acquired partition."""
+        hold = AssignedPartition(record=record, delivery_count=record.attempts)
         self._by_place[record.place] = hold
         return hold
 
     def drop(self, hold: AssignedPartition) -> None:
-        """Note that a place is not held any more."""
+        """Remove a partition that is no longer assigned."""
         if self.has(hold):
             del self._by_place[hold.record.place]
 
     def next_ready(self, log: GroupLog) -> AssignedPartition | None:
-        """Return a hold that has something to deliver, another one each time."""
+        """Return a partition with messages to deliver, a different one at each call; None where there is none."""
         for place, hold in self._by_place.items():
-            if hold.busy or hold.leaving or hold.unsure or not log.has_messages(place, hold.record.position):
+            if hold.busy or hold.releasing or hold.unconfirmed or not log.has_messages(place, hold.record.position):
                 continue
             del self._by_place[place]
             self._by_place[place] = hold

@@ -1,4 +1,4 @@
-"""Keeps a group member alive and its share of places fair. Pattern: imports the foundation, leases and its package."""
+"""The coordinator of a group member: heartbeats and rebalance. Pattern: imports the foundation, leases, its package."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _SILENT_LEASES = 0.4
 
 
 class GroupCoordinator(Runner):
-    """Sends a heartbeat every third of `lease_seconds`, finds out what was lost, acquires and releases; writes into
-    `holds`.
+    """Sends a heartbeat every third of `lease_seconds`, detects lost partitions, acquires and releases partitions, and
+    writes all of it into `holds`.
     """
 
     needs = BROKER
@@ -44,7 +44,7 @@ class GroupCoordinator(Runner):
         self._lease_seconds = lease_seconds
         self._policy = BalancePolicy(lease_seconds)
         self._on_change = on_change
-        self._beats: LivenessTracker[str] = LivenessTracker()
+        self._heartbeats: LivenessTracker[str] = LivenessTracker()
         self._tokens: LivenessTracker[TopicPartition] = LivenessTracker()
         self._checked_at = -math.inf
         self._frozen = False
@@ -55,13 +55,13 @@ class GroupCoordinator(Runner):
 
     @property
     def fresh(self) -> bool:
-        """Whether the leases were looked at within `lease_seconds`; else others may hold them by now."""
+        """Whether the records were read within `lease_seconds`; otherwise other members may have taken over."""
         return self._frozen or self.clock.monotonic() - self._checked_at < self._lease_seconds
 
     @property
     def notice(self) -> str:
-        """What happened to the log, and what keeps this member from its leases: a broker that does not take its
-        heartbeats, or a member of whom nothing is heard, and when its partitions are taken over.
+        """What has happened to the log, and what keeps this member from its partitions: a broker that does not accept
+        heartbeats, or a silent member, with the time until its partitions are taken over.
         """
         return "; ".join(filter(None, (self._log_notice, self._silence())))
 
@@ -69,7 +69,7 @@ class GroupCoordinator(Runner):
         now = self.clock.monotonic()
         if not self.fresh and isinstance(self.last_error, FreeholdError):
             seconds = now - self._checked_at
-            return f"leases were not looked at for {seconds:.0f} s, nothing is delivered: {self.last_error.message}"
+            return f"leases were not checked for {seconds:.0f} s, nothing is delivered: {self.last_error.message}"
         longest = _SILENT_LEASES * self._lease_seconds
         others = {place: now - since for place, since in self._others.items() if self._holds.get(place) is None}
         silent = {place: seconds for place, seconds in others.items() if longest <= seconds < math.inf}
@@ -78,10 +78,10 @@ class GroupCoordinator(Runner):
         place, seconds = min(silent.items(), key=lambda each: each[1])
         what = f"{place.topic} partition {place.partition}" if len(silent) == 1 else f"{len(silent)} partitions"
         left = max(0.0, self._lease_seconds - seconds)
-        return f"{what} held by a member that is silent for {seconds:.0f} s: taken over in {left:.0f} s"
+        return f"{what} held by a member that sent no heartbeat for {seconds:.0f} s: taken over in {left:.0f} s"
 
     async def run(self) -> None:
-        """Keep on until stopped; a broker that cannot be reached is asked again soon."""
+        """Run rounds until stopped; after `Unavailable` the next one comes soon."""
         while not self.stopping:
             try:
                 await self.round()
@@ -92,8 +92,8 @@ class GroupCoordinator(Runner):
                 await self.wait(min(_RETRY_SECONDS, self._lease_seconds / 3))
 
     async def round(self) -> None:
-        """Send a heartbeat, look, decide, act. Raises `Unavailable`."""
-        begun = self.clock.monotonic()
+        """Send a heartbeat, read the group, decide, acquire and release. Raises `Unavailable`."""
+        started = self.clock.monotonic()
         await self._log.heartbeat(self._member)
         known = self._holds.records
         departing = set(self._departing)
@@ -101,34 +101,36 @@ class GroupCoordinator(Runner):
         self._log_notice = view.notice
         now = self.clock.monotonic()
         await self._reconcile(view, known, departing | self._departing)
-        self._checked_at = begun
-        # An owner that is not among the members for once may only have been missed: absence counts like silence.
+        self._checked_at = started
+        # An owner that is missing among the members may have been overlooked in one read: absence counts as silence.
         looks: dict[str, int | None] = {record.owner: None for record in view.records}
         looks.update((name, member.heartbeat) for name, member in view.members.items())
-        since = self._beats.observe(looks, now)
+        since = self._heartbeats.observe(looks, now)
         heard = {name: -math.inf if name in view.gone else at for name, at in since.items()}
         decision = self._decide(view, heard, now)
         records = {record.place: record for record in view.records}
         await self._release([hold for place in decision.release if (hold := self._holds.get(place)) is not None])
         await self._take([records[place] for place in decision.acquire])
-        self._stay(decision.release)
+        self._keep(decision.release)
         await self._remove_dead({name: since[name] for name in view.members}, now)
         self._on_change()
 
     async def release_partition(self, hold: AssignedPartition) -> None:
-        """Let others have a place, with the count of what was delivered of it. Raises `Unavailable`."""
+        """Release a partition, and store its delivery count. Raises `Unavailable`."""
         place = hold.record.place
         self._holds.drop(hold)
         self._departing.add(place)
         try:
             await self._log.stop_reading(place)
-            await self._log.compare_and_set(hold.record, owner="", position=hold.record.position, attempts=hold.tries)
+            await self._log.compare_and_set(
+                hold.record, owner="", position=hold.record.position, attempts=hold.delivery_count
+            )
         finally:
             self._departing.discard(place)
         await self._log.notify_members()
 
     async def lose(self, hold: AssignedPartition) -> None:
-        """Note that another member has the place; nothing where that was noted, and the place may be held again."""
+        """Note that another member has the partition. Does nothing for an assignment that has ended already."""
         if not self._holds.has(hold):
             return
         self._holds.drop(hold)
@@ -136,18 +138,18 @@ class GroupCoordinator(Runner):
         self.wake()
 
     async def freeze(self) -> None:
-        """Stop sending heartbeats without releasing anything."""
+        """Stop sending heartbeats, and release nothing."""
         self._frozen = True
         await self.stop(drain_seconds=0.0)
 
     async def leave(self) -> None:
-        """Release everything and leave the group; may be called again where it raised `Unavailable`."""
+        """Release all partitions and leave the group. May be called again after `Unavailable`."""
         await self.stop(drain_seconds=1.0)
         for hold in self._holds:
             self._holds.drop(hold)
             self._left.append(hold)
-        unsure = any(hold.unsure for hold in self._left)
-        records = {each.place: each for each in (await self._log.observe()).records} if unsure else {}
+        unconfirmed = any(hold.unconfirmed for hold in self._left)
+        records = {each.place: each for each in (await self._log.observe()).records} if unconfirmed else {}
         async with asyncio.TaskGroup() as saves:
             for hold in list(self._left):
                 saves.create_task(self._leave(hold, records))
@@ -155,39 +157,43 @@ class GroupCoordinator(Runner):
         await self._log.notify_members()
 
     async def _leave(self, hold: AssignedPartition, records: Mapping[TopicPartition, PartitionState]) -> None:
-        """Release one place. Of a change that was not confirmed, the record says whether it was made."""
-        record = records.get(hold.record.place, hold.record) if hold.unsure else hold.record
+        """Release one partition. After an unconfirmed change, the record that was read shows whether it was made."""
+        record = records.get(hold.record.place, hold.record) if hold.unconfirmed else hold.record
         if record.owner == self._member:
-            attempts = hold.tries if record.position == hold.record.position else record.attempts
-            hold.unsure = True
+            attempts = hold.delivery_count if record.position == hold.record.position else record.attempts
+            hold.unconfirmed = True
             await self._log.compare_and_set(record, owner="", position=record.position, attempts=attempts)
         self._left.remove(hold)
 
     async def _reconcile(
         self, view: GroupView, known: Mapping[TopicPartition, PartitionState], departing: Collection[TopicPartition]
     ) -> None:
-        """Compare with what is held. A hold whose record changed while the view was read is newer than the view; one of
-        another log is none any more, and what is out of it cannot be acked.
+        """Compare the view with the assignment.
+
+        An assigned record that changed during the read is newer than the view, and stays. One of another log is lost:
+        its delivered messages cannot be acked.
         """
         for record in view.records:
             hold = self._holds.get(record.place)
             if hold is None:
-                # Taken, or kept, by a change whose confirmation was lost; not what is being released just now.
+                # Acquired, or kept, by a change whose confirmation was lost; but not one that is being released now.
                 if record.owner == self._member and record.place not in known and record.place not in departing:
                     await self._hold(record)
             elif known.get(record.place) != hold.record or self._is_older(record, hold):
                 continue
             elif record.owner != self._member or record.origin != hold.record.origin:
                 await self.lose(hold)
-            elif hold.unsure and not hold.busy:
+            elif hold.unconfirmed and not hold.busy:
                 await self._log.stop_reading(record.place)
                 self._holds.drop(hold)
                 adopted = await self._hold(record)
-                adopted.tries = max(record.attempts, hold.tries if record.position == hold.record.position else 0)
+                adopted.delivery_count = max(
+                    record.attempts, hold.delivery_count if record.position == hold.record.position else 0
+                )
         await self._lose_missing(view, known)
 
     async def _lose_missing(self, view: GroupView, known: Mapping[TopicPartition, PartitionState]) -> None:
-        """Let go of places that are none any more: the log was made again with fewer partitions."""
+        """Lose partitions that no longer exist: the log was created again with fewer partitions."""
         places = {record.place for record in view.records}
         for hold in self._holds:
             if hold.record.place not in places and known.get(hold.record.place) == hold.record:
@@ -195,16 +201,16 @@ class GroupCoordinator(Runner):
 
     @staticmethod
     def _is_older(record: PartitionState, hold: AssignedPartition) -> bool:
-        """Whether what was read is older than what is held; of records of two origins that cannot be told."""
+        """Whether the record that was read is older than the assigned one; False for records of two origins."""
         return record.origin == hold.record.origin and record.token < hold.record.token
 
     def _decide(self, view: GroupView, since: Mapping[str, float], now: float) -> Rebalance[TopicPartition]:
-        """Share each topic between those who want it: members of different versions may want different ones."""
+        """Share each topic among the members that read it: members of different versions may read different topics."""
         moved = self._tokens.observe({record.place: record.token for record in view.records}, now)
         leases: dict[str, list[ObservedLease[TopicPartition]]] = {}
         others: dict[TopicPartition, float] = {}
         for record in view.records:
-            # A holder lives if it sends heartbeats or its record moves.
+            # An owner lives if it sends heartbeats or its record changes.
             alive = -math.inf if record.owner in view.gone else max(since[record.owner], moved[record.place])
             if record.owner not in {"", self._member}:
                 others[record.place] = alive
@@ -227,10 +233,10 @@ class GroupCoordinator(Runner):
         return "" if record.owner == self._member else record.owner
 
     async def _take(self, wanted: Sequence[PartitionState]) -> None:
-        await asyncio.gather(*(self._take_one(seen) for seen in wanted))
+        await asyncio.gather(*(self._take_one(record) for record in wanted))
 
     async def _take_one(self, expected: PartitionState) -> None:
-        # A holder that did not release may have delivered without having written it: presume once.
+        # An owner that did not release may have delivered the messages without a stored count: assume one delivery.
         attempts = max(expected.attempts, 1) if expected.owner else expected.attempts
         taken = await self._log.compare_and_set(
             expected, owner=self._member, position=expected.position, attempts=attempts
@@ -246,14 +252,14 @@ class GroupCoordinator(Runner):
     async def _release(self, holds: Sequence[AssignedPartition]) -> None:
         for hold in holds:
             if hold.busy:
-                hold.leaving = True
-            elif not hold.unsure and self._holds.has(hold):
+                hold.releasing = True
+            elif not hold.unconfirmed and self._holds.has(hold):
                 await self.release_partition(hold)
 
-    def _stay(self, leaving: Sequence[TopicPartition]) -> None:
-        """What was to leave and is needed here again, stays."""
+    def _keep(self, leaving: Sequence[TopicPartition]) -> None:
+        """Keep partitions that shall no longer be released."""
         for hold in self._holds:
-            hold.leaving = hold.leaving and hold.record.place in leaving
+            hold.releasing = hold.releasing and hold.record.place in leaving
 
     async def _remove_dead(self, since: Mapping[str, float], now: float) -> None:
         for member, seen in since.items():

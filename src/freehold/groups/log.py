@@ -1,7 +1,7 @@
-"""The port of brokers that keep a log: what `GroupMember` needs of it. Pattern: imports the foundation only.
+"""The port of brokers with a log, which `GroupMember` uses. Pattern: imports the foundation only.
 
-A group's progress in a partition and the lease on it are one record, changed by compare-and-set on its token. Members
-prove that they live by one heartbeat of their own, whatever number of partitions they hold. A member that was frozen:
+A group's progress in a partition and the lease on it are one record, changed by compare-and-set on its token. Each
+member sends one heartbeat, for any number of partitions. The story of a member that was frozen:
 
     t1  M holds a partition at position 4, token 12; it delivers entries 5 to 9, and its process is frozen
     t2  N has seen neither a heartbeat of M nor a change of the record, and takes the partition over: token 13
@@ -11,8 +11,8 @@ prove that they live by one heartbeat of their own, whatever number of partition
 The messages were delivered twice, and the inbox discards the second time. If M had acked before t2, the position
 would have moved once, and nothing would have been delivered twice.
 
-Positions and tokens are numbers of one log and one store of records; they are used again if these were lost. So a
-record names its origin, and a batch of a log that is gone acknowledges nothing in the next one.
+Positions and tokens are numbers of one log and one store of records. After a loss the same numbers are given again. So
+a record names its origin, and a batch of a lost log acknowledges nothing in the next one.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class TopicPartition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PartitionState:
-    """A group's progress in a place, and who may move it.
+    """A group's progress in a partition, and its owner.
 
-    token     rises with every change; a change names the token it saw.
-    position  number of the last acknowledged entry, 0 before the first.
-    attempts  how often what follows the position was delivered; 0 where nobody had reason to count.
-    origin    which log the position is one of, and which store of records the token: a record of another origin is
-              another one, whatever its numbers. Empty where the adapter has one of each for good.
+    token     rises with every change; a change names the token that it expects.
+    position  the number of the last acknowledged entry, 0 before the first.
+    attempts  the stored count of deliveries of the messages behind the position; 0 where none was stored.
+    origin    the log of the position and the store of the token. A record of another origin is another record, whatever
+              its numbers. Empty where the adapter has only one of each.
     """
 
     place: TopicPartition
@@ -52,7 +52,7 @@ class PartitionState:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A message in the log. Numbers rise within a place, with gaps."""
+    """A message in the log. Numbers rise within a partition, with gaps."""
 
     number: int
     document: bytes = field(repr=False)
@@ -60,7 +60,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A member's last heartbeat, a number that changes with each, and the topics it wants."""
+    """A member's heartbeat, a number that changes each time, and the topics that it reads."""
 
     heartbeat: int
     topics: frozenset[str]
@@ -68,10 +68,10 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class GroupView:
-    """What a group looks like: the records of the places that the viewer wants, and all members.
+    """The state of a group: the records of the partitions that the viewer reads, and all members.
 
-    `gone` are those of them whose process has provably died; nothing is said of others. `notice` tells people what
-    happened to the log lately.
+    gone    the members and owners whose process has provably died; of others nothing is known.
+    notice  a text about what has happened to the log recently; empty for nothing.
     """
 
     records: Sequence[PartitionState]
@@ -85,62 +85,62 @@ class GroupLog(Protocol):
 
     An implementation keeps:
 
-    1. `compare_and_set` changes a record only if it still is as expected; a record of another origin is another one,
-       whatever its numbers. Of several callers one succeeds, and the token rises with every change.
-    2. Owner, position and attempts are in the same record, so the position cannot move without the lease. A member that
-       is late changes nothing.
-    3. `join` and `heartbeat` may be repeated; each heartbeat changes the member's number, and brings a member back that
-       was removed. In a log that was made again they make again what is missing.
-    4. `observe` makes records again that were lost. A position of a log that is gone begins again where the log in its
-       place begins, so that nothing of this one is passed over.
-    5. `gone` names only members and owners whose process has provably died.
-    6. `read` returns entries of one log, in the order of their numbers, `limit` at most. `has_messages`, the callbacks
-       and `notify_members` are hints: they may be wrong or be lost, and only time is lost by it.
-    7. Each call ends in bounded time, and may raise `Unavailable`; the change of a record may then have been made.
+    1. `compare_and_set` changes a record only if it is as expected; a record of another origin never is, whatever its
+       numbers. Of several callers one succeeds, and the token rises with every change.
+    2. Owner, position and attempts are in one record, so the position cannot move without the lease. A late member
+       changes nothing.
+    3. `join` and `heartbeat` may be repeated. Each heartbeat changes the member's number; a removed member becomes a
+       member again. In a log that was created again they create missing records again.
+    4. `observe` creates lost records again. A position of a lost log is replaced by the beginning of the new one, so
+       that no message of the new log is skipped.
+    5. `gone` contains only members and owners whose process has provably died.
+    6. `read` returns entries of one log, in the order of their numbers, at most `limit`. `has_messages`, the callbacks
+       and `notify_members` are hints: they may be wrong or lost, which costs only time.
+    7. Each call ends in bounded time, and may raise `Unavailable`; the change of a record may have been made then.
        `notify_members`, `stop_reading` and `close` never raise.
     """
 
     def listen(self, on_messages: Callable[[], None], on_group: Callable[[], None]) -> None:
-        """Call back, in the loop's thread, when there may be new messages, and when leases should be looked at."""
-
-    async def join(self, member: str) -> None:
-        """Make the records that do not exist, and a first heartbeat. Idempotent."""
-
-    async def heartbeat(self, member: str) -> None:
-        """Give a heartbeat; also for a member that was removed, and in a log that was made again: what `join` makes
-        is made again there.
+        """Set the callbacks, which are called in the loop's thread: when there may be new messages, and when the
+        records should be read.
         """
 
+    async def join(self, member: str) -> None:
+        """Create missing records, and send a first heartbeat. Idempotent."""
+
+    async def heartbeat(self, member: str) -> None:
+        """Send a heartbeat. For a removed member, and in a log that was created again, do the same as `join`."""
+
     async def remove(self, member: str) -> None:
-        """Remove a member; its leases are free from then on."""
+        """Remove a member; its partitions are free then."""
 
     async def observe(self) -> GroupView:
-        """Read how the group stands: the records of all places that this member wants. Those that were lost are made
-        again, and positions of a log that is gone begin again in the one that took its place.
+        """Read the state of the group: the records of all partitions that this member reads. Creates lost records
+        again, and replaces positions of a lost log by the beginning of the new one.
         """
 
     async def compare_and_set(
         self, expected: PartitionState, *, owner: str, position: int, attempts: int
     ) -> PartitionState | None:
-        """Change a record that still is as expected, and return it; None, and no change, where it is not."""
+        """Change a record that is as expected, and return the new one; None, without a change, where it is not."""
 
     async def notify_members(self) -> None:
-        """Have the other members look at the leases now. A hint: it may be lost, and never raises."""
+        """Make the other members read the records now. A hint: it may be lost, and never raises."""
 
     async def start_reading(self, place: TopicPartition, after: int) -> None:
-        """Start to read a place that was acquired."""
+        """Start to read an acquired partition."""
 
     async def stop_reading(self, place: TopicPartition) -> None:
-        """Stop reading a place. Never raises."""
+        """Stop reading a partition. Never raises."""
 
     def has_messages(self, place: TopicPartition, after: int) -> bool:
-        """Whether `read` is likely to find something; as of the last `refresh` where the log does not push."""
+        """Whether `read` is likely to return entries; as of the last `refresh`, where the log does not push."""
 
     async def refresh(self) -> None:
-        """Look for news."""
+        """Look for new messages, where the log does not push."""
 
     async def read(self, place: TopicPartition, after: int, limit: int) -> Sequence[Entry]:
-        """Return the entries that follow, in order, `limit` at most; may be empty in spite of `has_messages`."""
+        """Return the entries behind `after`, in order, at most `limit`; may be empty in spite of `has_messages`."""
 
     async def close(self) -> None:
-        """Let go of everything held for this member. Never raises."""
+        """Release all resources of this member. Never raises."""

@@ -1,8 +1,11 @@
-"""A member of a consumer group over a log: `freehold.broker.Consumer`, once for all brokers that keep a log.
+"""A member of a consumer group: the `freehold.broker.Consumer` of all brokers with a log.
 
-Pattern: imports the foundation, the broker port and its own package. The rules are those of the broker port; here is
-how the attempts are counted without a write for each batch: a first delivering is not written. When a holder died, one
-is presumed; from then on, until the position moves, each is written before it happens.
+Pattern: imports the foundation, the broker port and its own package. The rules are those of the broker port. Deliveries
+are counted without a write for each batch:
+
+1. The first delivery is not stored.
+2. When a partition is taken over from an owner that did not release it, one delivery is assumed.
+3. From then on, until the position moves, each delivery is stored before it happens.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ _LEAVE_SECONDS = 0.2
 
 @dataclass(slots=True)
 class LogBatch:
-    """Deliveries of one place; acked once."""
+    """Deliveries of one partition; acked once."""
 
     topic: str
     partition: int
@@ -42,7 +45,7 @@ class LogBatch:
     _acked: bool = False
 
     async def ack(self, count: int, *, counted: bool = True) -> None:
-        """Acknowledge a prefix; see `freehold.broker.Batch`."""
+        """Acknowledge the first `count` deliveries; see `freehold.broker.Batch`."""
         if self._acked or not 0 <= count <= len(self._numbers):
             raise BrokerError(
                 f"a batch of {len(self._numbers)} acked with {count}",
@@ -53,7 +56,7 @@ class LogBatch:
 
 
 class GroupMember:
-    """Holds a fair share of the group's places and delivers what follows their positions."""
+    """Has a fair share of the group's partitions, and delivers the messages behind their positions."""
 
     def __init__(self, log: GroupLog, lease_seconds: float, clock: Clock) -> None:
         self.id = str(new_id())
@@ -61,39 +64,39 @@ class GroupMember:
         self._clock = clock
         self._lease_seconds = lease_seconds
         self._holds = Assignment()
-        self._keeper = GroupCoordinator(log, self._holds, self.id, lease_seconds, clock, self._news_came)
+        self._coordinator = GroupCoordinator(log, self._holds, self.id, lease_seconds, clock, self._assignment_changed)
         self._news = asyncio.Event()
         self._stale = True
         self._refreshed_at = -math.inf
         self._closed = False
-        log.listen(self._messages_came, self._keeper.wake)
+        log.listen(self._messages_came, self._coordinator.wake)
 
     @property
     def notice(self) -> str:
-        """As `freehold.broker.Noticing` says."""
-        return self._keeper.notice
+        """A notice for the operator; see `freehold.broker.Noticing`."""
+        return self._coordinator.notice
 
     async def join(self) -> None:
-        """Become a member and take a first share. Raises `Unavailable`."""
+        """Become a member and acquire a first share. Raises `Unavailable`."""
         try:
             await self._log.join(self.id)
-            await self._keeper.round()
+            await self._coordinator.round()
         except BaseException:
             await self._log.close()
             raise
         await self._log.notify_members()
-        await self._keeper.start()
+        await self._coordinator.start()
 
     async def fetch(self, limit: int, wait_seconds: float) -> LogBatch | None:
         """Return the next batch; see `freehold.broker.Consumer`."""
         deadline = self._clock.monotonic() + wait_seconds
         while not self._closed:
-            self._check_keeper()
+            self._check_coordinator()
             self._news.clear()
-            # A process that was frozen must look at the leases before it delivers anything.
-            hold = self._holds.next_ready(self._log) if self._keeper.fresh else None
+            # A process that was frozen must read the records before it delivers anything.
+            hold = self._holds.next_ready(self._log) if self._coordinator.fresh else None
             if hold is not None:
-                batch = await self._hand_out(hold, limit)
+                batch = await self._deliver(hold, limit)
                 if batch is not None:
                     return batch
             elif self._stale:
@@ -107,26 +110,29 @@ class GroupMember:
         raise BrokerError("the consumer is closed", hint="subscribe again")
 
     async def ack(self, hold: AssignedPartition, numbers: Sequence[int], count: int, *, counted: bool = True) -> None:
-        """Move the position past a prefix of a batch and let the place be delivered again."""
+        """Move the position behind the first `count` messages of a batch, and allow the next delivery of the partition.
+
+        Raises `LeaseLost`, `Unavailable`.
+        """
         if not self._holds.has(hold):
-            raise LeaseLost("the partition was taken over by another member", hint="its messages come again there")
+            raise LeaseLost("another member has taken the partition over", hint="its messages are delivered there")
         try:
             if not counted:
-                hold.tries -= 1  # by which it is written where it is released
-                hold.owed = True
+                hold.delivery_count -= 1  # the release of the partition stores it
+                hold.overcounted = True
             if count:
                 position = numbers[count - 1]
-                rest = hold.tries if count < len(numbers) else 0
-                await self._save(hold, position=position, attempts=0, tries=rest)
-            if hold.leaving and self._holds.has(hold):
-                await self._keeper.release_partition(hold)
+                rest = hold.delivery_count if count < len(numbers) else 0
+                await self._save(hold, position=position, attempts=0, delivery_count=rest)
+            if hold.releasing and self._holds.has(hold):
+                await self._coordinator.release_partition(hold)
         finally:
             hold.busy = False
             self._news.set()
 
     async def pause(self) -> None:
-        """Give no more heartbeats, as a frozen process does: for tests and for showing a take-over."""
-        await self._keeper.freeze()
+        """Stop sending heartbeats, like a frozen process: for tests, and to show a take-over."""
+        await self._coordinator.freeze()
 
     async def close(self) -> None:
         """Leave the group at once; see `freehold.broker.Consumer`."""
@@ -140,33 +146,35 @@ class GroupMember:
         await self._log.close()
 
     async def _leave(self) -> None:
-        """Release everything. A count that is too high is not left behind while the broker may be back in time."""
-        owed = any(hold.owed for hold in self._holds)
+        """Release all partitions. Where a stored count is too high, retry for some time while the broker is away."""
+        overcounted = any(hold.overcounted for hold in self._holds)
         while True:
             try:
-                await self._keeper.leave()
+                await self._coordinator.leave()
             except* Unavailable:
-                pass  # what is held runs out by itself
+                pass  # the leases expire by themselves
             else:
                 return
-            if not owed:
+            if not overcounted:
                 return
-            await asyncio.sleep(_LEAVE_SECONDS)  # a broker that is back wakes nobody here
+            await asyncio.sleep(_LEAVE_SECONDS)  # nothing signals here that the broker is back
 
-    def _check_keeper(self) -> None:
-        """Without its keeper a member has nothing to deliver, for good, and looks like one that has nothing to do."""
-        if self._keeper.state in {RunnerState.FAILING, RunnerState.ENDED}:
+    def _check_coordinator(self) -> None:
+        """Raise `BrokerError` where the coordinator has ended: the member would wait for ever without an error."""
+        if self._coordinator.state in {RunnerState.FAILING, RunnerState.ENDED}:
             raise BrokerError(
-                "the leases of the group's member cannot be kept", hint="subscribe again"
-            ) from self._keeper.last_error
+                "the member's coordinator has ended, so it cannot keep its leases", hint="subscribe again"
+            ) from self._coordinator.last_error
 
-    async def _hand_out(self, hold: AssignedPartition, limit: int) -> LogBatch | None:
+    async def _deliver(self, hold: AssignedPartition, limit: int) -> LogBatch | None:
         hold.busy = True
-        handed = False
+        delivered = False
         try:
             place = hold.record.place
             entries = [
-                entry for entry in await self._log.read(place, hold.record.position, limit) if entry.number <= hold.span
+                entry
+                for entry in await self._log.read(place, hold.record.position, limit)
+                if entry.number <= hold.limit
             ]
             if not entries:
                 return None
@@ -174,12 +182,12 @@ class GroupMember:
                 return None
             if not self._holds.has(hold):
                 return None
-            hold.tries += 1
-            hold.tried_to = entries[-1].number
-            handed = True
+            hold.delivery_count += 1
+            hold.delivered_to = entries[-1].number
+            delivered = True
             return self._batch(place, hold, entries)
         finally:
-            if not handed:
+            if not delivered:
                 hold.busy = False
 
     def _batch(self, place: TopicPartition, hold: AssignedPartition, entries: Sequence[Entry]) -> LogBatch:
@@ -189,7 +197,7 @@ class GroupMember:
             deliveries=[
                 Delivery(
                     document=entry.document,
-                    delivery_count=hold.tries,
+                    delivery_count=hold.delivery_count,
                     location=f"{place.topic}/{place.partition}/{entry.number}",
                 )
                 for entry in entries
@@ -201,27 +209,32 @@ class GroupMember:
 
     async def _count(self, hold: AssignedPartition) -> bool:
         try:
-            await self._save(hold, position=hold.record.position, attempts=hold.tries + 1, tries=hold.tries)
+            await self._save(
+                hold,
+                position=hold.record.position,
+                attempts=hold.delivery_count + 1,
+                delivery_count=hold.delivery_count,
+            )
         except LeaseLost:
             return False
         return True
 
-    async def _save(self, hold: AssignedPartition, *, position: int, attempts: int, tries: int) -> None:
-        hold.unsure = True
+    async def _save(self, hold: AssignedPartition, *, position: int, attempts: int, delivery_count: int) -> None:
+        hold.unconfirmed = True
         try:
             saved = await self._log.compare_and_set(hold.record, owner=self.id, position=position, attempts=attempts)
         except Unavailable:
-            self._keeper.wake()
+            self._coordinator.wake()
             raise
         if saved is None:
-            await self._keeper.lose(hold)
-            raise LeaseLost("the partition was taken over by another member", hint="its messages come again there")
+            await self._coordinator.lose(hold)
+            raise LeaseLost("another member has taken the partition over", hint="its messages are delivered there")
         hold.record = saved
-        hold.unsure = False
-        hold.tries = tries
-        hold.owed = False
-        if not tries:
-            hold.tried_to = math.inf
+        hold.unconfirmed = False
+        hold.delivery_count = delivery_count
+        hold.overcounted = False
+        if not delivery_count:
+            hold.delivered_to = math.inf
 
     async def _refresh(self) -> None:
         self._refreshed_at = asyncio.get_running_loop().time()
@@ -236,12 +249,12 @@ class GroupMember:
         done, _ = await asyncio.wait({waiter}, timeout=seconds)
         if not done:
             waiter.cancel()
-            # Many tasks fetch at once, and one look is enough for all of them.
+            # Many tasks fetch at the same time, and one refresh is enough for all of them.
             self._stale = self._stale or asyncio.get_running_loop().time() - self._refreshed_at >= _POLL_SECONDS
 
     def _messages_came(self) -> None:
         self._stale = True
         self._news.set()
 
-    def _news_came(self) -> None:
+    def _assignment_changed(self) -> None:
         self._news.set()

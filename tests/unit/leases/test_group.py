@@ -38,7 +38,7 @@ async def test_a_partition_that_is_taken_again_while_a_batch_is_acked_is_read_on
                 records[expected.place] = replace(
                     records[expected.place], owner=holder, token=records[expected.place].token + 1
                 )
-                await member._keeper.round()
+                await member._coordinator.round()
             return await save(expected, owner=owner, position=position, attempts=attempts)
 
         monkeypatch.setattr(log, "compare_and_set", late)

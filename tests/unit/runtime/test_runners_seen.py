@@ -133,7 +133,7 @@ async def test_a_consumer_without_the_keeper_of_its_leases_is_named_and_comes_ba
 
         monkeypatch.setattr(GroupCoordinator, "round", round_)
         for member in broker._members:
-            member._keeper.wake()
+            member._coordinator.wake()
         await _until(running, lambda readiness: "consumer trial" in readiness.problems)
         gate.shut = False
         await _until(running, lambda readiness: readiness.ready)
