@@ -124,4 +124,4 @@ def test_a_server_with_it_refuses_what_is_of_others(
     assert typed("db", "upgrade").code == 0
     doctor = typed("doctor")
     assert doctor.code == 0, doctor.out
-    assert "ok broker isolation: these credentials do not reach what is of other services" in doctor.out
+    assert "ok broker isolation: these credentials do not reach data of other services" in doctor.out

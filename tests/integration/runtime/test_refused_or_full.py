@@ -70,7 +70,7 @@ async def test_a_full_stream_on_nats_and_a_message_it_never_takes(nats_server: R
     await connection.close()
     assert seen == [("a", 0), ("a", 1), ("a", 2), ("a", 3), ("b", 2)]
     assert (letter.reason, letter.error_type) == ("rejected-by-broker", "MessageRejected")
-    assert letter.detail == "NATS rejects the message: the message is larger than the stream takes (10054)"
+    assert letter.detail == "NATS rejects the message: the message is larger than the stream permits (10054)"
 
 
 async def _is(whether: bool) -> bool:

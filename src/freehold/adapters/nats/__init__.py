@@ -1,6 +1,6 @@
-"""NATS JetStream as a broker: `nats://host:port`, several servers of one cluster separated by commas.
+"""NATS JetStream as a broker: `nats://host:port`, or several servers of one cluster, separated by commas.
 
-Adapter: imports the broker port, the groups pattern and, once a broker is made, the driver `nats-py`.
+Adapter: imports the broker port, the groups pattern and, when a broker is made, the driver `nats-py`.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ class NatsAdapter:
         return NatsBroker(url, options, clock or SystemClock())
 
     def accounts(self, rights: Sequence[BrokerRights], options: BrokerOptions, passwords: Mapping[str, str]) -> str:
-        """Return the accounts of the server's configuration; see `freehold.adapters.nats.accounts`."""
+        """Return the `accounts` part of the server's configuration; see `freehold.adapters.nats.accounts`."""
         return accounts(rights, options, passwords)
 
 
 def _check(url: str) -> None:
-    """Raise `ConfigurationError` for a URL that no connection can ever be made to."""
+    """Raise `ConfigurationError` for a URL that is not valid."""
     for part in url.split(","):
         try:
             parts = urlsplit(part if "://" in part else f"nats://{part}")
@@ -48,7 +48,7 @@ def _check(url: str) -> None:
         except ValueError:
             known = False
         if not known:
-            raise ConfigurationError("the NATS URL cannot be read", hint="nats://host:4222, several with commas")
+            raise ConfigurationError("the NATS URL cannot be read", hint="nats://host:4222, or several, with commas")
 
 
 adapter = NatsAdapter()

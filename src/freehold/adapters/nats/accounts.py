@@ -1,13 +1,12 @@
 """The configuration of a nats-server in which each service has an account of its own. Adapter: imports its package.
 
-JetStream is in one account, the hub, and each service's account imports exactly the subjects that the service needs. So
-the server refuses everything else, at once and without looking into messages. Users of one account with permissions
-would not do: a reply subject is not checked, and stores a message wherever it points.
+JetStream is in one account, the hub. Each service's account imports exactly the subjects that the service needs, so the
+server refuses everything else at once. Permissions for users of one account would not be enough: the server does not
+check a reply subject, and stores a message under whatever subject it names.
 
-What decides over a stream's configuration (create, update, delete) is imported by nobody: by a stream that copies
-others a service could read everything. The operator, a user of the hub, makes the streams. He may subscribe to the
-answers to his questions only: consumers push messages to subjects that somebody in the hub listens to, and a service
-may name any.
+No service imports the subjects that create, update or delete streams: with a stream that copies other streams it could
+read everything. The operator, a user of the hub, makes the streams. The operator may subscribe only to replies: a
+consumer can push messages to any subject that a user in the hub subscribes to, and a service could name such a subject.
 """
 
 from __future__ import annotations
@@ -33,10 +32,10 @@ _ANSWERED_OFTEN: Final = "$JS.API.CONSUMER.MSG.NEXT.*.*"
 
 
 def accounts(rights: Sequence[BrokerRights], options: BrokerOptions, passwords: Mapping[str, str]) -> str:
-    """Return the part `accounts` of the server's configuration.
+    """Return the `accounts` part of the server's configuration.
 
-    `passwords` has one for each service and for `OPERATOR`, as it is to stand in the file: quoted, or the name of a
-    variable. Raises `ConfigurationError` for topics and names that NATS would not take.
+    `passwords` has one for each service and for `OPERATOR`, in the form that the file needs: quoted, or the name of a
+    variable. Raises `ConfigurationError` for topics and names that NATS does not accept.
     """
     names = Names(options.prefix)
     lines = ["accounts {", *_hub(names, rights, passwords[OPERATOR])]
@@ -62,7 +61,8 @@ def _account(names: Names, rights: BrokerRights, partitions: int, password: str)
     api = f"{names.prefix}.api"
     yield f"  {rights.service} {{"
     yield f"    users: [ {{ user: {rights.service}, password: {password} }} ]"
-    # JetStream's own API in an account without JetStream answers that there is none, before the hub can.
+    # The subjects are mapped, because in an account without JetStream the server itself answers `$JS.API` requests with
+    # an error, before the hub gets them.
     yield f'    mappings: {{ "$JS.API.>": "{api}.>" }}'
     yield "    imports: ["
     for subject in _subjects(names, rights, partitions):
@@ -74,7 +74,7 @@ def _account(names: Names, rights: BrokerRights, partitions: int, password: str)
 
 
 def _subjects(names: Names, rights: BrokerRights, partitions: int) -> Iterator[str]:
-    """What a service may send to the hub. Consumers of the log are known by name, and by the place they read."""
+    """The subjects that a service may send to. Consumers of the log have known names, and read one partition each."""
     bucket = names.bucket(rights.service)
     yield "$JS.API.INFO"
     yield from (f"$JS.API.STREAM.INFO.{stream}" for stream in (names.log, bucket))

@@ -1,6 +1,7 @@
 """NATS JetStream as a broker. Adapter: imports the broker port, the groups pattern and its package.
 
-Messages lie in one stream, a subject for each partition; a group's progress is a record changed by compare-and-set.
+All messages are in one stream, with a subject for each partition. A group's progress is a record for each partition,
+changed by compare-and-set.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ _HEADER_BYTES: Final = 1024
 
 
 class NatsBroker:
-    """See `freehold.broker.Broker`. Open it after forking."""
+    """A `freehold.broker.Broker` on NATS JetStream. Open it after a fork."""
 
     def __init__(self, url: str, options: BrokerOptions, clock: Clock) -> None:
         self._url = url
@@ -70,7 +71,7 @@ class NatsBroker:
 
     @property
     def features(self) -> BrokerFeatures:
-        """What it guarantees. The server flushes to disk every two minutes unless it is told to do it always."""
+        """The features of the broker. By default the server flushes to the disk only every two minutes."""
         return BrokerFeatures(
             technology="NATS JetStream",
             emulation=False,
@@ -83,16 +84,16 @@ class NatsBroker:
 
     @property
     def partitions(self) -> int:
-        """How many partitions a topic has."""
+        """The number of partitions of a topic."""
         return self._stream.layout.partitions if self._stream is not None else self._options.partitions
 
     @property
     def notice(self) -> str:
-        """What NATS has lost lately; see `freehold.broker.Noticing`."""
+        """A notice of what NATS has lost recently; see `freehold.broker.Noticing`."""
         return self._stream.notice if self._stream is not None else ""
 
     async def open(self) -> None:
-        """Connect, and make the stream where it is missing; again where the server closed it for good."""
+        """Connect, and create the stream where it is missing; also again, after the connection was closed for good."""
         async with self._opening:
             if self._connection is None or self._connection.ended:
                 await self._open()
@@ -123,7 +124,7 @@ class NatsBroker:
             await connection.close()
 
     async def ping(self, timeout_seconds: float) -> None:
-        """Return when JetStream answers and has the stream, which is made again where it has vanished."""
+        """Read the stream's state; create the stream again where it is gone. Raises `Unavailable`."""
         _, _, stream = self._opened()
         try:
             async with asyncio.timeout(timeout_seconds):
@@ -132,7 +133,7 @@ class NatsBroker:
             raise OperationTimeout("NATS did not answer in time", hint="is nats-server running?") from error
 
     async def probe(self, name: str, timeout_seconds: float) -> None:
-        """Write a record into a bucket of the service's own, and see that the log has room."""
+        """Write a record into a bucket of the service's own, and check that the log has room. Raises `Unavailable`."""
         connection, publisher, _ = self._opened()
         deadline = asyncio.get_running_loop().time() + timeout_seconds
         await self.ping(timeout_seconds)
@@ -142,10 +143,11 @@ class NatsBroker:
     async def publish(
         self, messages: Sequence[OutgoingMessage], timeout_seconds: float, *, log: str = ""
     ) -> Sequence[PublishOutcome]:
-        """Store messages: of each key one at a time, of different keys all at once.
+        """Store messages: one after the other for each key, at the same time for different keys.
 
-        Which stream it is, is known from the last look at it, and looked at after each reconnection. One that was
-        deleted and made again by somebody else in between shows by its numbers: those messages are not confirmed.
+        The identity of the stream is known from its last check; it is checked after each reconnection. When another
+        process deletes and creates the stream in between, the numbers of stored messages show it: such messages are
+        not confirmed.
         """
         connection, _, stream = self._opened()
         connection.check()
@@ -167,7 +169,7 @@ class NatsBroker:
     async def _store(
         self, messages: Sequence[OutgoingMessage], deadline: float, log: str
     ) -> Sequence[Mapping[str, Any] | FreeholdError]:
-        """Publish what has no order among itself. Where the stream has vanished, it is made again, and tried once."""
+        """Publish messages of different keys. Where the stream is gone, create it again and publish once more."""
         _, publisher, stream = self._opened()
         try:
             stream.check(log)
@@ -191,20 +193,20 @@ class NatsBroker:
         publications = [self._publication(messages[index], stream) for index in gone]
         again = dict(zip(gone, await publisher.publish(publications, self._left(deadline)), strict=True))
         return [
-            self._unheard(messages[index], again[index]) if index in again else result
+            self._not_permitted(messages[index], again[index]) if index in again else result
             for index, result in enumerate(results)
         ]
 
     @staticmethod
-    def _unheard(
+    def _not_permitted(
         message: OutgoingMessage, result: Mapping[str, Any] | FreeholdError
     ) -> Mapping[str, Any] | FreeholdError:
-        """The stream is there, and still nobody takes the message: the server does not let it through."""
+        """Replace `StreamGone` of a second attempt: the stream exists, so the server does not permit the message."""
         if not isinstance(result, StreamGone):
             return result
         return Unavailable(
-            f"NATS lets nothing through to topic {message.topic}: these credentials may not publish there",
-            hint="give the service the right, in the accounts of the server's configuration",
+            f"NATS does not permit these credentials to publish to topic {message.topic}",
+            hint="grant the service this right in the accounts of the server's configuration",
         )
 
     def _left(self, deadline: float) -> float:
@@ -232,39 +234,39 @@ class NatsBroker:
         return member
 
     async def lag(self, group: str) -> Sequence[TopicLag]:
-        """What the group still has before it."""
+        """How many messages the group has not read, and their age, by topic."""
         connection, _, _ = self._opened()
         async with self._counting:
             return await read_lag(connection, self._names, group, self._options.connect_timeout_seconds, self._clock)
 
     async def group_state(self, group: str) -> GroupState:
-        """Who holds what."""
+        """The partitions of a group with their owners and positions, and its members."""
         connection, _, _ = self._opened()
         return await read_group(connection, self._names, group, self._options.connect_timeout_seconds)
 
     async def provision(self, groups: Iterable[str]) -> None:
-        """Make the stream of messages and those of the groups' records where they are missing."""
+        """Create missing streams: that of the messages, and those of the groups' records. Raises `Unavailable`."""
         connection, _, stream = self._opened()
         await self._look(stream)
         try:
             for group in groups:
                 await ensure_stream(connection, self._names.bucket_config(group))
         except ApiError as error:
-            raise as_outage(error, "NATS does not make the stream of a group's records") from error
+            raise as_outage(error, "NATS cannot create the stream of a group's records") from error
 
     async def log_identity(self) -> str:
-        """When the stream was made, as the server says it, in nanoseconds; it is made again where it has vanished."""
+        """The time when the stream was created, as the server prints it. Creates the stream again where it is gone."""
         _, _, stream = self._opened()
         return (await self._look(stream)).made_at
 
     async def log_mark(self) -> str:
-        """Number and time of the stream's last message, as the server says them."""
+        """The number and time of the stream's last message; empty where there is none."""
         _, _, stream = self._opened()
         identity = await self._look(stream)
         return identity.mark if identity.last else ""
 
     async def log_holds(self, mark: str) -> bool:
-        """By number, and by time where it is the last one."""
+        """Whether the log still has the message of a mark: by its number, and by its time where it is the last one."""
         _, _, stream = self._opened()
         return (await self._look(stream)).has_come_to(mark)
 
@@ -285,7 +287,7 @@ class NatsBroker:
             raise OperationTimeout("NATS did not answer in time", hint="is nats-server running?") from error
 
     async def run_checks(self) -> list[CheckResult]:
-        """Check the server."""
+        """Check the server and the stream."""
         connection, _, _ = self._opened()
         return await run_checks(connection, self._names, self._options.connect_timeout_seconds)
 
@@ -303,7 +305,7 @@ class NatsBroker:
         elif len(message.document) > self._message_bytes_max():
             error = self._too_large(message)
         elif not self._names.carries(message.topic):
-            # The topic may come from a request's `reply_to`: one message is refused, not the whole call.
+            # The topic may come from a request's `reply_to`: only this message is refused, not the whole call.
             error = MessageRejected(
                 f"message {message.id} has a topic that cannot be a subject", hint="letters, digits, '-', '_' and dots"
             )
@@ -324,9 +326,9 @@ class NatsBroker:
         return PublishFailed(result)
 
     def _message_bytes_max(self) -> int:
-        """What the server takes now: a restarted one may take less, and the driver then refuses a whole call."""
-        told = self._connection.message_bytes_max if self._connection is not None else _MESSAGE_BYTES_MAX
-        return min(_MESSAGE_BYTES_MAX, told) - _HEADER_BYTES
+        """The present limit. A restarted server may have a lower one, and the driver would refuse a whole call then."""
+        limit = self._connection.message_bytes_max if self._connection is not None else _MESSAGE_BYTES_MAX
+        return min(_MESSAGE_BYTES_MAX, limit) - _HEADER_BYTES
 
     def _too_large(self, message: OutgoingMessage) -> MessageRejected:
         return MessageRejected(
@@ -336,14 +338,14 @@ class NatsBroker:
 
 def _numbered_again() -> LogReplaced:
     return LogReplaced(
-        "NATS gave numbers of its stream a second time: it is another stream, or an older copy",
-        hint="the service looks at it again, and notes a loss",
+        "NATS gave a number of its stream a second time: it is another stream, or an older copy",
+        hint="the service checks the stream again, and notes a loss",
         went_back=True,
     )
 
 
 def _numbers(results: Sequence[Mapping[str, Any] | FreeholdError]) -> list[int]:
-    """Under which numbers messages were stored now; a duplicate has its old one."""
+    """The numbers of messages that were stored now; not of duplicates, which have an earlier number."""
     return [
         int(result["seq"])
         for result in results
@@ -352,7 +354,7 @@ def _numbers(results: Sequence[Mapping[str, Any] | FreeholdError]) -> list[int]:
 
 
 def _rounds(messages: Sequence[OutgoingMessage]) -> Sequence[Sequence[int]]:
-    """Divide into rounds that hold a key once each, in order."""
+    """Divide the indexes of messages into rounds, in order; each round has a key at most once."""
     rounds: list[list[int]] = []
     seen: dict[tuple[str, str], int] = {}
     for index, message in enumerate(messages):

@@ -1,4 +1,4 @@
-"""How JetStream takes what is written, and how a group stands in it. Adapter: imports the ports and its package."""
+"""A test write to JetStream, its limits, and the state of a group. Adapter: imports the ports and its package."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["examine_limits", "probe", "read_group", "server_time"]
 _NOT_THE_STREAM: Final = 10060
 _EXPECTED_STREAM: Final = "Nats-Expected-Stream"
 _NO_STREAM: Final = "-"
-"""What no stream is called: the server looks at this before it stores anything."""
+"""A name that no stream has. The server checks the expected stream before it stores a message."""
 _RECORD_BYTES: Final = 1024
 _NEARLY: Final = 0.9
 _ROOM: Final = "make room: raise the limit of the account or stream, or delete what is not needed"
@@ -33,23 +33,25 @@ _ROOM: Final = "make room: raise the limit of the account or stream, or delete w
 async def probe(
     connection: NatsConnection, publisher: Publisher, names: Names, name: str, timeout_seconds: float
 ) -> None:
-    """Store a record in the bucket of a group of this name, which is made where it is missing, and see that the log
-    would take a message: it is there, has room, and this user may publish to it. A message in the log itself would move
-    its numbers. Raises what keeps it.
+    """Store a record in the bucket of a group, and check that the log accepts messages: that it exists, has room, and
+    this user may publish to it. The bucket is created where it is missing.
+
+    No message is stored in the log, because that would use up one of its numbers. Raises the error that a message would
+    get: `Unavailable`, `BrokerError`.
     """
     record = Publication(names.probe(name), encode({}))
     try:
         async with asyncio.timeout(timeout_seconds):
             info = await connection.ask(f"STREAM.INFO.{names.log}")
             await ensure_stream(connection, names.bucket_config(name))
-            # A subject of the service's own, under which nothing is ever stored.
+            # A subject of the service's own; the server refuses the message, so nothing is stored.
             subject = Layout.read(info["config"]).message(TopicPartition(f"{name}.probe", 0))
             refused = Publication(subject, b"", {_EXPECTED_STREAM: _NO_STREAM})
             stored, answer = await publisher.publish([record, refused], timeout_seconds)
     except ApiError as error:
-        raise Unavailable("a stream of this prefix is gone, and cannot be made", hint=error.message) from error
+        raise Unavailable("a stream of this prefix is gone, and cannot be created", hint=error.message) from error
     except TimeoutError as error:
-        raise OperationTimeout(f"NATS did not take a record within {timeout_seconds:g} s") from error
+        raise OperationTimeout(f"NATS did not store a record within {timeout_seconds:g} s") from error
     if isinstance(stored, FreeholdError):
         raise stored
     if not _is_expected(answer):
@@ -58,15 +60,15 @@ async def probe(
 
 
 def _is_expected(answer: Mapping[str, Any] | FreeholdError) -> bool:
-    """Whether the stream answered that it is not the one that was named: it took the message, and stored nothing."""
+    """Whether the stream replied that it is not the named one: the message reached it, and nothing was stored."""
     return isinstance(answer, Unavailable | MessageRejected) and f"({_NOT_THE_STREAM}" in answer.message
 
 
 def _check_room(info: Mapping[str, Any]) -> None:
-    """A stream that drops what is old has always room."""
+    """Raise `Unavailable` where the stream has no room. One that discards old messages always has."""
     config, state = info["config"], info["state"]
     if config.get("sealed"):
-        raise Unavailable("the stream of messages is sealed", hint="it takes no message again: make another one")
+        raise Unavailable("the stream of messages is sealed", hint="it accepts no more messages: create another one")
     if config.get("discard") != "new":
         return
     for limit, used, more in (("max_msgs", "messages", 1), ("max_bytes", "bytes", _RECORD_BYTES)):
@@ -76,7 +78,7 @@ def _check_room(info: Mapping[str, Any]) -> None:
 
 
 async def examine_limits(connection: NatsConnection, info: Mapping[str, Any]) -> CheckResult:
-    """How much of the limits of account and stream is used; what the server's disk has is not told to clients."""
+    """Check the use of the limits of account and stream. The server does not report its disk to clients."""
     account = await connection.ask("INFO")
     used = {
         "storage of the account": (account.get("storage", 0), account.get("limits", {}).get("max_storage", -1)),
@@ -84,14 +86,14 @@ async def examine_limits(connection: NatsConnection, info: Mapping[str, Any]) ->
         "bytes of the stream": (info["state"]["bytes"], info["config"].get("max_bytes", -1)),
     }
     limited = {what: (count, most) for what, (count, most) in used.items() if most > 0}
-    told = [f"{what}: {count} of {most}" for what, (count, most) in limited.items()]
+    usage = [f"{what}: {count} of {most}" for what, (count, most) in limited.items()]
     near = [what for what, (count, most) in limited.items() if count >= _NEARLY * most]
-    detail = "; ".join(told) if told else "neither account nor stream has a limit; the server's disk is not told"
+    detail = "; ".join(usage) if usage else "neither account nor stream has a limit; the server's disk is not known"
     return CheckResult("broker limits", ok=not near, detail=detail, fix=_ROOM if near else "")
 
 
 async def read_group(connection: NatsConnection, names: Names, group: str, timeout_seconds: float) -> GroupState:
-    """Read records and heartbeats. Raises `Unavailable`."""
+    """Read the partitions and heartbeats of a group. Raises `Unavailable`."""
     places: list[GroupPlace] = []
     heartbeats: dict[str, int] = {}
     for number, message in await snapshot(connection, names.bucket(group), f"{names.group(group)}.>", timeout_seconds):
@@ -105,9 +107,9 @@ async def read_group(connection: NatsConnection, names: Names, group: str, timeo
 
 
 def server_time(info: Mapping[str, Any]) -> datetime | None:
-    """When the server answered, by its own clock; None for one that does not tell (before 2.10)."""
+    """The server's time of a reply; None from a server before 2.10."""
     stamp = info.get("ts")
-    # Nanoseconds, which `datetime` does not read.
+    # It has nanoseconds, which `datetime` does not read.
     return None if stamp is None else datetime.fromisoformat(f"{stamp[:19]}.{_micros(stamp)}").replace(tzinfo=UTC)
 
 

@@ -1,6 +1,6 @@
-"""One connection to NATS. Adapter: imports the driver and its package.
+"""A connection to NATS. Adapter: imports the driver and its package.
 
-Nothing is sent while the connection is down: what a caller was told to be unavailable must not arrive later.
+Nothing is sent while the connection is down: a message whose caller got `Unavailable` must not arrive later.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["NatsConnection", "encode"]
 
 T = TypeVar("T")
 
-# A fraction of a second serves the driver well, though it declares whole ones.
+# The driver declares an int, but accepts a fraction of a second.
 _RECONNECT_WAIT_SECONDS: Final[Any] = 0.2
 _PING_SECONDS: Final = 2
 _PENDING_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -30,8 +30,8 @@ _HINT: Final = "is nats-server running, with JetStream (-js)?"
 
 
 class NatsConnection:
-    """A connection that comes back by itself. `on_broken` callbacks run each time it broke, `on_reconnected` each time
-    it came back.
+    """A connection that reconnects by itself. The callbacks in `on_broken` run after each break, those in
+    `on_reconnected` after each reconnection.
     """
 
     def __init__(self, url: str, timeout_seconds: float) -> None:
@@ -47,26 +47,26 @@ class NatsConnection:
 
     @property
     def connected(self) -> bool:
-        """Whether the connection stands, as far as is known."""
+        """Whether the connection is up, as far as is known."""
         return bool(self._client.is_connected)
 
     @property
     def message_bytes_max(self) -> int:
-        """The largest payload that the server takes."""
+        """The largest payload that the server accepts."""
         return int(self._client.max_payload)
 
     @property
     def server_version(self) -> str:
-        """The version that the server told."""
+        """The server's version."""
         return str(self._client.connected_server_version)
 
     @property
     def ended(self) -> bool:
-        """Whether the connection was closed for good, by us or by a server that does not want us: open another one."""
+        """Whether the connection was closed for good, here or by the server: a new one must be opened."""
         return self._opened and bool(self._client.is_closed)
 
     async def open(self) -> None:
-        """Connect. Raises `Unavailable` as soon as every server was tried, in bounded time."""
+        """Connect. Raises `Unavailable` as soon as every server was tried, or after the time limit."""
         with translated():
             try:
                 async with asyncio.timeout(self._timeout_seconds):
@@ -77,7 +77,7 @@ class NatsConnection:
                 raise
 
     async def _connect(self) -> None:
-        """The driver tries again by itself, for ever: that is wanted once the connection has stood."""
+        """Connect once. The driver itself would try for ever, which is wanted only after the first connection."""
         connecting = asyncio.ensure_future(
             self._client.connect(
                 self._servers,
@@ -87,7 +87,7 @@ class NatsConnection:
                 ping_interval=_PING_SECONDS,
                 max_outstanding_pings=2,
                 error_cb=self._failed,
-                # `Names` makes the subjects, and checks what comes from outside.
+                # `Names` makes the subjects, and checks names from outside.
                 skip_subject_validation=True,
                 disconnected_cb=self._disconnected,
                 reconnected_cb=self._reconnected,
@@ -105,26 +105,26 @@ class NatsConnection:
             await asyncio.gather(connecting, refused, return_exceptions=True)
 
     async def _failed(self, error: Exception) -> None:
-        """Connection errors show where they matter, in the calls that fail; here they tell that a server was tried."""
+        """Count the servers that were tried at the first connection. Later errors show in the calls that fail."""
         if not self._opened:
             self._failures.append(error)
             if len(self._failures) >= len(self._servers):
                 self._refused.set()
 
     async def close(self) -> None:
-        """Close. Never raises."""
+        """Close the connection. Never raises."""
         await self._abandon()
 
     async def publish(
         self, subject: str, payload: bytes, reply: str = "", headers: dict[str, str] | None = None
     ) -> None:
-        """Send without waiting for an answer. Raises `Unavailable`."""
+        """Send without waiting for a reply. Raises `Unavailable`."""
         self.check()
         with translated():
             await self._client.publish(subject, payload, reply=reply, headers=headers)
 
     async def publish_all(self, publications: Iterable[tuple[str, bytes, str, dict[str, str] | None]]) -> None:
-        """Send many (subject, payload, reply, headers) without waiting for answers. Raises `Unavailable`."""
+        """Send many (subject, payload, reply, headers) without waiting for replies. Raises `Unavailable`."""
         with translated():
             for subject, payload, reply, headers in publications:
                 if not self._client.is_connected:
@@ -133,7 +133,7 @@ class NatsConnection:
         self.check()
 
     async def subscribe(self, subject: str, callback: Callable[[Msg], Awaitable[None]]) -> Subscription:
-        """Have a callback called for each message."""
+        """Call `callback` for each message of a subject. Raises `Unavailable`."""
         self.check()
         with translated():
             return await self._client.subscribe(
@@ -143,46 +143,46 @@ class NatsConnection:
     async def ask(
         self, subject: str, question: Mapping[str, Any] | None = None, timeout_seconds: float | None = None
     ) -> dict[str, Any]:
-        """Ask JetStream's API (`subject` without `$JS.API.`). Raises `ApiError`, `Unavailable`."""
+        """Send a request to JetStream's API (`subject` without `$JS.API.`). Raises `ApiError`, `Unavailable`."""
         message = await self.request(f"$JS.API.{subject}", encode(question or {}), timeout_seconds)
         answer: dict[str, Any] = msgspec.json.decode(message.data)
         raise_error(answer)
         return answer
 
     async def request(self, subject: str, payload: bytes, timeout_seconds: float | None = None) -> Msg:
-        """Ask and wait, for as long as the connection stands. Raises `Unavailable`."""
+        """Send a request and wait for its reply, at most until the connection breaks. Raises `Unavailable`."""
         self.check()
         with translated():
             limit = timeout_seconds or self._timeout_seconds
             return await self.unless_broken(self._client.request(subject, payload, timeout=limit))
 
     async def unless_broken(self, answer: Coroutine[Any, Any, T]) -> T:
-        """Wait for an answer that cannot come any more once the connection has broken. Raises `Unavailable` then."""
+        """Wait for a reply. Raises `Unavailable` where the connection breaks: the reply cannot come then."""
         waiting = asyncio.ensure_future(answer)
         breaking = asyncio.ensure_future(self._broken.wait())
         try:
             await asyncio.wait({waiting, breaking}, return_when=asyncio.FIRST_COMPLETED)
             if not waiting.done():
-                raise Unavailable("NATS broke the connection before it answered", hint=_HINT)
+                raise Unavailable("the connection to NATS broke before the reply", hint=_HINT)
             return waiting.result()
         finally:
             waiting.cancel()
             breaking.cancel()
 
     def inbox(self) -> str:
-        """Return a subject prefix of our own for answers."""
+        """Return a new subject prefix for replies."""
         return str(self._client.new_inbox())
 
     def check(self) -> None:
-        """Raise `Unavailable` where the connection is down."""
+        """Raise `Unavailable` while the connection is down."""
         if not self.connected:
             raise Unavailable("NATS is not connected", hint=_HINT)
 
     async def _disconnected(self) -> None:
         broken, self._broken = self._broken, asyncio.Event()
         broken.set()
-        # The client would send what it had not written yet after it has reconnected, perhaps to an older copy of the
-        # stream. Whoever published it has been told that it was not confirmed, and publishes it again.
+        # The client would send its unwritten data after the reconnection, perhaps to an older copy of the stream. But
+        # the publisher has got an error for these messages, and publishes them again.
         self._client._pending.clear()  # noqa: SLF001 - the client cannot be asked to drop it
         self._client._pending_data_size = 0  # noqa: SLF001 - the client counts its bytes apart
         for callback in self.on_broken:

@@ -1,7 +1,4 @@
-"""Making consumers whose names are known in advance, and asking once for what a consumer has.
-
-Adapter: imports the driver and its package.
-"""
+"""Creates consumers with fixed names, and reads what a consumer has. Adapter: imports the driver and its package."""
 
 from __future__ import annotations
 
@@ -20,9 +17,9 @@ __all__ = ["make_consumer", "take"]
 
 
 async def make_consumer(connection: NatsConnection, stream: str, config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Make a consumer again, in place of one of the same name. Raises `ApiError`, `Unavailable`.
+    """Create a consumer; one with the same name is deleted first. Raises `ApiError`, `Unavailable`.
 
-    What an earlier one was asked for ends with it: whoever asked hears that it is gone.
+    Pending requests to the deleted one end: their senders get a status that it is gone.
     """
     name = config["name"]
     try:
@@ -38,7 +35,10 @@ async def make_consumer(connection: NatsConnection, stream: str, config: Mapping
 async def take(
     connection: NatsConnection, stream: str, name: str, count: int, timeout_seconds: float
 ) -> Sequence[tuple[int, Msg]]:
-    """Return (number in the stream, message) for what a consumer has now, `count` at most. Raises `Unavailable`."""
+    """Return (number in the stream, message) for the messages that a consumer has now, at most `count`.
+
+    Raises `Unavailable`.
+    """
     found: list[tuple[int, Msg]] = []
     ended = asyncio.Event()
 
@@ -59,7 +59,7 @@ async def take(
         async with asyncio.timeout(timeout_seconds):
             await connection.unless_broken(ended.wait())
     except TimeoutError as error:
-        raise OperationTimeout("NATS did not send in time what a consumer has") from error
+        raise OperationTimeout("NATS did not send a consumer's messages in time") from error
     finally:
         with contextlib.suppress(Exception):
             await subscription.unsubscribe()

@@ -1,4 +1,4 @@
-"""What `doctor` is told of a server. Adapter: imports the database port's findings and its package."""
+"""The checks of `freehold doctor` on a NATS server. Adapter: imports the database port's results and its package."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def run_checks(connection: NatsConnection, names: Names, timeout_seconds: 
     try:
         info = await connection.ask(f"STREAM.INFO.{names.log}")
     except ApiError as error:
-        raise as_outage(error, "NATS does not tell of the log") from error
+        raise as_outage(error, "NATS cannot report the state of the log") from error
     answered_at = clock.now()
     config = info["config"]
     return [
@@ -40,7 +40,7 @@ async def run_checks(connection: NatsConnection, names: Names, timeout_seconds: 
             "broker storage",
             ok=config["storage"] == "file",
             detail=f"storage={config['storage']}, replicas={config.get('num_replicas', 1)}",
-            fix="" if config["storage"] == "file" else "let Freehold make the stream, or make it with file storage",
+            fix="" if config["storage"] == "file" else "let Freehold create the stream, or create it with file storage",
         ),
         _history(info, await count_strangers(connection, names, timeout_seconds)),
         CheckResult(
@@ -56,25 +56,23 @@ async def run_checks(connection: NatsConnection, names: Names, timeout_seconds: 
 
 
 async def _examine_isolation(connection: NatsConnection) -> CheckResult:
-    """The account of a service is shown no list of streams; whoever is shown it may read and change all of them."""
+    """Check whether these credentials can list streams: then they can also read and change all of them."""
     try:
         await connection.ask("STREAM.NAMES")
     except (ApiError, NobodyAnswers):
-        return CheckResult(
-            "broker isolation", ok=True, detail="these credentials do not reach what is of other services"
-        )
+        return CheckResult("broker isolation", ok=True, detail="these credentials do not reach data of other services")
     return CheckResult(
         "broker isolation",
         ok=True,
         detail="these credentials may read and change everything",
-        fix="an account for each service: freehold broker accounts",
+        fix="give each service an account: freehold broker accounts",
     )
 
 
 def _history(info: dict[str, Any], strangers: int | None) -> CheckResult:
     replaces = Layout.read(info["config"]).replaces
-    lost = f" in place of one made {replaces}, which NATS has lost with what was not delivered" if replaces else ""
-    counted = "positions of all groups are not shown to these credentials"
+    lost = f" in place of one made {replaces}, which NATS has lost with all undelivered messages" if replaces else ""
+    counted = "these credentials cannot read the positions of all groups"
     if strangers is not None:
         counted = f"{strangers} positions belong to another log"
     return CheckResult(

@@ -1,8 +1,9 @@
-"""What NATS and JetStream errors mean. Adapter: imports the foundation and the driver.
+"""Translates errors of NATS and JetStream. Adapter: imports the foundation and the driver.
 
-The rule: only what *this message* can never be is a rejection; what the caller asked for on purpose (does the stream
-exist? is the record unchanged?) is an answer; everything else, unknown codes included, is an outage. A limit of the
-server, the account or the stream is an outage: messages wait, in order, until an operator makes room.
+1. A refusal is only an error that *this message* will always get.
+2. An answer is an error that the caller asked for (does the stream exist? is the record unchanged?).
+3. Everything else is an outage, including unknown codes. A limit of the server, the account or the stream is an outage,
+   too: messages wait in order until an operator makes room.
 
 Codes: `server/errors.json` of nats-server, field `error_code`.
 """
@@ -42,18 +43,18 @@ CONSUMER_NOT_FOUND: Final = 10014
 NAME_IN_USE: Final = 10058
 WRONG_LAST_SEQUENCE: Final = 10071
 _WRONG_LAST_SEQUENCE_TOO: Final = 10164
-"""The same without the number in its text: nats-server 2.11 has both."""
+"""The same without a number in its text; nats-server 2.11 has both."""
 
 
 ERROR_TABLE: Final[Mapping[int, tuple[ErrorMeaning, str]]] = {
-    10054: (ErrorMeaning.REFUSAL, "the message is larger than the stream takes"),
+    10054: (ErrorMeaning.REFUSAL, "the message is larger than the stream permits"),
     10097: (ErrorMeaning.REFUSAL, "the headers of the message are larger than 64 KiB"),
     NAME_IN_USE: (ErrorMeaning.ANSWER, "a stream of this name exists with another configuration"),
     STREAM_NOT_FOUND: (ErrorMeaning.ANSWER, "the stream does not exist"),
     CONSUMER_NOT_FOUND: (ErrorMeaning.ANSWER, "the consumer does not exist"),
     10037: (ErrorMeaning.ANSWER, "no such message"),
-    WRONG_LAST_SEQUENCE: (ErrorMeaning.ANSWER, "the record was changed by somebody else"),
-    _WRONG_LAST_SEQUENCE_TOO: (ErrorMeaning.ANSWER, "the record was changed by somebody else"),
+    WRONG_LAST_SEQUENCE: (ErrorMeaning.ANSWER, "another process changed the record"),
+    _WRONG_LAST_SEQUENCE_TOO: (ErrorMeaning.ANSWER, "another process changed the record"),
     10000: (ErrorMeaning.OUTAGE, "the server cannot store temporary files"),
     10002: (ErrorMeaning.OUTAGE, "the account is at its limit"),
     10004: (ErrorMeaning.OUTAGE, "the cluster is incomplete"),
@@ -69,7 +70,7 @@ ERROR_TABLE: Final[Mapping[int, tuple[ErrorMeaning, str]]] = {
     10035: (ErrorMeaning.OUTAGE, "the account does not exist"),
     10039: (ErrorMeaning.OUTAGE, "JetStream is not enabled for the account"),
     10047: (ErrorMeaning.OUTAGE, "the server is at its limit of file storage"),
-    10060: (ErrorMeaning.OUTAGE, "another stream takes this subject"),
+    10060: (ErrorMeaning.OUTAGE, "another stream has this subject"),
     10074: (ErrorMeaning.OUTAGE, "the stream has fewer replicas than it needs"),
     10076: (ErrorMeaning.OUTAGE, "JetStream is not enabled"),
     10077: (ErrorMeaning.OUTAGE, "the stream is at its limit"),
@@ -80,12 +81,12 @@ ERROR_TABLE: Final[Mapping[int, tuple[ErrorMeaning, str]]] = {
     10158: (ErrorMeaning.OUTAGE, "a message with the same id is being stored"),
     10167: (ErrorMeaning.OUTAGE, "JetStream has too many requests"),
 }
-"""The meaning and the reason of each code that was looked at; `_meaning` decides for all others."""
+"""Meaning and message of known codes; `_meaning` decides for all others."""
 _AT_A_LIMIT: Final = frozenset({10000, 10002, 10005, 10023, 10026, 10027, 10028, 10047, 10077, 10104})
 
 
 class ApiError(BrokerError):
-    """JetStream answered with an error that the caller decides on; `number` is its error code."""
+    """An error of JetStream that the caller handles; `number` is its code."""
 
     def __init__(self, number: int, description: str) -> None:
         super().__init__(f"NATS refused: {description} ({number})")
@@ -93,17 +94,17 @@ class ApiError(BrokerError):
 
 
 class NobodyAnswers(Unavailable):
-    """The server knows of nobody who takes what was sent: it is not there, or these credentials may not reach it."""
+    """No receiver for a request: it does not exist, or these credentials may not reach it."""
 
 
 class StreamGone(Unavailable):
-    """A stream does not exist. Nothing was stored; whoever meets it has it made again."""
+    """A stream does not exist. Nothing was stored; the caller has it created again."""
 
 
 def as_outage(error: ApiError, what: str) -> Unavailable:
-    """What a caller raises for whom this answer is no answer: `StreamGone` where that is the reason."""
+    """The error for a caller that cannot handle `error`: `StreamGone` for a missing stream, else `Unavailable`."""
     if error.number == STREAM_NOT_FOUND:
-        return StreamGone(f"{what}: its stream is gone", hint="it is made again by whoever meets this")
+        return StreamGone(f"{what}: its stream is gone", hint="Freehold creates it again")
     return Unavailable(what, hint=error.message)
 
 
@@ -120,14 +121,14 @@ def translated() -> Iterator[None]:
             hint=_RUNNING,
         ) from error
     except (nats.errors.Error, OSError) as error:
-        # The driver tells of refused credentials by a text alone.
+        # Of refused credentials the driver has only a text.
         refused = isinstance(error, nats.errors.AuthorizationError) or "authorization" in str(error).lower()
         reason, hint = ("it refuses the credentials", _LOGIN) if refused else (type(error).__name__, _RUNNING)
         raise Unavailable(f"NATS cannot be reached ({reason})", hint=hint) from error
 
 
 def raise_error(answer: Mapping[str, Any]) -> None:
-    """Raise what JetStream's API answered, if it is an error: `Unavailable` for an outage, `ApiError` for the rest."""
+    """Raise the error in a reply of JetStream's API, if it has one: `Unavailable` for an outage, else `ApiError`."""
     error = answer.get("error")
     if error is None:
         return
@@ -138,8 +139,8 @@ def raise_error(answer: Mapping[str, Any]) -> None:
 
 
 def publish_error(answer: Mapping[str, Any]) -> FreeholdError | None:
-    """What a confirmation says of its message: nothing, `MessageRejected`, `ApiError` for a record that was changed
-    meanwhile, or `Unavailable`. A code that is not known never rejects a message.
+    """The error in a confirmation, or None: `MessageRejected`, `ApiError` for a record that was changed meanwhile, or
+    `Unavailable`. An unknown code never rejects a message.
     """
     error = answer.get("error")
     if error is None:
@@ -158,14 +159,14 @@ def _parts(error: Mapping[str, Any]) -> tuple[int, int, str]:
 
 
 def _meaning(number: int, status: int) -> ErrorMeaning:
-    """A code that is not in the table is an outage unless the server blames the question (4xx)."""
+    """The meaning of a code. One that is not in the table is an outage, unless the server blames the request (4xx)."""
     if number in ERROR_TABLE:
         return ERROR_TABLE[number][0]
     return ErrorMeaning.ANSWER if 400 <= status < 500 and status not in {408, 429} else ErrorMeaning.OUTAGE
 
 
 def _outage(number: int, description: str) -> Unavailable:
-    """The server's description is kept: it names limits and streams, and holds nothing of a message."""
+    """The error with the server's description, which names limits and streams and contains no part of a message."""
     reason = ERROR_TABLE[number][1] if number in ERROR_TABLE else description
     detail = "" if reason == description else f": {description}"
     return Unavailable(

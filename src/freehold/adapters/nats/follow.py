@@ -1,14 +1,15 @@
-"""Reading places of the log: one pull consumer a place, without acknowledgements. Adapter: imports its package.
+"""Reads partitions of the log by pull consumers without acknowledgements, one for each partition. Adapter: imports its
+package.
 
-The server sends what was asked for as it comes, so nothing is asked for each message, and no more is in progress than
-was asked for. What is lost on the way shows as a gap in the consumer's numbers, and the place is followed again.
+Requests: one request asks for many messages, which the server sends as they are stored. A lost message shows as a gap
+in the consumer's numbers; the partition is then read again from the last message that came.
 
-The consumer of a place has the same name for every member of a group: whoever begins to read the place makes it again
-and so ends what a member before was sent. Each reading listens on a subject of its own, so that nothing of an earlier
-one is taken for its own. A consumer that is no longer read is forgotten by the server.
+Names: the consumer of a partition has the same name for every member of a group. A member that starts to read creates
+it again, which ends the requests of an earlier member. Each start uses a new subject, so that messages for an earlier
+one are not taken for its own. The server deletes a consumer that is no longer read.
 
-A server that lost the end of the log, with its power or by an older copy, gives the same numbers again. So a place is
-read from the last message that came before, which must be the very same; else the place is `rewound`.
+Lost end: a server that lost the end of the log (power loss, older copy) gives the same numbers again. So a partition is
+read from the last message that came before. The first message must be the same one; else the partition is `rewound`.
 """
 
 from __future__ import annotations
@@ -46,8 +47,13 @@ _BYTES_MAX: Final = 4 * 1024 * 1024
 
 @dataclass(slots=True)
 class _Follow:
-    """`stored_at` is when the message `after` was stored, in nanoseconds as the server says it; 0 where not known.
-    `expected` are number and time of the message that has to come first.
+    """The reading of one partition.
+
+    after      the number of the last message that was acknowledged.
+    stored_at  the time of that message in nanoseconds, by the server; 0 where it is not known.
+    entries    messages that came and were not acknowledged, with their times.
+    expected   number and time of the message that must come first.
+    credit     how many messages of the last request are still to come.
     """
 
     place: TopicPartition
@@ -66,7 +72,7 @@ class _Follow:
     beginning: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def pass_by(self, after: int) -> None:
-        """Let go of what was acknowledged."""
+        """Drop the entries that were acknowledged."""
         if after > self.after:
             self.after, self.stored_at = after, 0
         while self.entries and self.entries[0][0].number <= after:
@@ -84,9 +90,10 @@ class _Follow:
 
 
 class PartitionReader:
-    """Keeps what comes for the places followed, a bounded number each.
+    """Reads partitions, and keeps a bounded number of messages of each.
 
-    `log` tells which log the positions given belong to; another one is not followed: `on_another` is called then.
+    `log` is the log that the callers' positions belong to. Where the server has another one, nothing is read, and
+    `on_another` is called.
     """
 
     def __init__(self, connection: NatsConnection, names: Names, stream: LogStream, group: str, clock: Clock) -> None:
@@ -103,7 +110,7 @@ class PartitionReader:
         self._on_another: Callable[[], None] = lambda: None
 
     def open(self, on_messages: Callable[[], None], on_another: Callable[[], None]) -> None:
-        """Begin to listen."""
+        """Set the callbacks, and listen for reconnections."""
         self._on_messages, self._on_another = on_messages, on_another
         self._connection.on_reconnected.append(self._reconnected)
         self._listening = True
@@ -119,33 +126,36 @@ class PartitionReader:
 
     @property
     def rewound(self) -> frozenset[TopicPartition]:
-        """The places followed whose positions are none any more: the log has lost its end."""
+        """The partitions whose positions are no longer valid, because the log has lost its end."""
         return frozenset(place for place, follow in self._follows.items() if follow.rewound)
 
     def stored_at(self, place: TopicPartition, number: int) -> int:
-        """When a message that came and was not passed by was stored, in nanoseconds; 0 where that is not known."""
+        """The time of a message that came and was not acknowledged, in nanoseconds; 0 where it is not known."""
         follow = self._follows.get(place)
         if follow is None:
             return 0
         return next((at for entry, at in follow.entries if entry.number == number), 0)
 
     async def start_reading(self, place: TopicPartition, after: int, stored_at: int = 0) -> None:
-        """Have what follows `after` sent, a message stored then. Where that fails just now, `mend` does it later."""
+        """Start to read behind the message `after`, whose time is `stored_at`. Where that fails now, `mend` retries.
+
+        Raises `Unavailable` where `log` is not set yet.
+        """
         if self.log is None:
-            raise Unavailable("it is not known yet which log it is", hint="the group is looked at soon")
+            raise Unavailable("the identity of the log is not known yet", hint="the group is read again soon")
         follow = _Follow(place, after, stored_at, self.log)
         self._follows[place] = follow
         with contextlib.suppress(Unavailable):
             await self._begin(follow)
 
     async def stop_reading(self, place: TopicPartition) -> None:
-        """Stop. The consumer is left to the server: another member may have made it again already."""
+        """Stop reading. The consumer is not deleted: another member may have created it again already."""
         follow = self._follows.pop(place, None)
         if follow is not None:
             await self._end(follow)
 
     async def mend(self) -> None:
-        """Follow again what broke; one that cannot be followed blocks no other. Raises `StreamGone`, `Unavailable`."""
+        """Start broken readings again; a failure of one does not block others. Raises `StreamGone`, `Unavailable`."""
         self._connection.check()
         now = self._clock.monotonic()
         failure: Unavailable | None = None
@@ -166,7 +176,7 @@ class PartitionReader:
             raise failure
 
     def has_messages(self, place: TopicPartition, after: int) -> bool:
-        """Whether something came that lies behind `after`."""
+        """Whether messages behind `after` have come."""
         follow = self._follows.get(place)
         if follow is None:
             return False
@@ -174,7 +184,7 @@ class PartitionReader:
         return bool(follow.entries)
 
     async def read(self, place: TopicPartition, after: int, limit: int) -> Sequence[Entry]:
-        """Return what came."""
+        """Return messages behind `after` that have come."""
         follow = self._follows.get(place)
         if follow is None:
             return []
@@ -185,17 +195,17 @@ class PartitionReader:
         return entries
 
     async def _begin(self, follow: _Follow) -> None:
-        """Read on behind what came. Raises `Unavailable`."""
+        """Continue to read behind the last message that came. Raises `Unavailable`."""
         if follow.beginning.locked():
             return
-        # The consumer has the name of the place: one that was being made for an earlier reading would take its filter.
+        # The consumer is named by its partition: two readings must not create it at the same time.
         async with follow.beginning, self._turns[follow.place]:
             if self._follows.get(follow.place) is follow:
                 await self._make(follow)
         if self._follows.get(follow.place) is follow:
             await self._ask(follow)
         else:
-            # Unfollowed meanwhile.
+            # `stop_reading` was called meanwhile.
             await self._end(follow)
 
     async def _make(self, follow: _Follow) -> None:
@@ -203,7 +213,7 @@ class PartitionReader:
         name = self._names.reader(self._group, follow.place)
         start, stored_at = follow.last
         checked = start > 0 and stored_at > 0
-        # Or the consumer of whoever reads the log that took its place would be made again, with another filter.
+        # Without this check the consumer of a member that reads a newer log would be replaced, with another filter.
         self._check(follow, await self._stream.look(), start)
         config = {
             "name": name,
@@ -218,13 +228,13 @@ class PartitionReader:
         try:
             await make_consumer(self._connection, self._names.log, config)
         except ApiError as error:
-            raise as_outage(error, "NATS does not make the consumer of a partition") from error
-        # Asked after the consumer was made: it belongs to this log, or to one that is gone and took it along.
+            raise as_outage(error, "NATS cannot create the consumer of a partition") from error
+        # Read after the consumer was created: it belongs to this log, or was deleted together with an earlier one.
         identity = await self._stream.look()
         try:
             self._check(follow, identity, start)
         except Unavailable:
-            # Whoever reads the place in this log hears that it is gone, and makes it as it has to be.
+            # A member that reads the partition in this log gets the status that the consumer is gone, and creates it.
             await self._connection.publish(f"$JS.API.CONSUMER.DELETE.{self._names.log}.{name}", b"")
             raise
         follow.expected = (start, stored_at) if checked and identity.first <= start else None
@@ -235,15 +245,15 @@ class PartitionReader:
         follow.sequence, follow.credit, follow.broken = 0, 0, False
 
     def _check(self, follow: _Follow, identity: LogIdentity, start: int) -> None:
-        """Raise `Unavailable` where the position is none of this log, and have the leases looked at."""
+        """Raise `Unavailable`, and call `on_another`, where the position does not belong to this log."""
         if identity.made_at == follow.log.made_at and identity.last >= start:
             return
         follow.rewound = identity.made_at == follow.log.made_at
         self._on_another()
-        raise Unavailable("the log is another one than that of the position", hint="it is looked at again soon")
+        raise Unavailable("the position belongs to another log", hint="the group is read again soon")
 
     async def _end(self, follow: _Follow) -> None:
-        """Hear nothing more of what was asked for."""
+        """Stop receiving messages of earlier requests."""
         subscription, follow.subscription, follow.inbox, follow.broken = follow.subscription, None, "", True
         if subscription is not None:
             with contextlib.suppress(Exception):
@@ -284,7 +294,7 @@ class PartitionReader:
             await self._ask(follow)
 
     async def _continues(self, follow: _Follow, inbox: str, came: tuple[int, int]) -> bool:
-        """Whether the first message fits what came before: it is the last of that, unless that was pruned meanwhile."""
+        """Whether the first message is the expected one, or that one was pruned meanwhile; else mark as rewound."""
         expected, follow.expected = follow.expected, None
         if expected is None or came == expected:
             return True
@@ -303,7 +313,7 @@ class PartitionReader:
         return pruned
 
     async def _status(self, follow: _Follow, message: Msg) -> None:
-        """The end of what was asked for: its time is over, or the consumer is gone."""
+        """Handle the end of a request: it has expired, or the consumer is gone."""
         headers = message.headers or {}
         status = headers.get("Status")
         over = status == "408" or (status == "409" and "Exceeded" in str(headers.get("Description")))
@@ -311,7 +321,7 @@ class PartitionReader:
             self._break(follow)
             return
         follow.credit = 0
-        # Also with much in hand: when all of that is acknowledged, nothing is read that would ask.
+        # Also with many entries left: when all are acknowledged, no call of `read` would send a request.
         await self._ask(follow)
 
     def _break(self, follow: _Follow) -> None:

@@ -1,9 +1,9 @@
-"""Which log it is that positions belong to. Adapter: imports the driver and its package.
+"""The identity of the log that positions belong to. Adapter: imports the driver and its package.
 
-A position is a number of one stream. Where the stream was deleted and made again, or lost its end with the server's
-disk, the same numbers are given again, and whoever kept a position would silently pass over messages that he has never
-seen. So each record tells when its stream was made; one that does not fit begins again, and receipts absorb what comes
-twice.
+A position is a number of one stream. A stream that was deleted and created again, or lost its end with the server's
+disk, gives the same numbers again. A group with an old position would then skip messages that it has never read,
+without an error. So each record contains the time when its stream was created. A record of another stream starts again
+from the beginning, and receipts absorb duplicates.
 """
 
 from __future__ import annotations
@@ -24,8 +24,11 @@ __all__ = ["LogIdentity", "count_strangers", "read_identity"]
 
 @dataclass(frozen=True, slots=True)
 class LogIdentity:
-    """When the stream was made, as the server says it, in nanoseconds; the numbers of its first and last message; its
-    layout; and when the last message was stored.
+    """The state of the stream.
+
+    made_at      the time when it was created, as the server prints it, with nanoseconds.
+    first, last  the numbers of its first and last message.
+    last_at      the time when the last message was stored.
     """
 
     made_at: str
@@ -36,26 +39,26 @@ class LogIdentity:
 
     @property
     def mark(self) -> str:
-        """The last message: its number and its time."""
+        """The number and time of the last message."""
         return f"{self.last} {self.last_at}"
 
     def has_come_to(self, mark: str) -> bool:
-        """Whether the log has given the number of a mark; to the same message, where that is the last one."""
+        """Whether the log has given a mark's number to a message; to the same message, where that is the last one."""
         number, _, stored_at = mark.partition(" ")
         if not number.isdecimal():
             return True
         return self.last > int(number) or (self.last == int(number) and self.last_at == stored_at)
 
     def knows(self, record: Msg) -> bool:
-        """Whether the position in a place's record is one of this log."""
+        """Whether the position in a partition's record belongs to this log."""
         value = json.loads(record.data)
         return bool(value.get("log") == self.made_at and value["position"] <= self.last)
 
 
 async def count_strangers(connection: NatsConnection, names: Names, timeout_seconds: float) -> int | None:
-    """How many records hold positions of another log; those of groups that run here are begun again by themselves.
+    """The number of records with a position of another log. Running groups correct theirs by themselves.
 
-    None where the server does not name the groups to these credentials. Raises `Unavailable`.
+    None where these credentials may not list the groups. Raises `Unavailable`.
     """
     try:
         groups = await read_groups(connection, names)
@@ -73,11 +76,11 @@ async def count_strangers(connection: NatsConnection, names: Names, timeout_seco
 
 
 async def read_identity(connection: NatsConnection, names: Names) -> LogIdentity:
-    """Ask the server. Raises `StreamGone`, `Unavailable`: nothing may be read or saved then."""
+    """Read the identity from the server. Raises `StreamGone`, `Unavailable`: nothing may be read or saved then."""
     try:
         info = await connection.ask(f"STREAM.INFO.{names.log}")
     except ApiError as error:
-        raise as_outage(error, "NATS does not tell of the log") from error
+        raise as_outage(error, "NATS cannot report the state of the log") from error
     first, last = int(info["state"]["first_seq"]), int(info["state"]["last_seq"])
     return LogIdentity(
         str(info["created"]), first, last, Layout.read(info["config"]), str(info["state"].get("last_ts", ""))

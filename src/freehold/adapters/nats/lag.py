@@ -1,4 +1,4 @@
-"""How far a group is behind. Adapter: imports the broker port and its package."""
+"""Counts the messages that a group has not read. Adapter: imports the broker port and its package."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NEXT_SECONDS: Final = 1.0
 async def read_lag(
     connection: NatsConnection, names: Names, group: str, timeout_seconds: float, clock: Clock
 ) -> Sequence[TopicLag]:
-    """Count what lies behind each position, by topic. One call at a time in a process. Raises `Unavailable`."""
+    """Count the messages behind each position, by topic. Only one call at a time in a process. Raises `Unavailable`."""
     records = await snapshot(connection, names.bucket(group), f"{names.group(group)}.place.>", timeout_seconds)
     identity = await read_identity(connection, names)
     found = await asyncio.gather(
@@ -48,7 +48,7 @@ async def read_lag(
 async def _behind(
     connection: NatsConnection, names: Names, group: str, message: Msg, identity: LogIdentity, clock: Clock
 ) -> tuple[str, int, float] | None:
-    """None for a topic that the group has read once, and that these credentials have no right to any more."""
+    """The topic, number and age of unread messages of one partition; None for a topic without a right any longer."""
     place = names.read_place(group, message.subject)
     if place is None:
         return None
@@ -68,7 +68,7 @@ async def _behind(
 
 
 async def _count(connection: NatsConnection, names: Names, name: str, subject: str, position: int) -> int:
-    """A consumer that is made only to be asked: the server counts what it would get."""
+    """The number of messages behind a position: the server counts those that a new consumer would get."""
     config: dict[str, Any] = {
         "name": name,
         "deliver_policy": "by_start_sequence",
@@ -82,14 +82,14 @@ async def _count(connection: NatsConnection, names: Names, name: str, subject: s
     try:
         made = await make_consumer(connection, names.log, config)
     except ApiError as error:
-        raise as_outage(error, "NATS does not tell how far a group is") from error
+        raise as_outage(error, "NATS cannot count the messages of a group") from error
     return int(made["num_pending"])
 
 
 async def _oldest(
     connection: NatsConnection, names: Names, group: str, place: TopicPartition, clock: Clock
 ) -> float | None:
-    """How old the first is that it delivers. None where another process made the consumer again meanwhile."""
+    """The age of the first message of the consumer. None where another process created the consumer again meanwhile."""
     try:
         found = await take(connection, names.log, names.counter(group, place), 1, _NEXT_SECONDS)
     except Unavailable:

@@ -1,8 +1,8 @@
 """The names of streams, subjects and records in NATS. Adapter: imports the groups pattern and errors.
 
-Each group's records lie in a stream of its own that is laid out as a key-value bucket, so that the `nats kv` tool shows
-them, and so that a server can give a group rights to its own records by the name of the stream alone. The names of
-consumers tell the group and the place, for the same reason.
+Each group has a stream of its own for its records. It has the form of a key-value bucket, so that the `nats kv` tool
+shows the records, and so that a server can grant a group the right to its records by the name of the stream alone. For
+the same reason the names of consumers contain the group and the partition.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _DOTTED = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How the stream of messages is laid out; the stream itself says it.
+    """The layout of the stream of messages, which is stored in the stream's configuration.
 
-    base        what the subjects of messages begin with. The number of partitions is part of it: whoever still counts
-                with another number finds no stream, and never puts a key into a partition where nobody looks for it.
-    replaces    when the stream was made in whose place this one was made; empty where that is not known.
+    base        the beginning of the messages' subjects. It contains the number of partitions: a process with another
+                number finds no stream, so it never stores a key in a partition where no consumer expects it.
+    replaces    the time when the stream was created that this one replaces; empty where it is not known.
     """
 
     base: str
@@ -45,13 +45,13 @@ class Layout:
         return cls(str(config["subjects"][0]).removesuffix(".>"), int(stored[1]), stored[2] or "")
 
     def message(self, place: TopicPartition) -> str:
-        """The subject of a place's messages."""
+        """The subject of a partition's messages."""
         return f"{self.base}.{Names.dotted(place.topic)}.{place.partition}"
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Names under a prefix. Raises `ConfigurationError` for what NATS would not take."""
+    """Names under a prefix. Raises `ConfigurationError` for names that NATS does not accept."""
 
     prefix: str
 
@@ -70,18 +70,18 @@ class Names:
         return f"KV_{self._bucket(group)}"
 
     def group_of(self, stream: str) -> str | None:
-        """Return the group whose records a stream holds."""
+        """Return the group whose records are in a stream; None for another stream."""
         start = f"KV_{self._bucket('')}"
         return stream.removeprefix(start) if stream.startswith(start) and stream != start else None
 
     def group(self, group: str) -> str:
-        """What the subjects of a group's records begin with."""
+        """The beginning of the subjects of a group's records."""
         if not _TOKEN.fullmatch(group):
             raise ConfigurationError("a group's name must be letters, digits, '-' and '_' for NATS")
         return f"$KV.{self._bucket(group)}"
 
     def place(self, group: str, place: TopicPartition) -> str:
-        """The subject of a place's record."""
+        """The subject of a partition's record."""
         return f"{self.group(group)}.place.{self.dotted(place.topic)}.{place.partition}"
 
     def member(self, group: str, member: str) -> str:
@@ -89,23 +89,23 @@ class Names:
         return f"{self.group(group)}.member.{member}"
 
     def probe(self, name: str) -> str:
-        """The subject of the record by which a service sees that the bucket takes what is written."""
+        """The subject of the record that a service writes to check the bucket."""
         return f"{self.group(name)}.probe"
 
     def wake(self, group: str) -> str:
-        """The subject on which members tell each other to look at the leases."""
+        """The subject on which members notify each other of changes of the assignment."""
         return f"{self.prefix}.wake.{group}"
 
     def reader(self, group: str, place: TopicPartition) -> str:
-        """The consumer through which a group reads a place."""
+        """The consumer by which a group reads a partition."""
         return f"{group}={self.dotted(place.topic).replace('.', '=')}={place.partition}"
 
     def counter(self, group: str, place: TopicPartition) -> str:
-        """The consumer through which is counted what a group has not read."""
+        """The consumer by which the unread messages of a group are counted."""
         return f"{self.reader(group, place)}=lag"
 
     def read_place(self, group: str, subject: str) -> TopicPartition | None:
-        """Return the place whose record this is."""
+        """Return the partition of a record's subject; None for another subject."""
         start = f"{self.group(group)}.place."
         if not subject.startswith(start):
             return None
@@ -113,7 +113,7 @@ class Names:
         return TopicPartition(topic, int(partition))
 
     def read_member(self, group: str, subject: str) -> str | None:
-        """Return the member whose heartbeat this is."""
+        """Return the member of a heartbeat's subject; None for another subject."""
         start = f"{self.group(group)}.member."
         return subject.removeprefix(start) if subject.startswith(start) else None
 
@@ -125,24 +125,24 @@ class Names:
     @staticmethod
     @lru_cache(maxsize=1024)
     def dotted(topic: str) -> str:
-        """Return a topic that may be part of a subject."""
+        """Return a topic that may be part of a subject. Raises `ConfigurationError` for another one."""
         if not _DOTTED.fullmatch(topic):
             raise ConfigurationError("a topic must be letters, digits, '-', '_' and single dots for NATS")
         return topic
 
     def layout(self, partitions: int) -> Layout:
-        """How a stream of messages that does not exist yet will be laid out."""
+        """The layout of a stream of messages that does not exist yet."""
         return Layout(f"{self.prefix}.log.{partitions}", partitions)
 
     @property
     def bases(self) -> tuple[str, str]:
-        """What the subjects of messages begin with, whatever the number of partitions: a stream from before the first
-        release has no number there.
+        """The beginnings of the messages' subjects for any number of partitions. A stream of before the first release
+        has no number there.
         """
         return f"{self.prefix}.log.*", f"{self.prefix}.log"
 
     def log_config(self, retention_seconds: float, partitions: int, replaces: str = "") -> Mapping[str, Any]:
-        """How the stream of messages is made; `replaces` tells when the one was made that has vanished."""
+        """The configuration of the stream of messages; `replaces` is the time when the lost one was created."""
         return {
             "name": self.log,
             "description": self.description(partitions, replaces),
@@ -158,11 +158,11 @@ class Names:
 
     @staticmethod
     def description(partitions: int, replaces: str) -> str:
-        """What a stream of messages says of itself."""
+        """The description in the configuration of a stream of messages, which stores its layout."""
         return f"partitions={partitions}" + (f"; in place of one made {replaces}" if replaces else "")
 
     def bucket_config(self, group: str) -> Mapping[str, Any]:
-        """How the stream of a group's records is made: one value a subject."""
+        """The configuration of the stream of a group's records, which keeps one value for each subject."""
         return {
             "name": self.bucket(group),
             "subjects": [f"{self.group(group)}.>"],

@@ -1,6 +1,6 @@
-"""Publishing to JetStream with many confirmations in progress. Adapter: imports its package.
+"""Publishes to JetStream with many confirmations in progress. Adapter: imports its package.
 
-One subscription takes all confirmations; each call waits once for all of its own.
+One subscription receives all confirmations; each call waits once for all of its own.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _AGAIN = "whether it was stored is not known; publish it again"
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What is to be stored under a subject."""
+    """A message to store under a subject."""
 
     subject: str
     payload: bytes = field(repr=False)
@@ -71,7 +71,7 @@ class Publisher:
     async def publish(
         self, publications: Sequence[Publication], timeout_seconds: float
     ) -> Sequence[Mapping[str, Any] | FreeholdError]:
-        """Send all at once and wait for all; each gets a confirmation, or an error: what `publish_error` makes."""
+        """Send all at once and wait for all. Returns for each its confirmation, or its error (`publish_error`)."""
         if not publications:
             return []
         round_ = _Round(len(publications))
@@ -90,7 +90,7 @@ class Publisher:
         return [result if result is not None else missing for result in round_.results]
 
     async def publish_one(self, publication: Publication, timeout_seconds: float) -> Mapping[str, Any]:
-        """Store one. Raises what `publish_error` makes."""
+        """Store one publication. Raises its error (`publish_error`)."""
         (result,) = await self.publish([publication], timeout_seconds)
         if isinstance(result, FreeholdError):
             raise result
@@ -108,9 +108,9 @@ class Publisher:
         )
 
     def _give_up(self) -> None:
-        """The connection broke: what was not confirmed is not confirmed any more, and nobody waits for it."""
+        """After the connection broke, end all waits: missing confirmations cannot come any more."""
         for round_ in {id(round_): round_ for round_, _ in self._waiting.values()}.values():
-            round_.end(OperationTimeout("NATS broke the connection before it confirmed", hint=_AGAIN))
+            round_.end(OperationTimeout("the connection to NATS broke before the confirmation", hint=_AGAIN))
 
     async def _answered(self, message: Msg) -> None:
         waiting = self._waiting.pop(message.subject, None)
@@ -118,7 +118,7 @@ class Publisher:
             return
         round_, index = waiting
         if message.headers:
-            round_.answer(index, StreamGone("no stream takes this message", hint="is JetStream enabled?"))
+            round_.answer(index, StreamGone("no stream has the subject of this message", hint="is JetStream enabled?"))
             return
         answer = msgspec.json.decode(message.data)
         round_.answer(index, publish_error(answer) or answer)

@@ -1,4 +1,4 @@
-"""Reading the last message of every subject under a filter. Adapter: imports the driver and its package."""
+"""Reads the last message of every subject that matches a filter. Adapter: imports the driver and its package."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ _ATTEMPTS: Final = 4
 async def snapshot(
     connection: NatsConnection, stream: str, subject: str, timeout_seconds: float
 ) -> Sequence[tuple[int, Msg]]:
-    """Return (number in the stream, message) for each subject that matches; nothing of a stream that is not there.
-    Raises `Unavailable`.
+    """Return (number in the stream, message) for each subject that matches; empty for a missing stream.
 
-    A message that is replaced while it is read may be missed; then it is read again.
+    A message that is replaced during the read may be missed; then all are read again. Raises `Unavailable`.
     """
     found: dict[str, tuple[int, Msg]] = {}
     for _ in range(_ATTEMPTS):

@@ -1,4 +1,4 @@
-"""Making the streams that are missing. Adapter: imports its package."""
+"""Creates missing streams. Adapter: imports its package."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["ensure_stream", "read_groups"]
 
 
 async def ensure_stream(connection: NatsConnection, config: Mapping[str, Any]) -> tuple[Mapping[str, Any], bool]:
-    """Return what the server tells of the stream as it is, and whether it was made here; the first to come makes it.
+    """Create the stream where it is missing. Returns its state, and whether this call created it.
 
-    Raises `ApiError`, `Unavailable`.
+    Of several processes the first one creates it. Raises `ApiError`, `Unavailable`.
     """
     name = config["name"]
     try:
