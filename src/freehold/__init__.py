@@ -1,8 +1,8 @@
-"""Freehold: your services own their data; Freehold keeps it right between them.
+"""Freehold: each service owns its database; Freehold keeps the data of all of them consistent.
 
-What a service needs is here; the stores and values of a pattern are exported by its package, such as `freehold.saga`;
-HTTP by `freehold.http`. Modules inside the packages are internal. A name is imported when it is first used, so that a
-program that needs one does not wait for all.
+This package exports what a service needs. The package of a pattern, such as `freehold.saga`, exports its stores and
+values, and `freehold.http` exports HTTP. Modules inside the packages are internal. A name is imported when it is first
+used, so that a program imports only what it uses.
 """
 
 from __future__ import annotations

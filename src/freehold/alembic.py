@@ -1,9 +1,9 @@
-"""Filters that keep Alembic's autogenerate away from what Freehold makes. Runtime: imports the patterns, not Alembic.
+"""Filters by which Alembic's autogenerate ignores what Freehold makes. Runtime: imports the patterns, not Alembic.
 
-Freehold applies its own migrations, so its tables are in no metadata of yours, and autogenerate would drop all of them:
+Freehold applies its own migrations. Your metadata does not contain its tables, so autogenerate would drop them:
 `freehold_…`, the generations and replays of read models (`order_summary__g3`, `order_summary__r1`) and, on SQLite, the
-tables that stand for materialised views. The tables that a projection declares may be in your metadata, and are views
-in the database: autogenerate would create them.
+tables that replace materialised views. The tables that a projection declares may be in your metadata. In the database
+they are views, so autogenerate would create them.
 
     from freehold.alembic import filters
 
@@ -31,10 +31,10 @@ IncludeObject = Callable[[Any, Any, Any, Any, Any], bool]
 
 
 def include_name(name: str | None, type_: str, parent_names: Mapping[str, str | None]) -> bool:  # noqa: ARG001 - Alembic's signature
-    """Whether autogenerate looks at a name in the database: not at a table of Freehold's, in whichever schema.
+    """Whether autogenerate looks at a name in the database: false for a table of Freehold, in any schema.
 
-    For `context.configure(include_name=include_name)`. A table of yours must not be named as Freehold's are: begin with
-    `freehold_`, or end with `__g` or `__r` and a number.
+    For `context.configure(include_name=include_name)`. The name of your own table must not begin with `freehold_`, nor
+    end with `__g` or `__r` and a number.
     """
     return type_ != _TABLE or name is None or _OWN(name) is None
 
@@ -46,9 +46,9 @@ def include_object(
     reflected: bool,  # noqa: ARG001, FBT001 - Alembic's signature
     compare_to: object,  # noqa: ARG001 - as above
 ) -> bool:
-    """Whether autogenerate compares an object: no table of Freehold's, and none that a projection declares.
+    """Whether autogenerate compares an object: false for a table of Freehold, and for one that a projection declares.
 
-    For `context.configure(include_object=include_object)`; import the modules that declare projections before.
+    For `context.configure(include_object=include_object)`. Import the modules that declare projections first.
     """
     return include_name(name, type_, {}) and not (type_ == _TABLE and is_projected(object))
 
@@ -56,9 +56,9 @@ def include_object(
 def filters(
     *services: Service, include_name: IncludeName | None = None, include_object: IncludeObject | None = None
 ) -> dict[str, Any]:
-    """Both filters as arguments of `context.configure`, together with your own where you have some.
+    """Both filters as arguments of `context.configure`, combined with your own filters if you have some.
 
-    The `services` say which names belong to materialised views and projections: on SQLite the views are tables.
+    The `services` declare the names of materialised views and projections: on SQLite the views are tables.
     """
     declared = {name for service in services for name in service.materialized_views}
     declared |= {table.name for service in services for each in service.projections.values() for table in each.tables}

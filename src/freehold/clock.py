@@ -1,6 +1,6 @@
 """Time as a dependency: wall clock, monotonic clock, waiting, and the hybrid logical clock. Foundation: stdlib only.
 
-Nothing in Freehold asks the operating system for the time but `SystemClock`; tests inject their own `Clock`.
+Only `SystemClock` asks the operating system for the time; tests inject their own `Clock`.
 The hybrid logical clock follows Kulkarni et al., "Logical Physical Clocks" (2014): a stamp is 48 bits of milliseconds
 and 16 bits of counter in one integer, so that stamps compare as integers and fit a signed 64-bit column until 2248.
 """
@@ -22,13 +22,13 @@ _LOOK_SECONDS = 0.2
 
 
 class Clock(Protocol):
-    """Where the time comes from."""
+    """A source of time."""
 
     def now(self) -> datetime:
         """Return the wall-clock time, aware, in UTC. May jump; never used to decide an order."""
 
     def monotonic(self) -> float:
-        """Return seconds that never go back; only differences have a meaning."""
+        """Return seconds that never decrease; only differences have a meaning."""
 
     async def sleep(self, seconds: float) -> None:
         """Wait this long by this clock; cancellable."""
@@ -51,7 +51,7 @@ class SystemClock:
 
 
 class HybridLogicalClock:
-    """Stamps that are greater than every stamp this process has given or seen, and close to wall-clock time.
+    """Makes stamps that are greater than every stamp this process has given or seen, and close to wall-clock time.
 
     Thread-safe. `observe` refuses a stamp that is further ahead than `drift_seconds_max`, so that one broken clock
     cannot drag all others into the future.
@@ -71,7 +71,7 @@ class HybridLogicalClock:
             return self._last
 
     def observe(self, stamp: int) -> bool:
-        """Note a stamp that arrived; later ticks are greater. False, and ignored, where it is too far ahead."""
+        """Note a received stamp; later ticks are greater. Returns False for one too far ahead, which is ignored."""
         if (stamp >> _COUNTER_BITS) > self._physical_ms() + self._drift_ms_max:
             return False
         with self._lock:
@@ -90,8 +90,8 @@ class HybridLogicalClock:
 async def look_until(
     settled: Callable[[T], bool], first: T, look: Callable[[], Awaitable[T]], *, seconds: float, clock: Clock
 ) -> T:
-    """Look again until what is seen is settled, or `seconds` are over; returns what was seen last. For what other
-    processes do, and wake nobody by.
+    """Poll until a result is `settled` or `seconds` have passed, by `clock`; returns the last result, `first` if that
+    is settled. For the state of other processes, of which no notification arrives.
     """
     seen, deadline = first, clock.monotonic() + seconds
     while not settled(seen) and clock.monotonic() < deadline:

@@ -1,5 +1,5 @@
-"""What one running service has: its name, stores, broker, clocks and settings, the declarations of its patterns, and
-what they offer each other. Port: imports the foundation, the ports and the settings; knows no pattern.
+"""The context of one running service: its name, stores, broker, clocks and settings, the declarations of its patterns,
+and the objects that patterns offer each other. Port: imports the foundation, the ports and the settings; no pattern.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ R_co = TypeVar("R_co", covariant=True)
 
 @dataclass(frozen=True, eq=False)
 class Signal:
-    """Something that happened in this process, and that runners are woken by. A hint: one that is lost costs a poll."""
+    """An event in this process that wakes runners. Only a hint: without it a runner finds its work by polling."""
 
     name: str
 
 
 class Declares(Protocol[R_co]):
-    """A pattern, as far as its registry is concerned: what a service declares of it."""
+    """The part of a pattern that makes its registry: the declarations of one service."""
 
     @property
     def name(self) -> str:
@@ -47,9 +47,9 @@ class Declares(Protocol[R_co]):
 class ServiceContext:
     """What a service works with. One for each running service, for one event loop.
 
-    `declared` gives the registry of a pattern: that of the `Service`. `broker` and `settings` are missing where only
-    the database is worked on, as commands do. `at_work` says of a role whether it runs here; None where another process
-    may run it. `make_broker` makes a broker for a context without one, to ask it something.
+    `declared` returns the registry of a pattern, as `Service.of`. Commands that need only the database make a context
+    without `broker` and `settings`. `at_work` says whether a role runs in this process; None where that is not known,
+    and another process may run it. `make_broker` makes a broker for one question, in a context without a broker.
     """
 
     def __init__(
@@ -88,20 +88,20 @@ class ServiceContext:
 
     @property
     def broker(self) -> Broker:
-        """The service's broker. Raises `DeclarationError` where it runs without one."""
+        """The service's broker. Raises `DeclarationError` where the context has none."""
         if self._broker is None:
             raise DeclarationError(f"'{self.service}' is opened here without its broker")
         return self._broker
 
     @property
     def has_broker(self) -> bool:
-        """Whether it runs with its broker."""
+        """Whether the context has a broker."""
         return self._broker is not None
 
     @asynccontextmanager
     async def asked_broker(self) -> AsyncIterator[Broker]:
-        """An open broker for one question: the service's own, or one that is closed afterwards. Raises what opening it
-        does, and `DeclarationError` where there is none.
+        """An open broker for one question: the context's own, or a new one that is closed afterwards. Raises the errors
+        of `Broker.open`, and `DeclarationError` where there is no broker.
         """
         if self._broker is not None or self._make_broker is None:
             yield self.broker
@@ -115,13 +115,13 @@ class ServiceContext:
 
     @property
     def settings(self) -> Settings:
-        """The service's settings. Raises `DeclarationError` where it was opened without."""
+        """The service's settings. Raises `DeclarationError` where the context has none."""
         if self._settings is None:
             raise DeclarationError(f"'{self.service}' is opened here without its settings")
         return self._settings
 
     def of(self, pattern: Declares[K]) -> K:
-        """What the service declares of a pattern: its registry, an empty one where it declares nothing."""
+        """The registry of a pattern: what the service declares of it, empty if it declares nothing."""
         if self._declared is not None:
             return cast("K", self._declared(pattern))
         found = self._registries.get(pattern.name)
@@ -130,42 +130,42 @@ class ServiceContext:
         return cast("K", found)
 
     def offer(self, kind: type[K], made: K) -> None:
-        """Give others a thing of a class: one of a kind. Raises `DeclarationError` where there is one."""
+        """Offer an object to other patterns, by its class. Raises `DeclarationError` for a second one of a class."""
         if kind in self._offered:
             raise DeclarationError(f"'{self.service}' has a {kind.__name__} already")
         self._offered[kind] = made
 
     def resource(self, kind: type[K]) -> K:
-        """The thing of a class that somebody offers. Raises `DeclarationError` where nobody does."""
+        """The offered object of a class. Raises `DeclarationError` where none was offered."""
         found = self.find(kind)
         if found is None:
             raise DeclarationError(f"'{self.service}' has no {kind.__name__} here")
         return found
 
     def shared(self, kind: type[K]) -> K:
-        """The thing of a class that is made when somebody first asks for it: what patterns register with."""
+        """The object of a class, made at the first request: a registry that several patterns add to."""
         if kind not in self._offered:
             self._offered[kind] = kind()
         return cast("K", self._offered[kind])
 
     def find(self, kind: type[K]) -> K | None:
-        """The thing of a class that somebody offers; None where nobody does."""
+        """The offered object of a class; None where none was offered."""
         return cast("K | None", self._offered.get(kind))
 
     def on(self, signal: Signal, call: Callable[[], None]) -> None:
-        """Have something called at each signal, in the order of subscription; it must not wait, nor raise."""
+        """Subscribe to a signal. The calls are made in the order of subscription; they must not block or raise."""
         self._calls.setdefault(signal, []).append(call)
 
     def emit(self, signal: Signal) -> None:
-        """Call whoever subscribed to a signal."""
+        """Call all subscribers of a signal."""
         for call in self._calls.get(signal, ()):
             call()
 
     def on_close(self, call: Callable[[], Awaitable[None]]) -> None:
-        """Have something awaited when the service stops, after its roles and before its database is closed."""
+        """Register a call for the stop of the service: awaited after its roles ended, before its database is closed."""
         self._closing.append(call)
 
     async def close(self) -> None:
-        """Await what is to be done at the end."""
+        """Await the calls registered by `on_close`, in order."""
         for call in self._closing:
             await call()

@@ -1,8 +1,8 @@
 """The database port: one service's own database and its transactions. Port: imports the foundation only.
 
-A pattern's store takes a `DatabaseTransaction` wherever its write belongs to the business transaction, and none where
-the write is a transaction of its own (relays, pruning). Adapters live in `freehold.adapters`; the first part of the
-URL's scheme finds them.
+A method of a store takes a `DatabaseTransaction` if its write belongs to the business transaction, and none if the
+write is a transaction of its own (relays, pruning). Adapters are in `freehold.adapters`; the first part of the URL's
+scheme selects one.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ _LIMIT_SECONDS_MAX: Final = 2_000_000.0
 class DatabaseFeatures:
     """What an engine guarantees, as data: the conformance suites and the docs read it.
 
-    technology          name for people, "PostgreSQL".
-    emulation           true where it stands in for a real system.
+    technology          name for operators, "PostgreSQL".
+    emulation           true where it replaces a real system in tests and examples.
     durable             a commit survives kill -9 of every process.
     concurrent_writers  several transactions write at once (SQLite has one writer at a time).
-    several_processes   may be shared by processes.
-    transactional_ddl   a rollback takes back what made, changed or dropped tables and views.
-    apart               how two services are kept apart, for people.
-    proves_death        tells that a process which held leases has died (see `freehold.leases.store`).
+    several_processes   several processes may open it at once.
+    transactional_ddl   a rollback undoes the creation, change or removal of tables and views.
+    apart               how an operator separates two services.
+    proves_death        knows that a process which held leases has died (see `freehold.leases.store`).
     """
 
     technology: str
@@ -62,10 +62,10 @@ class DatabaseFeatures:
 class DatabaseOptions:
     """How a database is opened; every wait has a limit.
 
-    `idle_transaction_timeout_seconds` is how long a transaction may stand between two statements before the server ends
-    it (PostgreSQL; 0 turns it off): a process that was frozen holds everybody's readers up no longer. `partitions`
-    divides the outbox between relays; it is written into the database when its tables are made and read from there
-    afterwards, so that all instances agree.
+    `idle_transaction_timeout_seconds` is how long a transaction may be idle between two statements before the server
+    ends it (PostgreSQL; 0 turns it off): an open transaction of a frozen process blocks readers until then.
+    `partitions` divides the outbox between relays; it is written into the database when the tables are made and read
+    from there afterwards, so that all instances use the same number.
     """
 
     pool_size: int = bounded(8, 1, 10_000)
@@ -77,13 +77,13 @@ class DatabaseOptions:
     partitions: int = bounded(8, 1, 1024)
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot be meant. Raises `ConfigurationError`."""
+        """Refuse values of a wrong type or outside of their range. Raises `ConfigurationError`."""
         check(self, "database_options")
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One observation of `freehold doctor`: `ok` false asks for the `fix`."""
+    """One result of `freehold doctor`. If it is not `ok`, `fix` says what to do."""
 
     subject: str
     ok: bool
@@ -93,14 +93,14 @@ class CheckResult:
 
 @dataclass(frozen=True, slots=True)
 class Defect:
-    """Something in a database that is not as the migrations made it.
+    """A difference between a database and what its migrations made.
 
-    subject   what it is, for people: `table freehold_outbox`, `column sale.total`.
+    subject   what differs: `table freehold_outbox`, `column sale.total`.
     problem   what is wrong with it: `is missing`, `has the type text instead of bigint`.
-    made_by   the migration that made it, as `pending` names them; empty where it was none.
-    fix    what to do about it.
-    lossless  whether `repair` makes it good, and nothing is lost by that.
-    vital     whether statements that run time needs fail, or do harm, as long as it is so.
+    made_by   the migration that made it, named as by `pending`; empty where no migration did.
+    fix       what to do about it.
+    lossless  whether `repair` repairs it without loss of data.
+    vital     whether statements of a running service fail, or do damage, until it is repaired.
     """
 
     subject: str
@@ -116,12 +116,13 @@ class Defect:
 
 
 def examine_clock(subject: str, theirs: datetime | None, asked_at: datetime, answered_at: datetime) -> CheckResult:
-    """How far a server's clock is from this machine's, as its answer told between two looks at this one; for `doctor`.
+    """Compare a server's clock with this machine's, for `doctor`. `asked_at` and `answered_at` are this machine's times
+    before and after the server answered with `theirs`.
 
-    No order and no lease depends on it. Times at which something is due, and how long things are kept, do.
+    Due times and retention depend on the server's clock. Orders and leases do not.
     """
     if theirs is None:
-        return CheckResult(subject, ok=True, detail="the server does not tell its time")
+        return CheckResult(subject, ok=True, detail="the server does not report its time")
     away = max((asked_at - theirs).total_seconds(), (theirs - answered_at).total_seconds(), 0.0)
     if away <= _CLOCKS_APART_SECONDS_MAX:
         return CheckResult(subject, ok=True, detail=f"within {_CLOCKS_APART_SECONDS_MAX:g} s of this machine's")
@@ -139,17 +140,16 @@ class DatabaseTransaction(Protocol):
 
     An implementation keeps:
 
-    1. What is written with it, by Freehold's stores and by the user through `native`, is one transaction of the engine:
-       its statements see each other, others see them after the commit, and nobody after a rollback.
-    2. One that is not `owned` is never committed or rolled back by Freehold.
+    1. What Freehold's stores write with it, and what the user writes through `native`, is one transaction of the
+       engine: its statements see each other, other transactions see them after the commit, and never after a rollback.
+    2. Freehold never commits or rolls back a transaction that it does not own (`owned`).
     3. Two tasks in a transaction that Freehold began take turns: one statement runs at a time.
-    4. What belongs to it is refused after its end (`TransactionEnded`), and reaches no other transaction that may be
-       open by then.
-    5. Who ends it in another way than by its block gets `TransactionMisused`. The end of the block then rolls back and
-       raises as well, also where the error was caught inside.
+    4. After its end, each use of what belongs to it raises `TransactionEnded`, and does not reach another transaction.
+    5. An attempt to end it in another way than by its block raises `TransactionMisused`. The end of the block then
+       rolls back and raises as well, also if the error was caught inside.
 
     `native` is what the user writes with: a SQLAlchemy `AsyncConnection` by default, or the user's own session or
-    connection where it was enlisted. `owned` is false for an enlisted one: Freehold never commits or rolls it back.
+    connection if that was enlisted. `owned` is false for an enlisted one.
     """
 
     @property
@@ -162,9 +162,7 @@ class DatabaseTransaction(Protocol):
 
     @property
     def life(self) -> Life:
-        """Whether it is open, and how it ended. What belongs to a database transaction refuses after its end; see
-        `life`.
-        """
+        """Whether it is open, and how it ended; see `freehold.life`."""
 
 
 class Database(Protocol):
@@ -173,18 +171,20 @@ class Database(Protocol):
     An implementation keeps:
 
     1. The block of `begin` is one transaction: it commits when the block ends, and rolls back when the block raises or
-       is cancelled. An exception that is not the engine's comes through as it is.
-    2. No connection is lost, at whatever point a cancellation comes; after an error the connection is as good as new.
-    3. Every wait has a limit, that for a connection or a lock too; a transaction that cannot begin raises `Unavailable`
-       in time. When the answer to COMMIT is lost, `Unavailable` is raised and the outcome is unknown.
-    4. Errors of the engine become `Unavailable` (try later), `ConcurrencyConflict` (try again) or `DatabaseError` (it
-       will not mend), in texts that hold no values. Errors of others are left as they are.
-    5. `upgrade` and `repair` are safe from several processes at once; a second `upgrade` has nothing to do. Of several
-       services that come at once one owns the database; the others get `ConfigurationError` before anything is applied.
-    6. `open`, `close`, `ping` and `probe` may be repeated, and what is closed may be opened again. A probe writes the
-       same row each time, which nobody takes for work.
-    7. `enlist` takes only what can carry a transaction, and otherwise says what can (`ConfigurationError`).
-    8. Every finding of `run_checks` that is not ok says what to do.
+       is cancelled. An exception that is not the engine's is raised unchanged.
+    2. A cancellation loses no connection, at whatever point it arrives. After an error the connection can be used like
+       a new one.
+    3. Every wait has a limit, also a wait for a connection or a lock; a transaction that cannot begin raises
+       `Unavailable` in time. When the answer to COMMIT is lost, `Unavailable` is raised and the outcome is unknown.
+    4. Errors of the engine become `Unavailable` (try later), `ConcurrencyConflict` (try again) or `DatabaseError`
+       (trying again does not help). The texts contain no values. Other errors are not changed.
+    5. Several processes may call `upgrade` and `repair` at once; a second `upgrade` changes nothing. If several
+       services upgrade one database at once, one owns it; the others get `ConfigurationError` before anything is
+       applied.
+    6. `open`, `close`, `ping` and `probe` may be repeated, and a closed database may be opened again. A probe writes
+       the same row each time, and no pattern reads it.
+    7. `enlist` accepts only objects that can carry a transaction. For others `ConfigurationError` says which those are.
+    8. Every result of `run_checks` that is not ok says what to do.
     """
 
     @property
@@ -192,7 +192,9 @@ class Database(Protocol):
         """What the engine guarantees."""
 
     async def open(self) -> None:
-        """Connect, check that the version is served. Raises `Unavailable`, `ConfigurationError`. Idempotent."""
+        """Connect, and check that the engine's version is supported. Raises `Unavailable`, `ConfigurationError`.
+        Idempotent.
+        """
 
     async def close(self) -> None:
         """Release every connection. Idempotent."""
@@ -201,83 +203,86 @@ class Database(Protocol):
         """Return when the database answers a query. Raises `Unavailable`, within the time limit."""
 
     async def probe(self, timeout_seconds: float) -> None:
-        """Write a row of Freehold's own and commit it, within the time limit; the tables must have been made. The row
-        is the same each time, so it may be done every few seconds.
+        """Write a row of Freehold's own and commit it, within the time limit; the tables must exist. The row is the
+        same each time, so it may be done every few seconds.
 
-        Raises what keeps a transaction from committing, with the reason: `Unavailable` (read-only, no space left,
-        locked by somebody else), `DatabaseError` (a right or a table is missing).
+        Raises the reason why a transaction cannot commit: `Unavailable` (read-only, no space left, locked by another
+        transaction), `DatabaseError` (a right or a table is missing).
         """
 
     def begin(self) -> AbstractAsyncContextManager[DatabaseTransaction]:
         """Open a transaction for the length of a block, whose end commits it.
 
-        Entering raises `Unavailable` when no connection is to be had in time. An error of the engine is raised as what
-        `translate_error` makes of it. What belongs to the transaction counts as ended once the block has begun to end.
+        Entering raises `Unavailable` if no connection is free in time. Errors of the engine are raised as
+        `translate_error` translates them. The transaction counts as ended as soon as the end of the block begins.
         """
 
     def enlist(self, native: object) -> DatabaseTransaction:
         """Wrap a transaction of the user's own (SQLAlchemy `AsyncSession` or `AsyncConnection`, asyncpg connection,
-        psycopg `AsyncConnection`). Raises `ConfigurationError` for anything else, and where no transaction is open and
+        psycopg `AsyncConnection`). Raises `ConfigurationError` for anything else, and if no transaction is open and
         the driver would commit each statement by itself.
         """
 
     def translate_error(self, error: BaseException) -> FreeholdError | None:
         """Translate an exception of the driver: `Unavailable` (try later), `ConcurrencyConflict` (try again),
-        `DatabaseError` (it will not mend), or None where it does not come from the database. The text holds no values.
+        `DatabaseError` (trying again does not help), or None for an error that is not the database's. The text contains
+        no values.
         """
 
     async def upgrade(self, service: str | None = None) -> list[str]:
-        """Apply the migrations that are missing, Freehold's own and the service's; returns their names. Safe from
-        several processes at once.
+        """Apply the missing migrations, Freehold's own and the service's; returns their names. Several processes may do
+        it at once.
 
-        A `service` that is named owns the database from then on: of two that come at once, one does. Raises
-        `ConfigurationError` where another one owns it, before anything is applied. Without a name nothing is said of
-        whose it is, which is for what may share a database: receipts of several consumers.
+        `service` becomes the owner of the database; if two services upgrade at once, one of them does. Raises
+        `ConfigurationError` if another service owns it, before anything is applied. Without `service` no owner is
+        written: for databases that several consumers share to keep receipts.
         """
 
     async def owner(self) -> str | None:
-        """The service that the database is marked with; None for none."""
+        """The service that owns the database; None for none."""
 
     async def mark(self, db_tx: DatabaseTransaction, service: str, *, instead_of: str) -> None:
-        """Make a service the owner instead of the one that is: the same one, under another name.
+        """Replace the owner `instead_of` by `service`: for a service that has another name now.
 
-        Raises `ConfigurationError` where `instead_of` is not the owner.
+        Raises `ConfigurationError` if `instead_of` is not the owner.
         """
 
     async def pending(self) -> list[str]:
         """Names of the migrations that `upgrade` would apply."""
 
     async def defects(self, *, closer: bool = True) -> list[Defect]:
-        """How the tables, and all else that applied migrations have made, differ from what those made. Reads only.
+        """Compare the tables, and everything else in the database, with what the applied migrations made. Reads only.
 
-        Without `closer` it looks into the engine's catalogue and no further, for the start of a service: it does not
-        count the rows that are against a missing constraint, nor plan what a view says.
-        What was made by hand beside it is left alone. What a service's migrations made counts as far as it can be known
-        from them for sure. Raises `DatabaseError` where the record of what was applied is lost.
+        Without `closer` it reads the engine's catalogue only, for the start of a service: it does not count the rows
+        that violate a missing constraint, nor plan the query of a view.
+        Objects that were added by hand are ignored. Objects of the service's own migrations are compared as far as
+        those migrations say for certain what they make. Raises `DatabaseError` if the record of the applied migrations
+        is lost.
         """
 
     async def repair(self) -> list[str]:
-        """Make good those `defects` by which nothing is lost; returns their subjects. Safe from several processes at
-        once. What held data is never made again empty. One that cannot be made good stays a defect, and keeps no other.
+        """Repair the `defects` that can be repaired without loss; returns their subjects. Several processes may do it
+        at once. An object that held data is never created again empty. A defect that cannot be repaired stays, and does
+        not stop the repair of the others.
         """
 
     async def relations(self, names: Sequence[str]) -> dict[str, str]:
-        """What bears each of these names (`table`, or `schema.table`): `table`, `view`, `materialised view` …; names
-        that nothing bears are left out.
+        """The kind of relation that has each of these names (`table`, or `schema.table`): `table`, `view`,
+        `materialised view` …; names that no relation has are left out.
         """
 
     def script(self, service: str, port: str | None = None) -> str:
-        """What `upgrade` does in an empty database for this service, as a script for the engine's own tool; of a `port`
-        that is named, its tables and functions alone. Needs no connection.
+        """What `upgrade` does in an empty database of this service, as a script for the engine's own tool; with `port`,
+        only the tables and functions of that port. Needs no connection.
 
-        Raises `ConfigurationError` where the engine has no SQL, `NotFound` where the port has no tables.
+        Raises `ConfigurationError` if the engine has no SQL, `NotFound` if the port has no tables.
         """
 
     async def grants(self, role: str, schema: str | None = None) -> list[str]:
-        """Statements for the owner of the tables that let a role do what run time does, and make no tables; those that
-        later upgrades make are included. `schema` is that of the tables where none is given.
+        """Statements, for the owner of the tables, by which a role may do everything that a running service does, and
+        may not make tables; also for tables of later upgrades. `schema` is by default the schema of the tables.
 
-        Raises `ConfigurationError` where the engine knows no roles, and for a name that no role can have.
+        Raises `ConfigurationError` if the engine has no roles, and for a name that no role can have.
         """
 
     async def run_checks(self) -> list[CheckResult]:
@@ -285,7 +290,7 @@ class Database(Protocol):
 
 
 def check_owner(features: DatabaseFeatures, owner: str | None, service: str) -> None:
-    """Refuse a database that is marked with another service. Raises `ConfigurationError`."""
+    """Refuse a database that another service owns. Raises `ConfigurationError`."""
     if owner not in {None, service}:
         raise ConfigurationError(
             f"the database is marked as that of '{owner}', and this is '{service}'",
@@ -296,9 +301,9 @@ def check_owner(features: DatabaseFeatures, owner: str | None, service: str) -> 
 
 @runtime_checkable
 class CommitWatching(Protocol):
-    """A database that can tell of the commits of a user's own transactions."""
+    """A database that can report the commits of a user's own transactions."""
 
     def on_commit(self, native: object, call: Callable[[], None]) -> None:
-        """Have something called at each commit of a session or connection of the user's; nothing where its library
-        tells of none. One call for each of them is enough, however often this is asked for: the first stays.
+        """Register a call for each commit of a session or connection of the user's; no effect if its library reports
+        no commits. Each session or connection has one call: a later registration changes nothing.
         """

@@ -1,5 +1,5 @@
-"""What `describe` shows of what a service declares: as a document, as lines, as messages that go from service to
-service. Port: imports the messages.
+"""Values from which `describe` shows the declarations of a service: documents, tables and the flow of messages between
+services. Port: imports the messages.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Flow:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Rows under column titles, among the lines of a pattern. `folded` is the column that gives way first."""
+    """A table among the lines of a pattern. `folded` is the column that is wrapped first where space is short."""
 
     title: str
     columns: tuple[str, ...]

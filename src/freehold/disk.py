@@ -1,7 +1,7 @@
-"""How much room a file system has, for engines that keep a file of their own. Port: imports the database port.
+"""Free space of a file system, for engines that keep a file of their own. Port: imports the database port.
 
-A small write does not show that a disk is full: SQLite overwrites a journal that is there already, and goes on until a
-larger transaction comes. So the room is looked at as well.
+A small write does not show that a disk is full: SQLite overwrites an existing journal, and fails only at a larger
+transaction. So a check reads the free space as well.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from freehold.errors import Unavailable
 __all__ = ["FULL_BYTES", "LOW_BYTES", "Room", "check_place", "examine_place", "room_at"]
 
 FULL_BYTES: Final = 1024 * 1024
-"""Less than this is full: the next transaction of some size fails."""
+"""With less than this the disk is full: the next larger transaction fails."""
 LOW_BYTES: Final = 256 * 1024 * 1024
-"""Less than this needs an operator, or a twentieth of the disk where that is less."""
+"""With less than this, or than a twentieth of a small disk, an operator has to free space."""
 _LOW_PART: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """Bytes of a file system: those that this process may still fill, and all."""
+    """Bytes of a file system: those that this process may still write, and all."""
 
     free_bytes: int
     total_bytes: int
 
     @property
     def full(self) -> bool:
-        """Whether next to nothing can be written."""
+        """Whether there are less than `FULL_BYTES`."""
         return self.free_bytes < FULL_BYTES
 
     @property
     def low(self) -> bool:
-        """Whether somebody should make room soon."""
+        """Whether an operator should free space soon."""
         return self.free_bytes < min(LOW_BYTES, max(FULL_BYTES, self.total_bytes // _LOW_PART))
 
 
 def room_at(path: Path) -> Room | None:
-    """The room of the file system that a file is on; None where the system does not tell."""
+    """The free space of the file system of a file; None if the operating system does not report it."""
     if not hasattr(os, "statvfs"):
         return None
     try:
@@ -54,7 +54,7 @@ def room_at(path: Path) -> Room | None:
 
 
 def check_place(path: Path) -> None:
-    """See that a file can be written and grow. Raises `Unavailable` with the reason."""
+    """Check that a file can be written and can grow. Raises `Unavailable` with the reason."""
     room = room_at(path)
     if room is not None and room.full:
         raise Unavailable(f"the disk is full: {_shown(room.free_bytes)} are left", hint="make room on the disk")
@@ -67,10 +67,10 @@ def check_place(path: Path) -> None:
 
 
 def examine_place(subject: str, path: Path) -> CheckResult:
-    """The room of a file's disk, for `doctor`."""
+    """The free space of a file's disk, for `doctor`."""
     room = room_at(path)
     if room is None:
-        return CheckResult(subject, ok=True, detail="this system does not tell how much room there is")
+        return CheckResult(subject, ok=True, detail="this system does not report the free space of the disk")
     detail = f"{_shown(room.free_bytes)} of {_shown(room.total_bytes)} are free"
     return CheckResult(subject, ok=not room.low, detail=detail, fix="make room on the disk" if room.low else "")
 

@@ -48,7 +48,7 @@ class FreeholdError(Exception):
         return f"{self.message} ({self.hint})" if self.hint else self.message
 
     def of_service(self, service: str) -> Self:
-        """Say in the text whose failure it is, unless it does so already; returns the same error."""
+        """Name the service in the message, unless the message does so already; returns the same error."""
         if not self.message.startswith(f"{service}: ") and f"'{service}'" not in self.message:
             self.message = f"{service}: {self.message}"
         return self
@@ -76,9 +76,9 @@ class Unavailable(FreeholdError):
 
 
 class LogReplaced(Unavailable):
-    """The broker's log is not the one that the publisher knows: ask which one it is, and publish again.
+    """The broker's log is not the one that the publisher knows: read its identity, and publish again.
 
-    `went_back`: it bears the same name, and lacks messages that it had confirmed: it is an older copy.
+    `went_back`: the log has the same identity, but is an older copy: it lacks messages that it had confirmed.
     """
 
     def __init__(self, message: str, *, hint: str = "", went_back: bool = False) -> None:
@@ -91,32 +91,32 @@ class OperationTimeout(Unavailable):
 
 
 class DatabaseError(FreeholdError):
-    """A database refused an operation for a reason that trying again will not mend."""
+    """A database refused an operation; the same call will fail again."""
 
 
 class PermissionDenied(DatabaseError):
-    """The role of the database connection lacks a right; the text names what it lacks it on."""
+    """The role of the database connection lacks a right; the text names the object that it may not use."""
 
 
 class TransactionEnded(DatabaseError):
     """Something that belongs to a transaction was used after its end; the text says how it ended and how long ago.
 
-    What was asked for had no effect.
+    The call had no effect.
     """
 
 
 class TransactionMisused(DatabaseError):
-    """Something was done in a transaction that it cannot keep its promises with: another end than its block's, use from
-    another thread or event loop. It is rolled back when its block ends, also where this error was caught.
+    """A transaction was used in a way that breaks its guarantees: it was ended inside its block, or used from another
+    thread or event loop. It is rolled back when its block ends, also if this error was caught.
     """
 
 
 class ConcurrencyConflict(FreeholdError):
-    """Somebody else changed the same thing first (version predicate, serialisation failure, deadlock); try again."""
+    """Another transaction changed the same data first (version check, serialisation failure, deadlock); try again."""
 
 
 class LeaseLost(FreeholdError):
-    """The lease was taken over by another instance; whatever the holder did under it must be given up."""
+    """The lease was taken over by another instance; the holder must discard the work that it did under it."""
 
 
 class DuplicateMessage(FreeholdError):
@@ -124,11 +124,11 @@ class DuplicateMessage(FreeholdError):
 
 
 class BrokerError(FreeholdError):
-    """The broker refused an operation for a reason that trying again will not mend."""
+    """The broker refused an operation; the same call will fail again."""
 
 
 class MessageRejected(BrokerError):
-    """The broker will never take this message (too large, unroutable, not permitted)."""
+    """The broker will never store this message (too large, unroutable, not permitted)."""
 
 
 class CodecError(FreeholdError):
@@ -136,10 +136,10 @@ class CodecError(FreeholdError):
 
 
 class InvalidValue(CodecError):
-    """A value cannot be taken: of a wrong type, not finite, out of range, or a text that some engine cannot keep.
+    """A value is not accepted: a wrong type, not finite, out of range, or a text that some engine cannot store.
 
-    Raised where the value enters, before anything is written. `field` is the path of the field (`lines[2].quantity`,
-    `key`), `reason` says what is wrong with it; neither holds the value. Over HTTP it is a 422.
+    Raised before anything is written. `field` is the path of the field (`lines[2].quantity`, `key`), `reason` says what
+    is wrong with it; neither contains the value. Over HTTP it is a 422.
     """
 
     def __init__(self, field: str, reason: str, *, of: str = "", hint: str = "") -> None:
@@ -149,7 +149,7 @@ class InvalidValue(CodecError):
         self.of = of
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Copy and pickle by what it was made with."""
+        """Copy and pickle it by its arguments."""
         return (_invalid_value, (self.field, self.reason, self.of, self.hint))
 
 
@@ -162,14 +162,13 @@ class UnknownMessage(CodecError):
 
 
 class NotFound(FreeholdError):
-    """What was asked for does not exist (any more)."""
+    """The requested object does not exist (any more)."""
 
 
 def joined(errors: Iterable[FreeholdError]) -> FreeholdError:
-    """One error of those of several services, which names each; the only one as it is.
+    """Join the errors of several services into one that contains all messages; a single error is returned unchanged.
 
-    It is of the kind that decides: `ConfigurationError` or another where one is none that passes by itself, else
-    `Unavailable`.
+    Its class is that of the first error that is not `Unavailable`, or `Unavailable` if all are.
     """
     found = list(errors)
     worst = next((each for each in found if not isinstance(each, Unavailable)), found[0])
@@ -197,10 +196,10 @@ class ErrorMeaning(StrEnum):
     TIMEOUT = "timeout"
     """A wait reached its limit (`OperationTimeout`)."""
     CONFLICT = "conflict"
-    """Somebody else was first: run the transaction again (`ConcurrencyConflict`)."""
+    """Another transaction was first: run the transaction again (`ConcurrencyConflict`)."""
     REFUSAL = "refusal"
     """The engine will never do this (`DatabaseError`, `MessageRejected`)."""
     CONFIGURATION = "configuration"
     """A setting is wrong (`ConfigurationError`)."""
     ANSWER = "answer"
-    """The caller asked for it and decides: what it looked for does not exist, or was changed."""
+    """A result that the caller handles itself: what it looked for does not exist, or was changed."""

@@ -1,10 +1,11 @@
-"""What is said of an error where it is written down, for people. Foundation: imports its siblings.
+"""Texts that describe an error, for tables and logs, and the limit for work that crashes its process. Foundation:
+imports its siblings.
 
-Whatever the error is, the text can be stored by every engine and shown on every terminal: no NUL, no other control
-character, no half of a surrogate pair, and a bound. An error that cannot be described is none that cannot be recorded.
+Every engine can store the texts and every terminal can show them: they contain no NUL, no other control character and
+no half of a surrogate pair, and their length is limited. If the text of an error cannot be made, its class is recorded.
 
-What ends its process raises nothing. It is counted before it is started, and the count is taken back when it ends in
-any way (`CrashLimit`): what was started too often and never ended probably crashes the process.
+A crash raises no exception. So each start is counted before the work begins, and the count is reset when the work ends
+in any way (`CrashLimit`): work that was started too often and never ended probably crashes the process.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _UNSTORABLE: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def plain_text(text: str, characters_max: int = TEXT_CHARACTERS_MAX) -> str:
-    """A text for people, cut off at a bound; what cannot be stored or shown everywhere is replaced."""
+    """A text cut off at `characters_max`; characters that not every engine or terminal accepts are replaced."""
     return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text[:characters_max])
 
 
@@ -48,7 +49,7 @@ def name_of(error: BaseException) -> str:
 
 
 def describe(error: BaseException) -> str:
-    """What `freehold.origin.describe` tells of an error, as far as it can be told."""
+    """The description of an error (`freehold.origin.describe`), or its class if its text cannot be made."""
     try:
         return plain_text(origin.describe(error))
     except Exception:  # noqa: BLE001 - a class of the user's own, whose text cannot be made
@@ -56,8 +57,8 @@ def describe(error: BaseException) -> str:
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """What went wrong in a group of errors, as task groups raise them: the first that no outage explains, or the first;
-    the error itself where it is no group.
+    """The decisive error of a group, as task groups raise them: the first that is not an outage, else the first; the
+    error itself if it is not a group.
     """
     leaves = _leaves(error)
     return next((each for each in leaves if not isinstance(each, Unavailable)), leaves[0])
@@ -70,38 +71,38 @@ def _leaves(error: BaseException) -> list[BaseException]:
 
 
 class ProcessCrashed(FreeholdError):
-    """What was started several times never ended: each time the process crashed, or hung until it was replaced."""
+    """Work was started several times and never ended: each time the process crashed, or hung until it was replaced."""
 
 
 @dataclass(frozen=True, slots=True)
 class CrashLimit:
-    """How often something may be started and never end before it is given up: `crashes_max` times."""
+    """How often work may be started without an end before it is given up: `crashes_max` times."""
 
     crashes_max: int = 3
 
     @classmethod
     def of(cls, retry: Retry) -> Self:
-        """As many as a policy has attempts, between 3 and 10: processes are ended for many reasons, so that fewer say
-        nothing of what was in progress, and each costs a process.
+        """The number of attempts of a policy, but between 3 and 10. Processes end for many reasons, so one or two
+        crashes do not prove that the work caused them. More than 10 would cost too many processes.
         """
         return cls(min(max(retry.attempts, 3), 10))
 
     def reached(self, started: int) -> bool:
-        """Whether what was started so many times without an end is not started again."""
+        """Whether work that was started `started` times without an end is given up."""
         return started >= self.crashes_max
 
     def error(
         self, started: int, what: str, hint: str = "the handler may crash or block the process"
     ) -> ProcessCrashed:
-        """What is said of it; `what` was started, in words: `this event was handled in isolation`."""
+        """The error for work that was given up; `what` says what was started: `this event was handled in isolation`."""
         return ProcessCrashed(f"{what} {started} times and never finished", hint=hint)
 
 
 class FailureLog:
-    """Which failures of the user's code are told in the log with their traceback: the first of a kind (a class, raised
-    at a place), and one each ten minutes; those that repeat it are told in a line. No value is shown.
+    """Decides which failures of the user's code are logged with a traceback: the first of a kind (a class, raised at a
+    place), and then one of it every ten minutes; the others are logged as one line. No value is shown.
 
-    tracebacks  whether any is (`log_tracebacks` of the settings).
+    tracebacks  false logs none (`log_tracebacks` of the settings).
     """
 
     def __init__(self, *, tracebacks: bool = True, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -110,8 +111,8 @@ class FailureLog:
         self._told: dict[str, float] = {}
 
     def traceback(self, error: BaseException) -> str:
-        """What goes behind a line of the log, begun on a line of its own; empty where nothing does. An outage and a
-        conflict have none: they are nobody's bug.
+        """The traceback to append to a log line, begun on a line of its own; empty for none. Outages and conflicts have
+        none: they are not bugs.
         """
         if not self._tracebacks or isinstance(error, (Unavailable, ConcurrencyConflict)):
             return ""

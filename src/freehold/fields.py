@@ -1,6 +1,6 @@
 """Fields of settings: their types, the ranges of their values, and the nearest name of a misspelt one.
 
-Foundation: standard library and the errors. The same checks hold for every source: the environment, a file, keyword
+Foundation: standard library and the errors. The same checks apply to every source: the environment, a file, keyword
 arguments and a class that is called directly. An error names the field and its place, never the value.
 """
 
@@ -29,11 +29,11 @@ __all__ = [
 
 T = TypeVar("T")
 SECONDS_MAX: Final = 100 * 366 * 86400.0
-"""A hundred years stand for "for ever": a date so far away fits into every column."""
+"""A hundred years mean "for ever": such a date still fits into every column."""
 _RULE: Final = "freehold.rule"
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
-_hints: Final[dict[type[Any], Mapping[str, Any]]] = {}
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
+_hints: Final[dict[type[Any], Mapping[str, Any]]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +53,12 @@ def bounded(default: float, least: float, most: float) -> Any:
 
 
 def seconds(default: float, *, least: float = 0.001, most: float = SECONDS_MAX) -> Any:
-    """A field with a time. Without a `least` it is a millisecond: less becomes 0, which engines take as no limit."""
+    """A field with a time span. `least` is a millisecond by default: engines round less to 0, which means no limit."""
     return bounded(default, least, most)
 
 
 def words(default: str | None = None, *, empty: bool = False, shown: bool = True) -> Any:
-    """A field with text, not empty unless that is said; left out of `repr` where it is not `shown`."""
+    """A field with text. It must not be empty unless `empty`; it is left out of `repr` unless `shown`."""
     metadata = {_RULE: _Words(empty)}
     if default is None:
         return dataclasses.field(repr=shown, metadata=metadata)
@@ -66,9 +66,9 @@ def words(default: str | None = None, *, empty: bool = False, shown: bool = True
 
 
 def check(instance: Any, place: str) -> None:
-    """Check each field of a frozen dataclass, and turn whole numbers into floats where those are meant.
+    """Check each field of a frozen dataclass, and convert whole numbers to floats in float fields.
 
-    To be called by `__post_init__`. Raises `ConfigurationError`.
+    Called by `__post_init__`. Raises `ConfigurationError`.
     """
     kinds = _kinds(type(instance))
     for each in dataclasses.fields(instance):
@@ -77,9 +77,9 @@ def check(instance: Any, place: str) -> None:
 
 
 def convert(cls: type[Any], found: Mapping[str, Any], place: str, *, known: Collection[str]) -> dict[str, Any]:
-    """Check values that are to become fields of a class, numbers and booleans written as text among them.
+    """Check and convert values for the fields of a class; numbers and booleans may be written as text.
 
-    Raises `ConfigurationError`, also for a name that is not `known`, with the nearest one.
+    Raises `ConfigurationError`, also for a name that is not `known`; its hint names the nearest one.
     """
     kinds, fields = _kinds(cls), {each.name: each for each in dataclasses.fields(cls)}
     for name in found:
@@ -93,7 +93,7 @@ def convert(cls: type[Any], found: Mapping[str, Any], place: str, *, known: Coll
 
 
 def options_of(cls: type[T], value: object, place: str) -> T:
-    """Make options of a table of values; what is an instance already stays. Raises `ConfigurationError`."""
+    """Make options from a table of values; an instance of the class stays as it is. Raises `ConfigurationError`."""
     if isinstance(value, cls):
         return value
     if not isinstance(value, Mapping):
@@ -109,14 +109,14 @@ def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
 
 
 def unknown_name(what: str, name: str, known: Iterable[str]) -> ConfigurationError:
-    """The error for a name that is not known, with the nearest one."""
+    """The error for an unknown name; its hint names the nearest one."""
     near = nearest(name, known)
     meant = f"did you mean '{near}'? " if near else ""
     return ConfigurationError(f"{what} '{name}'", hint=f"{meant}known: {', '.join(sorted(known))}")
 
 
 def _read(value: object, kind: Any, place: str) -> object:
-    """Text as what it stands for; anything else as it is."""
+    """Parse text into the field's type; anything else is returned unchanged."""
     if not isinstance(value, str) or kind is str:
         return value
     if kind is bool:
@@ -143,7 +143,7 @@ def _checked(value: Any, kind: Any, metadata: Mapping[str, Any], place: str) -> 
 
 
 def is_whole(value: object) -> bool:
-    """Whether a value is a whole number, and no boolean."""
+    """Whether a value is an integer and not a boolean."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -151,7 +151,7 @@ def _number(value: Any, kind: type[Any], rule: _Range | None, place: str) -> flo
     if isinstance(value, bool) or not isinstance(value, int if kind is int else (int, float)):
         wanted = "a whole number" if kind is int else "a number"
         raise ConfigurationError(f"{place} must be {wanted}, and is {type(value).__name__}")
-    # What is not a number compares with nothing.
+    # Written so that NaN is refused: every comparison with it is false.
     if rule is not None and not rule.least <= value <= rule.most:
         raise ConfigurationError(f"{place} must be between {rule.least:g} and {rule.most:.12g}")
     number: float = kind(value)

@@ -19,8 +19,8 @@ _owner_pid = 0
 def new_id() -> UUID:
     """Return a UUIDv7 (RFC 9562, method 1): unique over processes, increasing within one.
 
-    74 random bits separate processes that draw in the same millisecond; the 12-bit counter keeps one process ordered
-    and borrows from the next millisecond when it overflows. A forked child starts a counter of its own.
+    62 random bits separate processes that draw in the same millisecond. A 12-bit counter keeps the ids of one process
+    in order, and uses the next millisecond when it overflows. A forked child starts a counter of its own.
     """
     global _last_ms, _counter, _owner_pid  # noqa: PLW0603 - one monotonic sequence a process is the point
     with _lock:
@@ -39,7 +39,7 @@ def new_id() -> UUID:
 
 
 def derive_id(*parts: str | UUID | int) -> UUID:
-    """Return the UUID (version 8, RFC 9562) that these parts always give: idempotency keys, identities of requests.
+    """Return a UUID (version 8, RFC 9562) that is always the same for the same parts: for idempotency keys.
 
     Parts are length-prefixed before hashing (BLAKE2b), so that ("ab", "c") and ("a", "bc") differ.
     """

@@ -1,14 +1,14 @@
-"""How long a transaction lives, what may be done in it, and what its savepoints take back. Foundation.
+"""The state of a transaction: whether it is open, how it ends, and what a rollback to a savepoint undoes. Foundation.
 
-A database transaction has one `Life`. Everything that belongs to the transaction asks it before it does anything:
-handles of the engine (`check`), and what collects messages (`collect`). The protocol:
+A database transaction has one `Life`. Everything that belongs to the transaction calls `check` before it does anything.
+The states:
 
     open      statements run and messages are collected
     sealed    the commit has begun; both are refused
-    ended     committed or rolled back; both are refused, with when it ended
+    ended     committed or rolled back; both are refused, and the error says when it ended
 
-A transaction that was misused is doomed: it goes on for its block, and its end rolls back and raises. What was
-collected and not written when the block ends dooms it as well, so that no message can be lost in silence.
+A misused transaction is doomed: its block continues, and the end of the block rolls back and raises. Messages that are
+collected and not written when the block ends doom the transaction as well, so that none is lost silently.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["Life", "LifeState", "Stake", "Writer"]
 
 
 class LifeState(StrEnum):
-    """Where a transaction is; what has ended says how."""
+    """The state of a transaction; after its end, how it ended."""
 
     OPEN = "open"
     COMMITTING = "being committed"
@@ -36,28 +36,28 @@ class LifeState(StrEnum):
 
 
 class Stake(Protocol):
-    """What collects for a transaction: a savepoint that is rolled back takes it back to what it was."""
+    """A collection of pending writes of a transaction: a rollback to a savepoint restores its state of that time."""
 
     @property
     def left(self) -> bool:
-        """Whether something was collected that is not written."""
+        """Whether it contains pending writes."""
 
     def remember(self) -> Callable[[], None]:
-        """Return what brings back the state of now; it may be called several times."""
+        """Return a function that restores the present state; it may be called several times."""
 
 
 class Writer(Stake, Protocol):
-    """A stake that the engine knows of, and not the transaction: it is written first at each write."""
+    """Pending writes that the adapter collects, such as those of a session: written before all others at each write."""
 
     async def write(self) -> None:
-        """Write what was collected."""
+        """Write the pending writes."""
 
 
 _Restore = Callable[[], None]
 
 
 class Life:
-    """One transaction's life. `block` names what ends it, for the texts of errors."""
+    """The state of one transaction. `block` names the block that ends it, for the texts of errors."""
 
     __slots__ = ("_block", "_doom", "_ended_at", "_savepoints", "_stakes", "state", "writers")
 
@@ -77,17 +77,17 @@ class Life:
 
     @property
     def left(self) -> bool:
-        """Whether something was collected that is not written."""
+        """Whether there are pending writes."""
         return any(stake.left for stake in self._stakes)
 
     @property
     def rolled_back(self) -> bool:
-        """Whether it ended, and nothing of it stays."""
+        """Whether it was rolled back."""
         return self.state is LifeState.ROLLED_BACK
 
     @property
     def doomed(self) -> TransactionMisused | None:
-        """Why its end will roll back, where it will."""
+        """The error for which its end will roll back; None where it will not."""
         return self._doom
 
     def check(self) -> None:
@@ -110,32 +110,34 @@ class Life:
         )
 
     def doom(self, error: TransactionMisused) -> None:
-        """Have the end roll back and raise; the first reason counts."""
+        """Make the end roll back and raise; only the first error is kept."""
         if self._doom is None:
             self._doom = error
 
     def refuse(self, what: str, hint: str) -> NoReturn:
-        """Doom the transaction for what somebody tried in it, and raise. Raises `TransactionEnded` after its end."""
+        """Doom the transaction because of a forbidden call (`what`), and raise `TransactionMisused`; after the end of
+        the transaction raise `TransactionEnded`.
+        """
         self.check()
         error = TransactionMisused(f"{what} inside a transaction that its own block ends", hint=hint)
         self.doom(error)
         raise error
 
     def watch(self, stake: Stake) -> None:
-        """Have savepoints and the end look at what collects for this transaction."""
+        """Add a collection of pending writes, which savepoints restore and the end checks."""
         self._stakes.append(stake)
         for _, restores in self._savepoints:
             restores.append(stake.remember())
 
     def add_writer(self, writer: Writer) -> None:
-        """The same, for what is written first at each write."""
+        """As `watch`, for pending writes that are written before all others."""
         self.watch(writer)
         self.writers.append(writer)
 
     def seal(self) -> None:
-        """Begin the end with a commit. Raises `TransactionMisused` where it must be a rollback."""
+        """Begin the commit. Raises `TransactionMisused` if the transaction must be rolled back."""
         self.check()
-        self.state = LifeState.COMMITTING  # first, for what another thread collects: it looks at this afterwards
+        self.state = LifeState.COMMITTING  # set before `left` is read: another thread may be collecting just now
         if self._doom is None and self.left:
             self._doom = TransactionMisused(
                 "messages or events were collected after the transaction's last write",
@@ -147,7 +149,7 @@ class Life:
             ) from self._doom
 
     def end(self, how: LifeState) -> None:
-        """Note the end; the first one counts."""
+        """Note the end; a second call has no effect."""
         if self.state in (LifeState.OPEN, LifeState.COMMITTING):
             self.state = how
             self._ended_at = time.monotonic()
@@ -156,11 +158,11 @@ class Life:
             self.writers.clear()
 
     def savepoint(self, name: str) -> None:
-        """Note a savepoint that was made."""
+        """Note a new savepoint."""
         self._savepoints.append((name, [stake.remember() for stake in self._stakes]))
 
     def rolled_back_to(self, name: str) -> None:
-        """Take back what was collected since a savepoint, which stays."""
+        """Discard the pending writes collected since a savepoint. The savepoint stays."""
         at = self._find(name)
         if at is not None:
             for restore in self._savepoints[at][1]:
@@ -168,7 +170,7 @@ class Life:
             del self._savepoints[at + 1 :]
 
     def released(self, name: str) -> None:
-        """Forget a savepoint and those inside it; what was collected stays."""
+        """Remove a savepoint and those inside it. The pending writes stay."""
         at = self._find(name)
         if at is not None:
             del self._savepoints[at:]

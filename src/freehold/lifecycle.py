@@ -1,16 +1,16 @@
-"""One way to start, stop, drain and cancel for every loop of Freehold. Foundation: imports its siblings.
+"""Runners: how every background loop of Freehold is started, stopped, drained, cancelled and restarted. Foundation:
+imports its siblings.
 
-Protocol: `start()` spawns the task and returns once `run()` is scheduled; `stop(drain_seconds)` asks `run()` to finish
-what it holds (`self.stopping` becomes true and every `wait` returns at once), waits at most `drain_seconds`, then
-cancels and waits for the cancellation to be absorbed. `stop()` is idempotent, and safe from a cancelled task: the loop
-is stopped all the same.
+`start()` spawns the task and returns once `run()` is scheduled. `stop(drain_seconds)` asks `run()` to finish its work
+(`self.stopping` becomes true and every `wait` returns at once), waits at most `drain_seconds`, then cancels the task
+and waits until it has ended. `stop()` is idempotent. If the task that calls it is cancelled, the loop is stopped
+nevertheless.
 
-No loop ends unseen. What `run()` raises is logged and kept, and it is restarted after a backoff: an exception, a
-cancellation that nobody asked for, any other `BaseException`, and also a return that nobody asked for. An outage is
-told once for all loops of a service (`freehold.outages`), anything else once for each loop and kind of failure, a bug
-with its stack. Only what ends
-the process or the event loop ends the loop as well (KeyboardInterrupt, SystemExit, a cancellation from outside): it is
-`ENDED` then. `trouble` tells in words what a readiness check has to say about it.
+A loop never ends unnoticed. If `run()` raises any exception, is cancelled without a stop, or returns without a stop,
+this is logged, kept as `last_error`, and `run()` is called again after a backoff. An outage is logged once for all
+loops of a service (`freehold.outages`), any other failure once for each loop and kind of failure, a bug with its stack.
+A loop ends only with the process or the event loop (KeyboardInterrupt, SystemExit, a cancellation from outside); its
+state is `ENDED` then. `trouble` is the text that a readiness check shows.
 """
 
 from __future__ import annotations
@@ -49,20 +49,20 @@ __all__ = [
 ]
 
 FAILING_SECONDS_MAX: Final = 20.0
-"""How long a loop may fail, round after round, before it is trouble: a server that is restarted is none."""
+"""How long a loop may fail before `trouble` reports it: the restart of a server takes less."""
 _log = logging.getLogger("freehold.lifecycle")
 _STUCK_MAX = 1000
 _RELEASE_SECONDS = 0.2
 
 
 class HandlerAborted(FreeholdError):
-    """A handler was left by what is no `Exception`, and no order to end either."""
+    """A handler raised something that is not an `Exception`, and not a request to end the task or the process."""
 
 
 @contextlib.contextmanager
 def contained(what: str = "a handler") -> Iterator[None]:
-    """Make an error of what would end the loop in which a handler is called, and is no order to end: a cancellation
-    that nobody has asked for, or an exception that is no `Exception`. Raises `HandlerAborted` in its place.
+    """Protect a loop from the handler that it calls: raises `HandlerAborted` in place of a `BaseException` that would
+    end the loop without reason. This is a cancellation that nobody requested, or an exception that is no `Exception`.
     """
     try:
         yield
@@ -90,11 +90,11 @@ _NO_BUGS: Final = (
     LoopEnded,
     asyncio.CancelledError,
 )
-"""Their texts say all that there is to know; where they were raised says nothing more."""
+"""Errors that are logged without a stack: their texts say everything."""
 
 
 class RunnerState(StrEnum):
-    """Where a runner is in its life. `ENDED`: it stopped for good although nobody had asked it to."""
+    """The state of a runner. `ENDED`: it ended for good without having been stopped."""
 
     NEW = "new"
     RUNNING = "running"
@@ -105,8 +105,8 @@ class RunnerState(StrEnum):
 
 
 class Runner(ABC):
-    """A loop. Subclasses implement `run`, call `wait` to idle and `healthy` after each good round. `needs` is what the
-    loop waits for where `run` raises `Unavailable`.
+    """A background loop. Subclasses implement `run`, call `wait` to idle and `healthy` after each round that succeeded.
+    `needs` names what the loop waits for when `run` raises `Unavailable`.
     """
 
     needs: str = DATABASE
@@ -128,22 +128,22 @@ class Runner(ABC):
 
     @property
     def stopping(self) -> bool:
-        """True once stop was asked for: finish what is held, take nothing new."""
+        """True once `stop` was called: finish work in progress, and begin nothing new."""
         return self._stop.is_set()
 
     @property
     def children(self) -> Sequence[Runner]:
-        """Runners that this one has started: it stops them itself."""
+        """Runners that this one has started, and stops itself."""
         return ()
 
     @property
     def complete(self) -> bool:
-        """Whether there is nothing to do any more: `run` may return then though nobody asked it to stop."""
+        """Whether all work is done: `run` may return then without a stop."""
         return False
 
     @property
     def trouble(self) -> str:
-        """What keeps this loop from its work, and for how long; empty while it works, or has not failed for long."""
+        """Why this loop does not work, and for how long; empty if it works, or has failed for a short time only."""
         error = reason_of(root_cause(self.last_error)) if self.last_error is not None else "no error"
         if self.state is RunnerState.ENDED:
             return f"ended ({error}), and is not started again"
@@ -157,7 +157,7 @@ class Runner(ABC):
 
     @property
     def notice(self) -> str:
-        """What this loop waits for and what passes by itself; empty for nothing."""
+        """What this loop waits for, where the wait ends by itself; empty for nothing."""
         return ""
 
     @property
@@ -171,11 +171,11 @@ class Runner(ABC):
     async def run(self) -> None:
         """Do the work until `self.stopping`; return to end, raise to be restarted after a backoff."""
 
-    async def release(self) -> None:  # noqa: B027 - most hold nothing
-        """Give back what is held, once the loop has ended because it was stopped; also where it failed just then."""
+    async def release(self) -> None:  # noqa: B027 - most runners hold nothing
+        """Release leases and claims. Called once the loop has ended because of a stop, also if `run` failed then."""
 
     async def start(self) -> None:
-        """Spawn the loop. Starting twice is an error of the caller."""
+        """Spawn the loop. Raises `RuntimeError` for a runner that was started before."""
         if self._task is not None:
             msg = f"runner {self.name} was started already"
             raise RuntimeError(msg)
@@ -186,7 +186,7 @@ class Runner(ABC):
         self._task.add_done_callback(self._task_ended)
 
     async def stop(self, drain_seconds: float = 10.0) -> None:
-        """Let the loop finish what it holds within `drain_seconds`, then cancel it. Returns when it has ended."""
+        """Let the loop finish its work within `drain_seconds`, then cancel it. Returns when it ended. Idempotent."""
         self._stop.set()
         self._wake.set()
         task = self._task
@@ -208,7 +208,7 @@ class Runner(ABC):
         self._wake.set()
 
     def healthy(self) -> None:
-        """Note that a round went well: the restart backoff begins again, and no outage keeps this loop waiting."""
+        """Note a successful round: the restart backoff is reset, and the waits of this loop for outages end."""
         self._failures = 0
         self._failing_since = None
         for wait in self._waits.values():
@@ -217,22 +217,22 @@ class Runner(ABC):
             self.state = RunnerState.RUNNING
 
     def waits_for(self, what: str, error: BaseException, *, again_seconds: float) -> None:
-        """Note that something is away which this loop needs, and that it tries again by itself; until `healthy`."""
+        """Note that something which this loop needs is unavailable, and that the loop tries again; until `healthy`."""
         self.last_error = error
         self.wait_of(what).failed(error, again_seconds=again_seconds)
 
     def wait_of(self, what: str) -> Wait:
-        """The wait of this loop for something; `healthy` ends it, and the end of the loop gives it up."""
+        """The wait of this loop for something. `healthy` ends it, and so does the end of the loop."""
         return self._waits.setdefault(what, self.outages.wait_of(self.name, what))
 
     def trouble_at(self, place: str, error: BaseException) -> None:
-        """Note that a part of the work fails while the rest goes on; for long, it is trouble all the same."""
+        """Note that a part of the work fails while the rest continues; `trouble` reports it if that lasts."""
         if place not in self._stuck and len(self._stuck) < _STUCK_MAX:
             self._stuck[place] = self.clock.monotonic(), reason_of(root_cause(error))
         self.last_error = error
 
     def no_trouble_at(self, place: str) -> None:
-        """Note that a part of the work gets on again."""
+        """Note that a part of the work succeeds again."""
         self._stuck.pop(place, None)
 
     async def wait(self, seconds: float) -> None:
@@ -243,7 +243,7 @@ class Runner(ABC):
             self._wake.clear()
 
     async def rest(self, seconds: float) -> None:
-        """As `wait`, but that `wake` does not end it, and still ends the next `wait`."""
+        """As `wait`, but `wake` does not end it: a `wake` during the rest ends the next `wait`."""
         await self._until(self._stop, seconds)
 
     async def _until(self, event: asyncio.Event, seconds: float) -> None:
@@ -283,25 +283,27 @@ class Runner(ABC):
             await self._back_off(LoopEnded(f"{self.name} returned", hint="it was not asked to stop"))
 
     def _must_end(self, error: BaseException) -> bool:
-        """Whether this ends the task: an order to the process, to the event loop or to the task itself."""
+        """Whether this error must end the task: the process, the event loop or the task itself was asked to end."""
         if isinstance(error, KeyboardInterrupt | SystemExit) or self._abandoned():
             return True
         return isinstance(error, asyncio.CancelledError) and self._task is not None and self._task.cancelling() > 0
 
     def _abandoned(self) -> bool:
-        """Whether the coroutine is closed without its task, as when the event loop is gone: it must not wait then."""
+        """Whether the coroutine is closed outside of its task, as after the end of the event loop: it must not wait."""
         try:
             return asyncio.current_task() is not self._task
         except RuntimeError:
             return True
 
     async def _let_go(self) -> None:
-        """Release what is held. What is not released runs out by itself; a count that must be corrected does not."""
+        """Call `release`, and again during an outage while there are counts to correct: leases expire by themselves,
+        but a wrong count stays.
+        """
         name = self.outages.titled(self.name)
         try:
-            # In real time: a clock of a test does not move at a stop.
-            while not await self._released(name):  # noqa: ASYNC110 - nothing tells that what was away is back
-                await asyncio.sleep(_RELEASE_SECONDS)  # the stop ends it after `drain_seconds`
+            # In real time: the clock of a test does not move during a stop.
+            while not await self._released(name):  # noqa: ASYNC110 - the end of an outage is not signalled
+                await asyncio.sleep(_RELEASE_SECONDS)  # `stop` cancels it after `drain_seconds`
         except asyncio.CancelledError:
             if self.pending_correction:
                 text = "%s: stopped before %s was corrected: one attempt too many is counted"
@@ -311,13 +313,13 @@ class Runner(ABC):
     async def _released(self, name: str) -> bool:
         try:
             await self.release()
-        except Exception as error:  # noqa: BLE001 - what is not given back runs out by itself
+        except Exception as error:  # noqa: BLE001 - a lease that is not released expires by itself
             away = isinstance(error, Unavailable)
             if away and self.pending_correction:
                 self.waits_for(self.needs, error, again_seconds=_RELEASE_SECONDS)
                 return False
             level = logging.INFO if away else logging.WARNING
-            _log.log(level, "%s: stopped; what it held runs out by itself (%s)", name, describe(error))
+            _log.log(level, "%s: stopped; its leases were not released and will expire (%s)", name, describe(error))
         else:
             if self.needs in self._waits and type(self).release is not Runner.release:
                 self._waits[self.needs].over()
@@ -343,22 +345,21 @@ class Runner(ABC):
             await asyncio.wait_for(self._stop.wait(), delay_seconds)
 
     def _tell(self, error: BaseException, delay_seconds: float) -> None:
-        """Say that the loop failed, and why: at once where that is new, now and then where it comes again."""
+        """Log the failure: a new one at once, a repeated one every `REMIND_SECONDS`."""
         kind, now = f"{type(error).__name__} {origin(error)}", self.clock.monotonic()
         told_at = self._told.get(kind)
         if told_at is not None and now - told_at < REMIND_SECONDS:
-            _log.debug("%s failed again (%s); starts again in %.1f s", self.name, describe(error), delay_seconds)
+            _log.debug("%s failed again (%s); restarts in %.1f s", self.name, describe(error), delay_seconds)
             return
         if len(self._told) < _STUCK_MAX:
             self._told[kind] = now
-        _log.error(
-            "%s failed (%s); starts again in %.1f s", self.outages.titled(self.name), describe(error), delay_seconds
-        )
+        name = self.outages.titled(self.name)
+        _log.error("%s failed (%s); restarts in %.1f s", name, describe(error), delay_seconds)
         if self.outages.tracebacks and told_at is None and not isinstance(error, _NO_BUGS):
-            _log.error("%s failed so:\n%s", self.outages.titled(self.name), stack(error))
+            _log.error("%s failed here:\n%s", name, stack(error))
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
-        """Look at how the task ended: asyncio would tell of it only once the task is collected, if ever."""
+        """Log how the task ended: asyncio would report an exception only when it collects the task, if ever."""
         if task.cancelled():
             error: BaseException | None = asyncio.CancelledError()
         else:
@@ -367,7 +368,7 @@ class Runner(ABC):
             if error is not None and not isinstance(error, asyncio.CancelledError):
                 self.last_error = error
                 name = self.outages.titled(self.name)
-                _log.warning("%s failed while it was stopped (%s); it is stopped all the same", name, describe(error))
+                _log.warning("%s failed during its stop (%s); it is stopped", name, describe(error))
             return
         self.last_error = error or LoopEnded(f"{self.name} returned")
         self.state = RunnerState.ENDED
@@ -379,7 +380,7 @@ class Runner(ABC):
 
 
 async def start_all(runners: Iterable[Runner]) -> None:
-    """Start runners in order; where one fails to start, those already started are stopped."""
+    """Start runners in order; if one fails to start, those already started are stopped."""
     started: list[Runner] = []
     try:
         for runner in runners:

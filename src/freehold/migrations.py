@@ -1,7 +1,7 @@
 """Versioned schema changes, of Freehold's own tables and of a service's. Foundation of the ports: stdlib only.
 
-A migration is applied once, in order of name, each in a transaction of its own together with its record in
-`freehold_migration`. What was applied must not change afterwards: its digest is checked.
+Migrations are applied once, in order of their names, each in a transaction of its own together with its record in
+`freehold_migration`. An applied migration must not change afterwards: its digest is checked.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class Migration:
     statements: Mapping[str, Sequence[str]]
 
     def for_dialect(self, dialect: str) -> Sequence[str]:
-        """The statements for an engine. Raises `KeyError` where it is not provided for."""
+        """The statements for an engine. Raises `KeyError` if there are none for it."""
         if dialect in self.statements:
             return self.statements[dialect]
         return self.statements[""]
 
     def digest(self, dialect: str) -> str:
-        """What is recorded, to notice a later change."""
+        """The hash of the statements, recorded to detect a later change."""
         return hashlib.sha256("\x00".join(self.for_dialect(dialect)).encode()).hexdigest()

@@ -27,8 +27,8 @@ _LIBRARIES: Final = tuple(
 def origin(error: BaseException, code: object = None) -> str:
     """Return `file:line` of the last frame that is neither Freehold's nor a library's, causes included.
 
-    Without such a frame it is where `code` (the function or class that was at work) is defined, or else the last frame
-    there is; empty where nothing is known. The file is told from its place on the import path on.
+    If there is no such frame: the place where `code` (the function or class that ran) is defined, or else the last
+    frame of all; empty if there is none. The file is named relative to its place on the import path.
     """
     own, last = _frames(error)
     if own is not None:
@@ -37,8 +37,8 @@ def origin(error: BaseException, code: object = None) -> str:
 
 
 def describe(error: BaseException) -> str:
-    """Return what may be kept of an error: Freehold's own text, of others the class alone, for a text may hold content;
-    and where in the user's own code it was raised.
+    """Describe an error without values: the text of Freehold's own errors, only the class of others, whose text may
+    contain values; and where in the user's own code it was raised.
     """
     own, last = _frames(error)
     if isinstance(error, FreeholdError):
@@ -48,19 +48,19 @@ def describe(error: BaseException) -> str:
 
 
 def stack(error: BaseException) -> str:
-    """Return how an error came about, causes first: of each its frames with file, line, function and source line, and
-    its class. What an error says is told of Freehold's own alone, for other texts may hold content. Frames of libraries
-    are passed over where the user's own code is among them, but for the last; members of a group come after it. All of
-    it is bounded.
+    """Return the traceback of an error without values, causes first: for each error its frames with file, line,
+    function and source line, and its class. Only Freehold's own errors are shown with their text: other texts may
+    contain values. If the user's own code is among the frames, those of libraries are left out, except the last.
+    Members of a group follow the group. The length is limited.
     """
-    told = "\nand because of that\n".join(_told(each, 0) for each in reversed(chain(error)))
-    if len(told) <= _STACK_CHARACTERS_MAX:
-        return told
+    text = "\nand because of that\n".join(_traceback(each, 0) for each in reversed(chain(error)))
+    if len(text) <= _STACK_CHARACTERS_MAX:
+        return text
     half = _STACK_CHARACTERS_MAX // 2
-    return f"{told[:half]}\n  ...\n{told[-half:]}"
+    return f"{text[:half]}\n  ...\n{text[-half:]}"
 
 
-def _told(error: BaseException, depth: int) -> str:
+def _traceback(error: BaseException, depth: int) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if _is_own(frame.filename)]
     chosen = [*own, *(frames[-1:] if frames and frames[-1] not in own else [])] if own else list(frames)
@@ -72,7 +72,7 @@ def _told(error: BaseException, depth: int) -> str:
     if isinstance(error, BaseExceptionGroup) and depth < _DEPTH_MAX:
         for number, each in enumerate(error.exceptions[:_MEMBERS_MAX], start=1):
             lines.append(f"of which {number}:")
-            lines += (f"  {line}" for line in _told(each, depth + 1).splitlines())
+            lines += (f"  {line}" for line in _traceback(each, depth + 1).splitlines())
     return "\n".join(lines)
 
 
@@ -82,7 +82,7 @@ def _frame(frame: traceback.FrameSummary) -> str:
 
 
 def _frames(error: BaseException) -> tuple[traceback.FrameSummary | None, traceback.FrameSummary | None]:
-    """The last frame of the user's own code, and the last one at all."""
+    """The last frame of the user's own code, and the last one of all."""
     last = None
     for each in chain(error):
         frames = traceback.extract_tb(each.__traceback__)
@@ -98,7 +98,7 @@ def _place(frame: traceback.FrameSummary) -> str:
 
 
 def chain(error: BaseException) -> list[BaseException]:
-    """Return an error, and what it came of, the newest first."""
+    """Return an error and its causes, the error first."""
     found: list[BaseException] = []
     following: BaseException | None = error
     while following is not None and following not in found and len(found) < _CHAIN_MAX:
@@ -126,6 +126,6 @@ def _is_own(filename: str) -> bool:
 
 @lru_cache(maxsize=512)
 def _shown(filename: str) -> str:
-    """Without what differs from machine to machine, and may name its user."""
+    """The file's path without its root, which differs between machines and may contain a user's name."""
     roots = [root.rstrip("/") + "/" for root in sys.path if root and filename.startswith(root.rstrip("/") + "/")]
     return filename.removeprefix(max(roots, key=len)) if roots else filename.replace("\\", "/").rpartition("/")[2]

@@ -1,9 +1,10 @@
-"""What a service waits for just now, told once. Foundation: standard library, the clock and the errors.
+"""The outages that a service waits for, logged once for all its loops. Foundation: standard library, the clock and the
+errors.
 
-All loops and requests of a service share one `Outages`, for they share one database and one broker. When something
-goes away one line says so, with the reason and what happens next; while it lasts, one line a minute at most; when
-nobody waits for it any more, one line says how long it took. Loops and requests find the service's own in a context
-variable, which the tasks that they start inherit.
+All loops and requests of a service share one `Outages`, because they share one database and one broker. One log line
+reports the begin of an outage, with the reason and what happens next; one line a minute at most reports that it lasts;
+and one line its length, once nothing waits for it any more. Loops and requests find the `Outages` of their service in a
+context variable, which the tasks that they start inherit.
 """
 
 from __future__ import annotations
@@ -23,28 +24,30 @@ __all__ = ["BROKER", "DATABASE", "Outages", "Wait", "current_outages", "on_behal
 DATABASE: Final = "database"
 BROKER: Final = "broker"
 REMIND_SECONDS: Final = 60.0
-"""How often at most something that lasts is told again."""
+"""How often at most an outage that lasts is logged again."""
 AGAIN_SECONDS: Final = 10.0
-"""What goes away again so soon, for the same reason, is told only once it has lasted as long."""
+"""An outage that begins so soon after the last one, for the same reason, is logged only once it has lasted as long."""
 _NAMED_MAX: Final = 8
 _THINGS_MAX: Final = 100
 _REASONS_MAX: Final = 4
-"""A connection that ends tells less than why no other can be made."""
+"""How many different reasons of one outage are logged. The first, that a connection ended, often explains least."""
 _log = logging.getLogger("freehold.outages")
 
 
 def reason_of(error: BaseException) -> str:
-    """Why something failed, briefly: Freehold's own text; of others the class, for their text may hold values."""
+    """Why something failed, briefly: the text of Freehold's own errors, the class of others: their text may contain
+    values.
+    """
     return error.message if isinstance(error, FreeholdError) else type(error).__name__
 
 
 @dataclass(slots=True)
 class _Outage:
-    """Something that is away: since when, why, who waits for it, and when that was told last."""
+    """An outage: since when, why, which loops wait (by id of the wait) or have waited, and when it was logged last."""
 
     since: float
     reason: str
-    told_at: float | None = None
+    logged_at: float | None = None
     waiting: dict[int, str] = field(default_factory=dict)
     names: dict[str, None] = field(default_factory=dict)
     back: bool = False
@@ -52,10 +55,9 @@ class _Outage:
 
 
 class Outages:
-    """What one service waits for, by what is away. Belongs to one event loop.
+    """The outages that one service waits for, by what is unavailable. Belongs to one event loop.
 
-    `tracebacks` says whether a loop of the service that fails by a bug is told with its stack: whatever loop it is, and
-    whenever it was made.
+    `tracebacks` says whether the runners of the service log the stack of a bug.
     """
 
     def __init__(self, service: str, clock: Clock | None = None, *, tracebacks: bool = True) -> None:
@@ -67,51 +69,51 @@ class Outages:
         self._refused: dict[str, tuple[float, int]] = {}
 
     def wait_of(self, who: str, what: str = DATABASE) -> Wait:
-        """A wait of a loop, or of requests, for something; it counts from its first failure on."""
+        """A wait of a loop, or of requests, for something; it begins with its first failure."""
         return Wait(self, who, what)
 
     def titled(self, who: str) -> str:
-        """The name of a loop behind its service's."""
+        """The name of a loop with that of its service before it."""
         return who if who == self.service else f"{self.service}: {self._short(who)}"
 
     def why(self, what: str) -> str:
-        """Why something is away; empty where nobody waits for it."""
+        """Why something is unavailable; empty where nothing waits for it."""
         outage = self._away.get(what)
         return outage.reason if outage is not None else ""
 
     def unanswered(self, error: FreeholdError, what: str = DATABASE) -> None:
-        """Note a request that was answered with 503 because something is away: one line a minute, and none where the
-        loops have told of it.
+        """Note a request that was answered with 503 because of an outage: logged once a minute, and not where the loops
+        have logged the outage.
         """
         away = self._away.get(what)
-        if away is None or away.told_at is None:
-            self._tell_of_requests(what, error, "requests are answered with 503 and Retry-After")
+        if away is None or away.logged_at is None:
+            self._log_requests(what, error, "requests are answered with 503 and Retry-After")
 
     def cut_off(self, error: FreeholdError, what: str = DATABASE, *, whole: bool) -> None:
-        """Note an answer that had begun, and cannot be ended because something is away: one line a minute. `whole`:
-        the answer had been sent, and what goes on behind it failed.
+        """Note a response that had begun and cannot be completed because of an outage: logged once a minute. `whole`:
+        the response was complete, and the background work after it failed.
         """
-        words = "what goes on behind answers fails" if whole else "answers that had begun are cut off"
-        self._tell_of_requests(f"{what}: {words}", error, words)
+        effect = "background work after responses fails" if whole else "responses that had begun are cut off"
+        self._log_requests(f"{what}: {effect}", error, effect)
 
     def left_out(self, error: FreeholdError, what: str) -> None:
-        """Note an answer that was given without what could not be had: one line a minute."""
-        self._tell_of_requests(f"{what}: left out", error, "answers are composed without it")
+        """Note a response that lacks a part because of an outage: logged once a minute."""
+        self._log_requests(f"{what}: left out", error, "responses are composed without it")
 
-    def _tell_of_requests(self, which: str, error: FreeholdError, words: str) -> None:
+    def _log_requests(self, which: str, error: FreeholdError, effect: str) -> None:
         now = self._clock.monotonic()
-        told_at, count = self._refused.get(which, (now - REMIND_SECONDS, 0))
-        if now - told_at < REMIND_SECONDS:
-            self._refused[which] = told_at, count + 1
+        logged_at, count = self._refused.get(which, (now - REMIND_SECONDS, 0))
+        if now - logged_at < REMIND_SECONDS:
+            self._refused[which] = logged_at, count + 1
             return
         while len(self._refused) >= _THINGS_MAX:
             del self._refused[next(iter(self._refused))]
         self._refused[which] = now, 0
-        more = f"; {count} more in the last {now - told_at:.0f} s" if count else ""
-        _log.warning("%s: %s; %s%s", self.service, error.message, words, more)
+        more = f"; {count} more in the last {now - logged_at:.0f} s" if count else ""
+        _log.warning("%s: %s; %s%s", self.service, error.message, effect, more)
 
     def lasting(self, what: str, seconds: float) -> str:
-        """Who waits for something, for how long, and why; empty where it has not lasted for so many seconds."""
+        """The reason of an outage, what waits and for how long; empty where it has lasted for less than `seconds`."""
         outage = self._away.get(what)
         if outage is None or (since := self._clock.monotonic() - outage.since) < seconds:
             return ""
@@ -126,10 +128,10 @@ class Outages:
         outage.waiting[id(wait)] = who
         outage.names[who] = None
         outage.reason = reason_of(error)
-        if outage.told_at is None:
-            if now - outage.since < AGAIN_SECONDS and self._was_told(wait.what, outage, now):
+        if outage.logged_at is None:
+            if now - outage.since < AGAIN_SECONDS and self._was_logged(wait.what, outage, now):
                 return
-            outage.told_at = now
+            outage.logged_at = now
             outage.reasons.add(outage.reason)
             _log.warning(
                 "%s: %s; %s waits for the %s and tries again every %g s",
@@ -142,8 +144,8 @@ class Outages:
         elif outage.reason not in outage.reasons and len(outage.reasons) < _REASONS_MAX:
             outage.reasons.add(outage.reason)
             _log.warning("%s: %s; still waiting for the %s", self.service, outage.reason, wait.what)
-        elif now - outage.told_at >= REMIND_SECONDS:
-            outage.told_at = now
+        elif now - outage.logged_at >= REMIND_SECONDS:
+            outage.logged_at = now
             _log.warning(
                 "%s: %s, for %.0f s now; waiting for the %s: %s",
                 self.service,
@@ -154,7 +156,7 @@ class Outages:
             )
 
     def over(self, wait: Wait, *, back: bool) -> None:
-        """Note that a wait is over; see `Wait.over` and `Wait.given_up`."""
+        """Note the end of a wait; see `Wait.over` and `Wait.given_up`."""
         outage = self._away.get(wait.what)
         if outage is None or outage.waiting.pop(id(wait), None) is None:
             return
@@ -164,7 +166,7 @@ class Outages:
         del self._away[wait.what]
         now = self._clock.monotonic()
         self._ended[wait.what] = now, outage.reason
-        if outage.told_at is None:
+        if outage.logged_at is None:
             return
         seconds, names = now - outage.since, _listed(outage.names)
         lasted = f"{seconds:.{1 if seconds < REMIND_SECONDS else 0}f} s"
@@ -172,7 +174,7 @@ class Outages:
             _log.warning("%s: the %s is back after %s; %s waited", self.service, wait.what, lasted, names)
             return
         _log.warning(
-            "%s: %s, for %s now; stopped while waiting for the %s: %s; the next start goes on",
+            "%s: %s, for %s now; stopped while waiting for the %s: %s; the next start continues",
             self.service,
             outage.reason,
             lasted,
@@ -180,18 +182,18 @@ class Outages:
             names,
         )
 
-    def _was_told(self, what: str, outage: _Outage, now: float) -> bool:
+    def _was_logged(self, what: str, outage: _Outage, now: float) -> bool:
         ended_at, reason = self._ended.get(what, (now - AGAIN_SECONDS, ""))
         return outage.since - ended_at < AGAIN_SECONDS and reason == outage.reason
 
     def _short(self, who: str) -> str:
-        """A loop's name without the service's, which stands before it anyhow."""
+        """A loop's name without that of its service, which the log line begins with."""
         return who.removesuffix(f" {self.service}").removeprefix(f"{self.service}.") if who != self.service else "it"
 
 
 class Wait:
-    """Somebody's wait for something that is away; `over` and `given_up` may be called any time, also where nothing
-    failed.
+    """The wait of one loop, or of requests, during an outage. `over` and `given_up` may be called at any time, also if
+    nothing failed.
     """
 
     __slots__ = ("_outages", "_waits", "what", "who")
@@ -203,16 +205,16 @@ class Wait:
         self._waits = False
 
     def failed(self, error: BaseException, *, again_seconds: float) -> None:
-        """Note a failure; the first of an outage is logged. `again_seconds` is the longest pause before another try."""
+        """Note a failure; the first of an outage is logged. `again_seconds` is the longest pause before a retry."""
         self._waits = True
         self._outages.failed(self, error, again_seconds)
 
     def over(self) -> None:
-        """Note that it works again."""
+        """Note that the outage is over."""
         self._end(back=True)
 
     def given_up(self) -> None:
-        """Note that it is not tried any more: whoever waited was stopped."""
+        """Note that nothing waits any more: the loop was stopped."""
         self._end(back=False)
 
     def _end(self, *, back: bool) -> None:
@@ -225,13 +227,13 @@ _current: ContextVar[Outages | None] = ContextVar("freehold_outages", default=No
 
 
 def current_outages() -> Outages | None:
-    """Those of the service on whose behalf this task works; None where it is nobody's."""
+    """The outages of the service that this task works for; None outside of a service."""
     return _current.get()
 
 
 @contextmanager
 def on_behalf_of(outages: Outages) -> Iterator[Outages]:
-    """What is done here, and the tasks that it starts, wait on behalf of this service."""
+    """Make these the current outages in the block, and in the tasks that are started in it."""
     token = _current.set(outages)
     try:
         yield outages

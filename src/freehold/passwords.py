@@ -1,4 +1,4 @@
-"""Passwords that are made once and kept in a file that only its owner reads. Imports the standard library."""
+"""Generated passwords in a file that only its owner can read. Foundation: standard library and the errors."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ _BYTES: Final = 24
 
 
 def keep_passwords(path: Path, names: Iterable[str]) -> Mapping[str, str]:
-    """The passwords in a file, by name; for names that have none one is made and added. Letters, digits, `-` and `_`.
+    """The passwords in a file, by name; for names without one a password is generated and added. Passwords consist of
+    letters, digits, `-` and `_`.
 
-    Raises `ConfigurationError` where the file holds something else.
+    Raises `ConfigurationError` if the file contains something else.
     """
     known = _read(path)
     missing = [name for name in names if name not in known]
@@ -30,7 +31,7 @@ def keep_passwords(path: Path, names: Iterable[str]) -> Mapping[str, str]:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file of mode 0600, whole or not at all; it has never been readable by others."""
+    """Write a file of mode 0600, whole or not at all; it is at no time readable by others."""
     fresh = path.with_name(f"{path.name}.new")
     fresh.unlink(missing_ok=True)
     fresh.touch(mode=_PRIVATE, exist_ok=False)

@@ -1,8 +1,8 @@
-"""What a pattern declares of itself: the ports that it needs, its runners, checks, pruning, what doctor, `ps` and
-`describe` show of it, and its commands. Port: imports the foundation, the ports and the context; knows no pattern.
+"""The declaration of a pattern: the ports that it needs, its runners, checks, pruning, commands, and what `doctor`,
+`ps` and `describe` show of it. Port: imports the foundation, the ports and the context; knows no pattern.
 
-A pattern is a value. Whoever knows all patterns (the running service, the pruner, the command line) walks over a list:
-the built-in ones of `freehold.runtime.patterns`, and those that a service names in `Service(patterns=(…,))`.
+A pattern is a value. The running service, the pruner and the command line iterate over a list of patterns: the built-in
+ones of `freehold.runtime.patterns`, and those that a service names in `Service(patterns=(…,))`.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ R = TypeVar("R")
 
 
 def is_role_running(role: str) -> str:
-    """What an operator is to look at where the work of a role is not done."""
+    """The hint for an operator where the work of a role is not done."""
     return f"does a process run the role '{role}'? see /readyz and the log of the service"
 
 
@@ -64,8 +64,8 @@ class Phase(StrEnum):
     """When a check is made.
 
     DECLARED   all modules are imported, nothing is opened.
-    OPENED     the database is open, its schema is there.
-    CONNECTED  the broker is connected; again after each time that it was away.
+    OPENED     the database is open, and its schema exists.
+    CONNECTED  the broker is connected; again after each outage of the broker.
     """
 
     DECLARED = "declared"
@@ -75,7 +75,7 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What has to fit together, or is to be prepared, before a service works. `run` raises what keeps it from it."""
+    """A check, or a preparation, before a service works. `run` raises the reason why it must not start."""
 
     phase: Phase
     run: Callable[[ServiceContext], Awaitable[None]]
@@ -83,8 +83,8 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Ports that a service needs. `title` says what for; `by` names what the service declares, empty where every
-    service needs them.
+    """Ports that a service needs. `title` says what for; `by` names the declarations that need them, empty if every
+    service does.
     """
 
     title: str
@@ -100,10 +100,10 @@ class Need:
 class Role:
     """Runners that are started, stopped and paused together: `freehold run --role relay`.
 
-    runners       makes them again at each start of the role; none where there is nothing to do for them.
+    runners       makes new runners at each start of the role; none if there is nothing to do.
     wakes_on      signals, and the class of the runners that each of them wakes.
-    needs_broker  it is started once the broker is connected.
-    stops_last    it publishes what the others stage while they are stopped.
+    needs_broker  the role is started once the broker is connected.
+    stops_last    the role is stopped last: it publishes what the others stage while they stop.
     """
 
     name: str
@@ -115,9 +115,9 @@ class Role:
 
 @dataclass(frozen=True, slots=True)
 class Pruning:
-    """Rows that end. `prune` deletes at most `limit` of those that ended more than `older_than_seconds` ago and returns
-    how many it deleted; engines without the port have none. `oldest_seconds` says how old the oldest row is, where that
-    is to be told as `title`: of tables that grow with each message.
+    """Rows with a retention. `prune` deletes at most `limit` rows that are older than `older_than_seconds`, and returns
+    how many; it is not called for engines without the port. `oldest_seconds` is the age of the oldest row, for tables
+    that grow with each message: `doctor` reports it as `title`.
     """
 
     name: str
@@ -130,8 +130,8 @@ class Pruning:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What is done at its time. `seconds` says in how long the next of it is due, below 0 where it is overdue and None
-    where there is none; `role` does it. It is asked where `needed` says that the service has any.
+    """Work with due times, which `role` does. `seconds` is the time until the next of it is due: below 0 if it is
+    overdue, None if there is none. It is called only if `needed` says that the service has such work.
     """
 
     what: str
@@ -146,9 +146,9 @@ class Preparation:
     """What a pattern makes in the database besides its migrations. Any number of processes may do this at once.
 
     missing   names of what is declared, and not made yet or made from another definition.
-    make      makes one of them; what is there already stays.
-    defects   what was made and is lost or changed; reads only.
-    repair    makes good those defects by which nothing is lost; returns their subjects.
+    make      makes one of them; an existing one is not changed.
+    defects   what was made, and is lost or changed now; reads only.
+    repair    repairs the defects that can be repaired without loss; returns their subjects.
     """
 
     missing: Callable[[ServiceContext], Awaitable[Sequence[str]]]
@@ -159,8 +159,8 @@ class Preparation:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """What an operator watches, read from the database where the engine has the port: a number, or several in a mapping
-    or dataclass. `name` is its key in documents. `watches`: it looks for some time, and only `ps` asks for it.
+    """A value for operators, read from the database if the engine has the port: a number, or several in a mapping or
+    dataclass. `name` is its key in documents. `watches`: reading it takes seconds, so only `ps` does.
     """
 
     name: str
@@ -172,9 +172,7 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of `ps`: what it shows of the service's metrics, which are given by name; `-` where `metric` was not
-    read.
-    """
+    """A column of `ps`. `show` gets the service's metrics by name; the column is `-` if `metric` was not read."""
 
     title: str
     metric: str
@@ -183,8 +181,9 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What readiness tells and takes from nobody: `read` gives a sentence, empty for nothing. `about` names a
-    dependency (`freehold.outages.BROKER`) with whose outage it is told; without, it stands by its own name.
+    """A notice of readiness, which does not make a service unready: `read` returns a sentence, empty for none. `about`
+    names a dependency (`freehold.outages.BROKER`): the notice is shown with its outage. Without it the notice is shown
+    under its own name.
     """
 
     name: str
@@ -203,7 +202,7 @@ def _wires_nothing(_: ServiceContext) -> None:
 
 
 def _no_flows(_: str, __: object) -> Sequence[Flow]:
-    """No message goes anywhere."""
+    """No message is sent."""
     return ()
 
 
@@ -218,24 +217,24 @@ class Pattern(Generic[R]):
 
     name          unique in a service.
     summary       one line, for people.
-    declares      makes the registry of one service, in which the service's declarations are kept.
-    needs         the ports without which a service that declares this does not start.
-    reads         the topics that it reads of the broker, where it reads any: their lag is told.
-    wire          makes what the pattern works with, offers it to others, subscribes to signals. It does no I/O, and is
-                  called in the order of the patterns, when a running service is made.
-    probes        what `doctor` finds in the database.
-    due           what is done at its time: what is overdue is told by `doctor` and readiness.
-    preparation   what it makes in the database besides, by `db upgrade`, and makes again where it is lost.
+    declares      makes the registry of one service, which contains the service's declarations.
+    needs         the ports that a service with these declarations needs; without them it does not start.
+    reads         the topics that it reads from the broker, if it reads any: their lag is shown.
+    wire          makes the pattern's objects, offers them to other patterns, subscribes to signals. It does no I/O, and
+                  is called in the order of the patterns, when a running service is made.
+    probes        checks of the database for `doctor`.
+    due           its work with due times: `doctor` and readiness report overdue work.
+    preparation   what it makes in the database besides its tables: `db upgrade` makes it, and repairs it.
     migrations    the pattern's own tables, applied together with the service's, in the order of all names.
-    metrics       what `ps` and health tell of it; `columns` are how `ps` shows it, each metric alone where it has none.
-    notices       what readiness tells besides.
-    traces        where `trace` finds what is asked for.
-    describe      what `describe` shows of a registry as a document; an empty mapping shows nothing.
-    lines         the same as text, made of that document; without, one line for each of its keys.
-    flows         the messages that go between services because of a service and its registry: the data-flow map.
-    commands      name of a command, and where it is: `"tally": "tests.toy:group"`. Imported when it is called.
-    routes        where the function is that makes the pattern's router for FastAPI: `"tests.toy:router"`. Imported
-                  when an application is made.
+    metrics       values for `ps` and health; `columns` are how `ps` shows them, one for each metric if there are none.
+    notices       notices of readiness.
+    traces        where `trace` searches.
+    describe      the document that `describe` shows of a registry; nothing is shown for an empty mapping.
+    lines         the same as text, made from that document; without it, one line for each of its keys.
+    flows         the messages between services because of a service and its registry: the data-flow map.
+    commands      names of commands, and where they are: `"tally": "tests.toy:group"`. Imported when called.
+    routes        the function that makes the pattern's router for FastAPI: `"tests.toy:router"`. Imported when an
+                  application is made.
     provisions    stores of the pattern's own ports, by the name of the engine: `{"SQLite": (provide(…),)}`.
     """
 

@@ -1,6 +1,6 @@
-"""Pure decisions on failure: try again after so long, or give up. Foundation: standard library and the errors.
+"""Retry policies: pure decisions whether and when to try again. Foundation: standard library and the errors.
 
-`Retry` gives up after so many attempts; `Backoff` never does, and its delays for outages are declared here.
+`Retry` gives up after a number of attempts. `Backoff` never gives up; the delays during outages are declared here.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _LINKS_MAX: Final = 1000
 
 
 class InvalidRetry(DeclarationError, ValueError):
-    """A `Retry` is declared with values that cannot be meant."""
+    """A `Retry` is declared with values of a wrong type or outside of their range."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +58,14 @@ class Retry:
     """Exponential backoff with jitter, by exception type. `Retry.fixed(5.0)` waits the same time before each attempt.
 
     `attempts` counts the first one. The delay before attempt n+1 is drawn from `[d/2, d]`, d being
-    `min(delay_seconds * multiplier**(n-1), delay_seconds_max)`: half is kept, so that backing off really does, and half
-    is drawn, so that replicas do not come back together. With `jitter=False` it is d itself.
+    `min(delay_seconds * multiplier**(n-1), delay_seconds_max)`: one half is fixed, so that there is always a pause, and
+    one half is random, so that instances do not all retry at once. With `jitter=False` it is d itself.
 
-    `only` and `never` take one exception type or several, and match subclasses. `never` wins. Both look at what was
-    raised and at what it was raised from: its causes and contexts, the driver's exception that SQLAlchemy keeps in
-    `orig`, and the members of an exception group (`only` must match each of them, `never` any). So
-    `never=IntegrityError` holds for the `DatabaseError` that a store makes of it. Raises `InvalidRetry`, which is a
-    `DeclarationError` and a `ValueError`.
+    `only` and `never` take one exception type or several, and match subclasses. `never` wins. Both are compared with
+    the raised exception and with what it was raised from: its causes and contexts, the driver's exception that
+    SQLAlchemy keeps in `orig`, and the members of an exception group (`only` must match each of them, `never` any). So
+    `never=IntegrityError` matches the `DatabaseError` into which a store translates it. Raises `InvalidRetry`, which is
+    a `DeclarationError` and a `ValueError`.
     """
 
     attempts: int = 5
@@ -78,7 +78,7 @@ class Retry:
     draw: Callable[[], float] = field(default=random.random, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Refuse numbers and types that cannot be meant."""
+        """Check the values. Raises `InvalidRetry`."""
         if not _is_whole(self.attempts) or not 1 <= self.attempts <= _ATTEMPTS_MAX:
             raise InvalidRetry("Retry.attempts must be a whole number of 1 or more: it counts the first attempt")
         for name in ("delay_seconds", "multiplier", "delay_seconds_max"):
@@ -87,7 +87,7 @@ class Retry:
             raise InvalidRetry("Retry needs 0 <= delay_seconds <= delay_seconds_max and multiplier >= 1")
         if self.delay_seconds_max > _DELAY_SECONDS_MAX:
             raise InvalidRetry("Retry.delay_seconds_max must be a year or less")
-        if not _is_bool(self.jitter):
+        if not isinstance(self.jitter, bool):
             raise InvalidRetry("Retry.jitter must be true or false")
         object.__setattr__(self, "only", _types("only", self.only))
         object.__setattr__(self, "never", _types("never", self.never))
@@ -108,7 +108,7 @@ class Retry:
         )
 
     def decide(self, attempt: int, error: BaseException | None = None) -> RetryDecision:
-        """Say what follows after `attempt` (from 1) failed, with `error` where there is one."""
+        """Decide what follows after `attempt` (from 1) has failed, with `error` if there was one."""
         if error is not None and not self._retries(error):
             return GiveUp(f"{type(error).__name__} is not retried")
         if attempt >= self.attempts:
@@ -119,13 +119,13 @@ class Retry:
     def _retries(self, error: BaseException) -> bool:
         if any(isinstance(each, self.never) for each in causes_of(error)):
             return False
-        # A cancellation or an exit is none of the policy's, whatever was being handled when it came.
+        # The causes of a cancellation or an exit are not looked at: it is retried only if `only` names its own type.
         return isinstance(error, self.only) or (isinstance(error, Exception) and _all_match(error, self.only))
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Exponential backoff with jitter that never gives up: for what passes by itself, such as an outage.
+    """Exponential backoff with jitter that never gives up: for failures that end by themselves, such as outages.
 
     The delay after the n-th failure in a row is drawn from `[d/2, d]`, d being
     `min(delay_seconds * 2**(n-1), delay_seconds_max)`, as for `Retry`.
@@ -136,21 +136,21 @@ class Backoff:
     draw: Callable[[], float] = field(default=random.random, repr=False, compare=False)
 
     def after(self, failures: int) -> float:
-        """How many seconds to wait after so many failures in a row, from 1."""
+        """The seconds to wait after this number of failures in a row (from 1)."""
         return _drawn(_ceiling(failures, self.delay_seconds, 2.0, self.delay_seconds_max), self.draw)
 
 
 OUTAGE: Final = Backoff(0.05, 2.0)
-"""While a database or a broker is away: work goes on soon after it is back."""
+"""During an outage of a database or a broker: short, so that work continues soon after it."""
 RESTART: Final = Backoff(0.1, 10.0)
-"""Before a loop is started again that failed for another reason than an outage."""
+"""Before the restart of a loop that failed for another reason than an outage."""
 TROUBLE: Final = Backoff(0.1, 5.0)
-"""Before one place is tried again while the others go on: a connection, a partition of a topic."""
+"""Before a retry of one part while the others work: a connection, a partition of a topic."""
 
 
 def causes_of(error: BaseException) -> Iterator[BaseException]:
-    """The error and all that it was raised from: causes, contexts that are not suppressed, the driver's exception that
-    SQLAlchemy keeps in `orig`, and the members of groups; each once, the error itself first.
+    """The error and everything that it was raised from: causes, contexts that are not suppressed, the driver's
+    exception that SQLAlchemy keeps in `orig`, and the members of groups; each once, the error itself first.
     """
     seen: set[int] = set()
     left = [error]
@@ -164,7 +164,7 @@ def causes_of(error: BaseException) -> Iterator[BaseException]:
 
 
 def _all_match(error: BaseException, types: ExceptionTypes) -> bool:
-    """Whether the error matches, what it was raised from, or every member of it where it is a group."""
+    """Whether the error matches, or something that it was raised from, or all its members if it is a group."""
     seen: set[int] = set()
     left = [error]
     while left and len(seen) < _LINKS_MAX:
@@ -205,15 +205,11 @@ def _drawn(ceiling: float, draw: Callable[[], float]) -> float:
 
 
 def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not _is_bool(value)
-
-
-def _is_bool(value: object) -> bool:
-    return isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _check_number(name: str, value: object) -> None:
-    if _is_bool(value) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise InvalidRetry(f"Retry.{name} must be a finite number")
 
 

@@ -1,7 +1,7 @@
-"""Ports of an engine, found by typed keys. Port: imports the foundation and the database port.
+"""Typed keys by which the stores of an engine are looked up. Port: imports the foundation and the database port.
 
-A key stands beside the protocol that it finds: `OUTBOX: Final[Port[OutboxStore]]` in `outbox/store.py`. An adapter
-lists what it has in its `ports.py`, as provisions; `stores[OUTBOX]` is an `OutboxStore` for the type checker.
+A key is declared beside its protocol: `OUTBOX: Final[Port[OutboxStore]]` in `outbox/store.py`. An adapter lists the
+ports that it has in its `ports.py`, as provisions; `stores[OUTBOX]` is an `OutboxStore` for the type checker.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ D_contra = TypeVar("D_contra", contravariant=True)
 
 
 class MissingPort(ConfigurationError):
-    """An engine does not have a port that is needed."""
+    """The engine does not have a port that the service needs."""
 
 
 @dataclass(frozen=True, eq=False)
 class Port(Generic[T]):
-    """The key of a port: what an engine may have, found by `Stores`.
+    """The key of a port that an engine may have; `Stores` finds the store by it.
 
     name      in tables, documents and messages; an adapter's file has the same name on every engine.
-    title     the same in words.
-    protocol  what a store of this port must have: the protocol that is the key's type.
-    suite     module and class of the tests that every store of this port must pass; empty where there are none.
+    title     what the port stores, in words.
+    protocol  the protocol that a store of this port implements: the key's type.
+    suite     module and class of the tests that every store of this port must pass; empty if there are none.
     """
 
     name: str
@@ -47,14 +47,14 @@ class Port(Generic[T]):
 
 @dataclass(frozen=True, eq=False)
 class Provision(Generic[D_contra]):
-    """A port that an adapter has, and how its store is made on a database of the adapter's. Made by `provide`."""
+    """A port that an adapter has, and the function that makes its store on the adapter's database; see `provide`."""
 
     port: Port[Any]
     make: Callable[[D_contra], object]
 
 
 def provide(port: Port[T], make: Callable[[D], T]) -> Provision[D]:
-    """Say that an adapter has a port; the type checker compares the store with the port's protocol."""
+    """Declare that an adapter has a port; the type checker compares the store with the port's protocol."""
     return Provision(port, make)
 
 
@@ -102,7 +102,7 @@ class Stores:
         return Stores(self.engine, self.database, [*known, *provisions])
 
     def replacing(self, port: Port[T], store: T) -> Stores:
-        """The same stores, but for one: for whoever puts something between."""
+        """The same stores with one replaced, for example by a wrapper of it."""
         others = [Provision[Database](each, partial(_looked_up, self, each)) for each in self if each is not port]
         return Stores(self.engine, self.database, [*others, Provision[Database](port, lambda _: store)])
 

@@ -14,10 +14,10 @@ _NAMES_A_ROLE: Final = "postgres"
 
 
 def shown_url(url: str) -> str:
-    """A URL for logs: the password is left out, and the values of parameters that are not known to be harmless.
+    """A URL for logs, without its password and without the values of parameters that are not known to be harmless.
 
-    What cannot be told apart is left out as well, for a password may hold any character. Where the part before the host
-    need not be a name (a NATS token stands alone there), all of it is.
+    A password may contain any character: if it cannot be separated from the rest for certain, more is hidden. The whole
+    part before the host is hidden if it need not be a user's name (for NATS it may be a token).
     """
     scheme, separator, rest = url.partition("://")
     if not separator or not scheme.replace("+", "").replace("-", "").replace(".", "").isalnum():

@@ -1,6 +1,6 @@
-"""Declaring a service: its name, handlers, sagas and migrations, without any connection.
+"""The declaration of a service: its name, handlers, sagas and migrations, without any connection.
 
-Runtime: imports the foundation and the patterns. What is declared is checked when it is declared.
+Runtime: imports the foundation and the patterns. Each declaration is checked when it is made.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 
 @dataclass(slots=True)
 class Service:
-    """A name, one database, handlers. Import it, decorate functions with it; a `freehold.runtime` runs it.
+    """A name, one database, handlers. Import it and decorate functions with it; `freehold.runtime` runs it.
 
-    `retry` is the policy for handlers that name none. `migrations` are the service's own tables; they are applied after
-    Freehold's. Where messages come faster than every `linger_seconds`, that time passes between two looks for them, so
-    that each transaction handles more; it makes the service no later than that, and not at all where little goes on.
-    `patterns` are patterns of the project's own, beside the built-in ones (`freehold.pattern`).
+    `retry` is the policy of handlers that have none. `migrations` make the service's own tables; they are applied after
+    Freehold's. If messages arrive faster than every `linger_seconds`, the consumer waits for that time between two
+    fetches, so that one transaction handles more of them; a message is delayed by that time at most, and not at all
+    under little load. `patterns` are the project's own patterns, in addition to the built-in ones (`freehold.pattern`).
     """
 
     name: str
@@ -54,7 +54,7 @@ class Service:
     _registries: dict[str, object] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Refuse a name that could not be part of a topic, a setting and a file name, and a linger without measure."""
+        """Refuse a name that cannot be part of a topic, a setting and a file name, and a linger out of range."""
         if _NAME.fullmatch(self.name) is None:
             raise DeclarationError(
                 f"'{self.name[:40]}' is not a service name",
@@ -67,10 +67,8 @@ class Service:
         self._inbox.linger_seconds = self.linger_seconds
 
     def of(self, pattern: Declares[K]) -> K:
-        """What this service declares of a pattern: its registry, made when it is first asked for."""
-        if pattern.name not in self._registries:
-            self._registries[pattern.name] = pattern.declares(self.name)
-        return cast("K", self._registries[pattern.name])
+        """The registry of a pattern: what this service declares of it, made at the first request."""
+        return self._registry(pattern.name, partial(pattern.declares, self.name))
 
     @property
     def handlers(self) -> dict[MessageType, Handler]:
@@ -99,7 +97,7 @@ class Service:
 
     @property
     def published_datasets(self) -> dict[str, DatasetTable]:
-        """The datasets that others may compare their replicas with, by name."""
+        """The datasets with which other services may compare their replicas, by name."""
         return self._datasets.published_datasets
 
     @property
@@ -109,7 +107,7 @@ class Service:
 
     @property
     def topics(self) -> frozenset[str]:
-        """Every topic that this service has to read."""
+        """The topics that this service reads."""
         return self._inbox.topics
 
     @property
@@ -121,23 +119,21 @@ class Service:
         return self._registry("reconcile", partial(Datasets, self.name))
 
     def _registry(self, pattern: str, make: Callable[[], K]) -> K:
-        """As `of`, for the built-in patterns: to declare something imports no pattern's runners."""
-        return cast(
-            "K",
-            self._registries.setdefault(pattern, make())
-            if pattern not in self._registries
-            else self._registries[pattern],
-        )
+        """As `of`, without the `Pattern`: a declaration must not import the runners of the built-in patterns."""
+        if pattern not in self._registries:
+            self._registries[pattern] = make()
+        return cast("K", self._registries[pattern])
 
     def handles(
         self, message: type[M], *, retry: Retry | None = None, timeout_seconds: float | None = None
     ) -> Callable[[Callable[[M, Transaction], Awaitable[Any]]], Callable[[M, Transaction], Awaitable[Any]]]:
         """Make a function the handler of a command of this service or of an event of any service.
 
-        It runs in a transaction together with its receipt: its effect happens once. For a command, what it returns is
-        the answer: a declared or plain dataclass, None, or `Rejected`. Raising `Rejected` rolls back and answers; any
-        other exception rolls back and is retried by the policy, then becomes a dead letter. `timeout_seconds` bounds
-        one run; without it the service's setting does.
+        It runs in one transaction with its receipt: its effect happens once. The return value of a command's handler is
+        the reply: a declared or plain dataclass, None, or `Rejected`. Raising `Rejected` rolls back and replies. Any
+        other exception rolls back, and the message is retried by the policy, then becomes a dead letter.
+        `timeout_seconds` limits one attempt; by default it is the service's setting `handler_timeout_seconds`. Raises
+        `DeclarationError`.
         """
         declared = message_type(message)
         if timeout_seconds is not None and not 0 < timeout_seconds < math.inf:
@@ -153,9 +149,10 @@ class Service:
         return decorate
 
     def sends(self, *commands: type[Any]) -> None:
-        """Say which commands to other services the handlers send; the steps of sagas say it themselves.
+        """Declare commands to other services that the handlers send; commands of sagas' steps need no declaration.
 
-        Sending does not depend on it: it is for whoever gives the service its rights. Raises `DeclarationError`.
+        Handlers can send commands without it. It is used where the service's rights on the broker are made (`freehold
+        broker accounts`). Raises `DeclarationError`.
         """
         for command in commands:
             declared = message_type(command)
@@ -164,7 +161,9 @@ class Service:
             self.sent.add(declared)
 
     def orchestrates(self, saga: type[Saga[Any]]) -> type[Saga[Any]]:
-        """Make this service the one that runs a saga; older versions stay declared for instances in flight."""
+        """Make this service the one that runs a saga. Keep older versions declared while they have running instances.
+        Raises `DeclarationError`.
+        """
         key = (saga.definition().name, saga.definition().version)
         if key in self.sagas and self.sagas[key] is not saga:
             raise DeclarationError(f"saga '{key[0]}' version {key[1]} is declared twice", hint="raise the version")
@@ -173,9 +172,10 @@ class Service:
         return saga
 
     def projects(self, projection: Projection) -> Projection:
-        """Make this service the one that keeps a read model, from the events of its own store.
+        """Make this service keep a read model, from the events of its own store.
 
-        Raises `DeclarationError` for one that handles nothing, and where name or a table belong to another one.
+        Raises `DeclarationError` for a projection that handles nothing, and if its name or a table of it belongs to
+        another one.
         """
         projection.check()
         for known in self.projections.values():
@@ -190,7 +190,7 @@ class Service:
         return projection
 
     def views(self, view: MaterializedView) -> MaterializedView:
-        """Have this service keep a materialised view, and refresh it on its schedule. Raises `DeclarationError`."""
+        """Make this service keep a materialised view, and refresh it on its schedule. Raises `DeclarationError`."""
         if self.materialized_views.get(view.name, view) != view:
             raise DeclarationError(f"materialised view '{view.name}' is declared twice", hint="give it another name")
         self.materialized_views[view.name] = view
@@ -199,9 +199,9 @@ class Service:
     def publishes_dataset(
         self, dataset: Dataset, *, table: str, columns: Mapping[str, str] | None = None
     ) -> DatasetTable:
-        """Let others compare their replicas of a dataset of this service's with the table it lies in.
+        """Publish a dataset of this service, stored in `table`: other services may compare their replicas with it.
 
-        `columns` maps fields to columns that are called otherwise. Raises `DeclarationError`.
+        `columns` maps fields to columns of another name. Raises `DeclarationError`.
         """
         if dataset.service != self.name:
             raise DeclarationError(f"'{dataset.name}' belongs to '{dataset.service}', and this is '{self.name}'")
@@ -217,10 +217,10 @@ class Service:
         every_seconds: float | None = None,
         repair: bool = False,
     ) -> Replica:
-        """Say that a table of this service is a replica of another's dataset, which its handlers keep by events.
+        """Declare that a table of this service is a replica of another service's dataset, updated by its handlers.
 
-        It is compared with its source by command and, with `every_seconds`, on a schedule; `repair` lets the schedule
-        mend what has drifted. Raises `DeclarationError`.
+        It is compared with its source by command and, with `every_seconds`, on a schedule; with `repair` the schedule
+        also repairs drift. Raises `DeclarationError`.
         """
         if dataset.service == self.name:
             raise DeclarationError(

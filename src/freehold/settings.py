@@ -1,8 +1,8 @@
 """Settings of a service, from the environment and `freehold.toml`. Runtime: imports the foundation and the ports.
 
-Keyword arguments win over the environment, that wins over the file, and in the file `[services.<name>]` wins over
-`[defaults]`. The same checks hold for all of them. An error names the key and the place where it stands, never its
-value: URLs hold passwords.
+Keyword arguments override the environment, the environment overrides the file, and in the file `[services.<name>]`
+overrides `[defaults]`. The same checks apply to all of them. An error names the key and its source, never its value:
+URLs contain passwords.
 """
 
 from __future__ import annotations
@@ -45,41 +45,42 @@ _FORMER = {
     "replay_horizon_seconds": "dead_letter_replay_window_seconds",
     "upgrade": "migrate_on_start",
 }
-"""Names of before the first release: refused, as they would be ignored otherwise."""
+"""Names from before the first release. They are refused: otherwise the settings would have no effect, unnoticed."""
 _TOP_LEVEL = frozenset({"broker", "defaults", "peers", "project", "services"})
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a service runs with. Every field is a key of the file and `FREEHOLD_<SERVICE>_<FIELD>` of the environment.
+    """The settings of one service. Every field is a key of the file and `FREEHOLD_<SERVICE>_<FIELD>` of the
+    environment.
 
-    database, broker          URLs. Without them: SQLite files and the embedded broker below `./.freehold/data`.
+    database, broker          URLs. By default: SQLite files and the embedded broker below `./.freehold/data`.
     database_options, broker_options  tables in the file, a dict or the class in Python;
                                       `FREEHOLD_<SERVICE>_DATABASE_OPTIONS_POOL_SIZE` in the environment.
-    workers                   batches of different partitions that are handled side by side.
+    workers                   batches of different partitions that are handled concurrently.
     batch_limit               messages that one transaction handles.
-    handler_timeout_seconds   for handlers that name no limit of their own.
+    handler_timeout_seconds   for handlers without a limit of their own.
     crash_attempts_max        how many attempts of a message may begin and never finish before it is given up.
     lease_seconds             after how long without a heartbeat a relay's work is taken over.
-    dedup_window_seconds      how long receipts are kept; not below what can bring a message again.
+    dedup_window_seconds      how long receipts are kept; at least as long as a message may be delivered again.
     dead_letter_replay_window_seconds  how long after its failure a dead letter may be replayed.
-    outbox_sent_retention_seconds  how long messages are kept after the broker confirmed them, to be sent again by
-                              `freehold outbox resend` where it has lost them; 0 keeps none. Not above
-                              dedup_window_seconds, here and in those who receive them.
-    dead_letter_retention_seconds  how long dead letters are kept that were replayed or discarded.
+    outbox_sent_retention_seconds  how long messages are kept after the broker confirmed them, for `freehold outbox
+                              resend`; 0 keeps none. Not above dedup_window_seconds of this service and of the services
+                              that receive them.
+    dead_letter_retention_seconds  how long replayed and discarded dead letters are kept.
     finished_retention_seconds  how long replays that have ended, and results of comparisons, are kept.
-    deferred_alarm_seconds    how long a message may be deferred before readiness and doctor tell of it.
-    overdue_alarm_seconds     how long something may be due and not be done before doctor tells of it: scheduled
-                              messages, timers of sagas, tries of deferred messages, comparisons, pruning; and how long
-                              a projection may be behind. Of the first three readiness has a notice.
-    token_secret              what consistency tokens are signed with, and services known to each other by: the same for
-                              all services; several separated by commas, the first signs, all are taken.
-    peers                     where the APIs of other services are, by name: the table `[peers]` of the file, for all
+    deferred_alarm_seconds    how long a message may be deferred before readiness and doctor report it.
+    overdue_alarm_seconds     how long work may be overdue before doctor reports it: scheduled messages, timers of
+                              sagas, attempts of deferred messages, comparisons, pruning; and how far a projection may
+                              be behind. For the first three readiness has a notice.
+    token_secret              the secret that signs consistency tokens and the requests between services: the same for
+                              all services. Of several, separated by commas, the first signs and all are accepted.
+    peers                     URLs of the APIs of other services, by name: the table `[peers]` of the file, for all
                               services, and `FREEHOLD_PEERS_<SERVICE>` of the environment.
     migrate_on_start          apply missing migrations at start; otherwise they are an error.
-    log_tracebacks            whether a handler, a saga or a projection that fails is logged with a traceback, in which
-                              values are hidden; the same failure again is a line.
-    ready_without_broker: bool = False
+    log_tracebacks            whether failures of handlers, sagas and projections are logged with a traceback, without
+                              values; a repeated failure is one line.
+    ready_without_broker      whether the service is ready while its broker cannot be reached.
 
     Raises `ConfigurationError` for a value of another type or outside of its range.
     """
@@ -113,7 +114,7 @@ class Settings:
     peers: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check every field, whoever gave it."""
+        """Check every field. Raises `ConfigurationError`."""
         place = f"service '{self.service}'"
         for name, options in _OPTIONS.items():
             object.__setattr__(self, name, options_of(options, getattr(self, name), f"{name} of {place}"))
@@ -127,31 +128,32 @@ class Settings:
     ) -> Self:
         """Read the settings of one service; `overrides` win over everything, option by option.
 
-        `file` is what `FREEHOLD_SETTINGS` names, or `freehold.toml` in the working directory; only the latter need not
-        exist. Raises `ConfigurationError`.
+        `file` is by default the file that `FREEHOLD_SETTINGS` names, or `freehold.toml` in the working directory; only
+        the latter need not exist. Raises `ConfigurationError`.
         """
         environ = os.environ if environ is None else environ
         path = settings_file(environ, file)
+        document = _document(path)
         place = f"service '{service}'"
-        found = _merge(_from_file(path, service), _from_environment(environ, service))
+        found = _merge(_from_file(document, path, service), _from_environment(environ, service))
         found = _merge(found, _given(overrides, place))
         for name, options in _OPTIONS.items():
             found[name] = options_of(options, found.get(name, {}), f"{name} of {place}")
         values = convert(cls, found, place, known=_fields())
         values.setdefault("database", default_database(service))
         values.setdefault("broker", f"embedded:///./{DEFAULT_DIRECTORY}/broker.db")
-        values.setdefault("peers", _peers(environ, path))
+        values.setdefault("peers", _peers(environ, document, path))
         return cls(**{**values, "service": service})
 
 
 def default_database(service: str) -> str:
-    """The URL of a service's database where nothing names one: a local SQLite file."""
+    """The URL of a service's database if no setting names one: a local SQLite file."""
     return f"sqlite:///./{DEFAULT_DIRECTORY}/{service}.db"
 
 
 def settings_file(environ: Mapping[str, str] | None = None, file: Path | None = None) -> Path:
-    """The file that settings are read from. Raises `ConfigurationError` where one is named that is not there; the
-    default need not be.
+    """The file that settings are read from. Raises `ConfigurationError` if a named file does not exist; the default
+    file need not exist.
     """
     environ = os.environ if environ is None else environ
     named = environ.get(_NAMES_FILE)
@@ -182,8 +184,8 @@ def project_modules(*, environ: Mapping[str, str] | None = None, file: Path | No
 
 
 def configured_services(*, environ: Mapping[str, str] | None = None, file: Path | None = None) -> set[str]:
-    """Return the services that have a place of their own: `[services.<name>]` in the file, or
-    `FREEHOLD_<NAME>_DATABASE` in the environment. Raises `ConfigurationError`.
+    """Return the services with settings of their own: `[services.<name>]` in the file, or `FREEHOLD_<NAME>_DATABASE` in
+    the environment. Raises `ConfigurationError`.
     """
     environ = os.environ if environ is None else environ
     path = settings_file(environ, file)
@@ -193,7 +195,7 @@ def configured_services(*, environ: Mapping[str, str] | None = None, file: Path 
 
 
 def variables_of(service: str) -> list[str]:
-    """Every variable of the environment that is read for one service alone."""
+    """Every variable of the environment that is read for one service only."""
     prefix = f"FREEHOLD_{service.upper().replace('-', '_')}_"
     names = [name for name in _fields() if name not in _APART | _OPTIONS.keys()]
     names += [f"{table}_{each.name}" for table, options in _OPTIONS.items() for each in dataclasses.fields(options)]
@@ -205,7 +207,7 @@ def _fields() -> list[str]:
 
 
 def _given(overrides: Mapping[str, Any], place: str) -> dict[str, Any]:
-    """Keyword arguments as a source like the others. Options that come as their class are complete."""
+    """Keyword arguments as a source of settings. An instance of an options class replaces all its options."""
     known = _fields()
     for name in overrides:
         if name not in known:
@@ -227,9 +229,9 @@ def _is_renamed(place: str, former: str, name: str) -> ConfigurationError:
     return ConfigurationError(f"{place}: the setting '{former}' has another name now: '{name}'", hint="rename it")
 
 
-def _peers(environ: Mapping[str, str], path: Path) -> dict[str, str]:
-    """Addresses of other services' APIs: `[peers]` of the file, and `FREEHOLD_PEERS_<SERVICE>`, which wins."""
-    found = _table(_document(path).get("peers", {}), f"{path}: peers")
+def _peers(environ: Mapping[str, str], document: Mapping[str, Any], path: Path) -> dict[str, str]:
+    """URLs of other services' APIs: `[peers]` of the file, and `FREEHOLD_PEERS_<SERVICE>`, which wins."""
+    found = dict(_table(document.get("peers", {}), f"{path}: peers"))
     for name, url in found.items():
         _check_peer(name, url, str(path))
     for key, url in environ.items():
@@ -262,8 +264,7 @@ def _document(path: Path) -> dict[str, Any]:
     return document
 
 
-def _from_file(path: Path, service: str) -> dict[str, Any]:
-    document = _document(path)
+def _from_file(document: Mapping[str, Any], path: Path, service: str) -> dict[str, Any]:
     services = _table(document.get("services", {}), f"{path}: services")
     found: dict[str, Any] = {"broker": document["broker"]} if "broker" in document else {}
     for place, table in (
@@ -279,7 +280,7 @@ def _from_file(path: Path, service: str) -> dict[str, Any]:
 
 
 def _from_environment(environ: Mapping[str, str], service: str) -> dict[str, Any]:
-    """Look for the names that are known, and no others: `FREEHOLD_ORDERS_ARCHIVE_…` belongs to another service."""
+    """Read the known names only: `FREEHOLD_ORDERS_ARCHIVE_…` may belong to another service."""
     prefix = f"FREEHOLD_{service.upper().replace('-', '_')}_"
     for former, name in _FORMER.items():
         if f"{prefix}{former.upper()}" in environ:
@@ -292,7 +293,7 @@ def _from_environment(environ: Mapping[str, str], service: str) -> dict[str, Any
         if value is None:
             continue
         if not value.strip():
-            # A variable that should have come from another one, which is not set, must not mean the default.
+            # Empty where it was set from another variable that is missing: that must not mean the default.
             raise _is_empty(variable)
         table = next((each for each in _OPTIONS if name.startswith(f"{each}_")), None)
         if table is None:

@@ -1,8 +1,8 @@
-"""The port of engines that speak SQL: statements of a user's own, in a transaction or each by itself. Port: imports the
+"""The port of engines that speak SQL: statements of the user's, in a transaction or each in its own. Port: imports the
 foundation and the database port.
 
-Patterns work through the ports of their own; what needs SQL here is the user's code: `tx.sql`, the handlers of
-projections, whatever reads a service's tables.
+Patterns use ports of their own. This one is for the user's code: `tx.sql`, the handlers of projections, and code that
+reads a service's tables.
 """
 
 from __future__ import annotations
@@ -29,14 +29,15 @@ class SqlConnection(Protocol):
        connection of `SqlAccess.direct` each statement commits by itself.
     2. Statements run in the order of the calls, each in one round trip.
     3. Placeholders are numbered (`$1`) on every engine. One may be used twice, and its value may be None.
-    4. In a database transaction the rows of `execute_many` are written all or none: a row that is refused takes those
-       before it along.
-    5. Errors are those that `Database.translate_error` makes, without values; the connection is as good as new after.
-    6. It is refused once its block or its transaction has ended, and reaches no other transaction.
+    4. In a database transaction `execute_many` writes all rows or none: if one is refused, those before it are not
+       written either.
+    5. Errors are those that `Database.translate_error` makes, without values; the connection can be used afterwards.
+    6. Once its block or its transaction has ended, each call raises `TransactionEnded`, and does not reach another
+       transaction.
     """
 
     async def execute(self, sql: str, parameters: Sequence[object] = ()) -> int:
-        """Run a statement; returns the number of rows it touched."""
+        """Run a statement; returns the number of affected rows."""
 
     async def fetch(self, sql: str, parameters: Sequence[object] = ()) -> Sequence[Row]:
         """Run a statement (also DML with RETURNING); returns its rows."""
@@ -50,7 +51,7 @@ class SqlTransaction(DatabaseTransaction, Protocol):
 
     @property
     def sql(self) -> SqlConnection:
-        """The same transaction as `native`, without its layers."""
+        """A connection in the same transaction as `native`, without the layers of SQLAlchemy."""
 
 
 class SqlAccess(Protocol):
@@ -59,17 +60,17 @@ class SqlAccess(Protocol):
     An implementation keeps:
 
     1. Each statement of `direct` commits by itself: others see it while the block is still open, and a later error
-       takes nothing back.
+       does not undo it.
     2. Inside a database transaction the same statements belong to that transaction (`sql_of`), and end with it.
     3. The wait for a connection is bounded: `Unavailable` after that.
-    4. A connection that is kept beyond its block is refused, and reaches no other transaction.
+    4. A connection that is used after its block raises `TransactionEnded`, and does not reach another transaction.
     """
 
     def direct(self) -> AbstractAsyncContextManager[SqlConnection]:
         """A connection on which each statement commits by itself: for reads, and for writes that are one statement.
 
-        Entering raises `Unavailable` when no connection is to be had in time. An error of the engine is raised as what
-        `Database.translate_error` makes of it.
+        Entering raises `Unavailable` if no connection is free in time. Errors of the engine are raised as
+        `Database.translate_error` translates them.
         """
 
 

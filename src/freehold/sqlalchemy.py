@@ -3,8 +3,8 @@ SQLAlchemy.
 
     from freehold.sqlalchemy import connection, run_sync, session
 
-They belong to the transaction: its block commits or rolls back, and after its end they raise `TransactionEnded`. What
-would end it (`commit`, `rollback`, `begin`) raises `TransactionMisused`; `begin_nested` makes savepoints.
+They belong to the transaction: its block commits or rolls back, and after its end they raise `TransactionEnded`. Calls
+that would end it (`commit`, `rollback`, `begin`) raise `TransactionMisused`; `begin_nested` makes savepoints.
 """
 
 from __future__ import annotations
@@ -26,39 +26,38 @@ __all__ = ["connection", "run_sync", "session"]
 P = ParamSpec("P")
 T = TypeVar("T")
 _LIFE = "freehold.life"
-_HINT = "leave it out: the transaction's block commits, an exception rolls back; begin_nested() takes a part back"
+_HINT = "leave it out: the transaction's block commits, an exception rolls back; begin_nested() makes a savepoint"
 
 
 def connection(tx: Transaction) -> AsyncConnection:
     """SQLAlchemy's connection in this transaction.
 
-    Raises `DeclarationError` on a database that is not reached through SQLAlchemy, and where the transaction is not one
-    of Freehold's own (`Outbox` and others join yours: use what you joined it with); `TransactionEnded`.
+    Raises `DeclarationError` on a database that is not reached through SQLAlchemy, and for a transaction that Freehold
+    joined (by `Outbox`, for example): use your own connection there. Raises `TransactionEnded` after its end.
     """
     native = tx.connection
     if not isinstance(native, AsyncConnection):
         raise DeclarationError(
-            f"this transaction works with a {type(native).__name__}, not with a connection of SQLAlchemy's",
+            f"the connection of this transaction is a {type(native).__name__}, not a connection of SQLAlchemy",
             hint="use tx.connection",
         )
     return native
 
 
 def session(tx: Transaction) -> AsyncSession:
-    """The session of this transaction: one for each, so that an object that was loaded once is the same everywhere.
+    """The session of this transaction: always the same one, so that an object is loaded once.
 
-    What was added to it is flushed before the commit, also where nobody called `flush`; so it is with any session that
-    is bound to `connection(tx)`. Nothing is expired by it: objects can be read afterwards. `async with session(tx)`
-    flushes at the end of its block, and drops what is not flushed where that raises. Raises as `connection` does.
+    It is flushed before the commit, also if `flush` is not called; so is any session that is bound to `connection(tx)`.
+    The commit expires nothing: objects can be read afterwards. `async with session(tx)` flushes at the end of its
+    block; if the block raises, it discards what is not flushed. Raises as `connection` does.
     """
     return tx.staging.companion(AsyncSession, lambda: _open(tx), _flushed_before, left=_never, lasting=True)
 
 
 async def run_sync(tx: Transaction, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call code that is written for a synchronous `Session`, with one in this transaction: the same as `session(tx)`.
+    """Call code that is written for a synchronous `Session`, with the one of `session(tx)`.
 
-    It runs in the event loop's thread, and other tasks go on where it waits for the database. Raises as `connection`
-    does.
+    It runs in the event loop's thread; other tasks run while it waits for the database. Raises as `connection` does.
     """
     return await session(tx).run_sync(work, *args, **kwargs)
 
@@ -74,7 +73,7 @@ def _open(tx: Transaction) -> AsyncSession:
 
 
 async def _flushed_before(_opened: AsyncSession) -> None:
-    """Nothing: sessions on the transaction's connection are flushed before what the patterns have collected."""
+    """Do nothing: the adapter flushes sessions on the connection before the patterns write (`life.Writer`)."""
 
 
 def _never(_opened: AsyncSession) -> bool:
@@ -82,7 +81,7 @@ def _never(_opened: AsyncSession) -> bool:
 
 
 class _SyncSession(Session):
-    """A session that ends nothing but its savepoints."""
+    """A session that ends only its own savepoints, never the transaction."""
 
     @property
     def _life(self) -> Life:
@@ -106,12 +105,12 @@ class _SyncSession(Session):
         self._refuse("prepare()")
 
     def close(self) -> None:
-        """Write what is pending, and let go of every object."""
+        """Flush pending changes, and detach all objects."""
         self._flush_pending()
         super().close()
 
     def reset(self) -> None:
-        """The same."""
+        """As `close`."""
         self._flush_pending()
         super().reset()
 
@@ -127,7 +126,7 @@ class _SyncSession(Session):
             self.flush()
 
     def drop(self) -> None:
-        """Let go of every object, and of what is pending."""
+        """Detach all objects, and discard pending changes."""
         super().close()
 
     def add(self, instance: object, *, _warn: bool = True) -> None:
@@ -151,7 +150,7 @@ class _SyncSession(Session):
 
 
 class _TransactionSession(AsyncSession):
-    """What `session` gives."""
+    """The session that `session` returns."""
 
     async def __aenter__(self) -> Self:
         return self

@@ -1,8 +1,8 @@
-"""Looking for a message, a key, or all that one cause led to: what is asked, and what a pattern answers. Port: imports
-the foundation and the context; knows no pattern.
+"""The search for a message, a key, or everything with one correlation id: the query, and the results of a pattern.
+Port: imports the foundation and the context; knows no pattern.
 
-Ids and keys of messages lie in their documents. So a pattern looks at most at `ROWS_MAX` rows of a table, oldest first:
-these tables are emptied, and what is beyond that bound is an alarm of its own. It is told where there were more.
+Ids and keys of messages are inside of their documents, without an index. So a pattern reads at most `ROWS_MAX` rows of
+a table, oldest first, and a note says where there are more. These tables are normally almost empty.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """A message or something else that was looked for, where it is (`outbox`, `deferred`, …), since when, and what it
-    waits for, in words.
+    """A result: a message or another thing, where it is (`outbox`, `deferred`, …), since when, and what it waits for,
+    in words.
     """
 
     service: str
@@ -46,10 +46,10 @@ class Traced:
 
 
 class TraceQuery:
-    """What is looked for: an id of a message, of an instance or of a cause, or a key.
+    """What is searched: an id of a message or of a saga instance, a correlation id, or a key.
 
-    `note` is told where there was more than is looked at; `broker_problem` says why the broker of a service does not
-    answer, and is empty where it does.
+    `note` is called with a text if a table has more rows than are read. `broker_problem` returns why the broker of a
+    service does not answer; empty if it does.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class TraceQuery:
             self.id = None
 
     def fits(self, envelope: Envelope | None, key: str, *ids: UUID | None) -> bool:
-        """Whether a message is looked for; of an unreadable one the columns of its row tell."""
+        """Whether a message matches. An unreadable one (None) is compared by the columns `key` and `ids` only."""
         if self.text == key or (envelope is not None and self.text in {envelope.key, envelope.receipt_key}):
             return True
         known = {*ids, *((envelope.id, envelope.correlation_id) if envelope is not None else ())}
@@ -76,16 +76,16 @@ class TraceQuery:
     async def rows(
         self, context: ServiceContext, what: str, read: Callable[[int], Awaitable[Sequence[T]]]
     ) -> Sequence[T]:
-        """The rows to look at, `ROWS_MAX` at most."""
+        """The rows to search, `ROWS_MAX` at most."""
         rows = await read(ROWS_MAX)
         if len(rows) == ROWS_MAX:
-            self._note(f"{context.service} has more {what} than were looked at: {ROWS_MAX}")
+            self._note(f"{context.service} has more {what} than the {ROWS_MAX} that were searched")
         return rows
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """Where a pattern looks. `last_resort`: only where nothing else was found in the service."""
+    """A place where a pattern searches. `last_resort`: only if nothing else was found in the service."""
 
     port: Port[Any]
     find: Callable[[ServiceContext, TraceQuery], Awaitable[Sequence[Traced]]]
@@ -108,7 +108,7 @@ def traced(
     attempts: int = 0,
     reason: str = "",
 ) -> Traced:
-    """A message that was found; what its envelope does not tell, its row does. `seconds` is its age."""
+    """The result for a message. Without an envelope its row's columns are used. `seconds` is its age."""
     return Traced(
         service=context.service,
         where=where,
@@ -134,6 +134,6 @@ def read_envelope(document: bytes) -> Envelope | None:
 
 
 def until(at: datetime) -> str:
-    """How long it is till then, for operators."""
+    """The time from now until then, as a text for operators."""
     seconds = (at - datetime.now(UTC)).total_seconds()
     return f"in {duration(seconds)}" if seconds > 0 else "now"

@@ -1,10 +1,10 @@
 """Names in the environment and in the settings file that nothing reads: most often misspelt. Runtime: imports the
 settings.
 
-A process knows the services that it runs, and not those of others. So a name that is read for *some* service is no
-mistake where it is like none of ours: `FREEHOLD_BILLING_DATABASE` belongs to another process. It is one where it is
-nearly ours (`FREEHOLD_ODERS_DATABASE`), unless the service is named elsewhere, or the right variable is set beside it.
-Everything else that begins with `FREEHOLD_` and that nothing reads is told.
+A process knows its own services, not those of other processes. So the variable of an unknown service is accepted:
+`FREEHOLD_BILLING_DATABASE` belongs to another process. It is reported if the service's name is almost one of this
+process (`FREEHOLD_ODERS_DATABASE`), unless the settings file has a table for it, or the correct variable is set as
+well. Any other unread name that begins with `FREEHOLD_` is reported.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ _FOR_ANY: Final = ("FREEHOLD_PEERS_", "FREEHOLD_TEST_")
 _ANYBODY: Final = "x"
 _FIELDS: Final = tuple(each.removeprefix("FREEHOLD_X_") for each in variables_of(_ANYBODY))
 _SERVICE_CUTOFF: Final = 0.82
-"""How much a service's name must be like one of ours to be taken for it: `oders` and `orders`, not `users`."""
+"""From which similarity on a service's name counts as a misspelt one: `oders` for `orders`, but not `users`."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnreadName:
-    """A variable, or a table of the settings file, that nothing here reads. `nearest` is what may be meant."""
+    """A variable, or a table of the settings file, that nothing here reads. `nearest` is the name that may be meant."""
 
     name: str
     nearest: str
 
     @property
     def message(self) -> str:
-        """What to tell: names only."""
+        """The warning. It contains names only."""
         return f"nothing reads {self.name}" + (f": is {self.nearest} meant?" if self.nearest else "")
 
 
@@ -68,7 +68,7 @@ def _variable(name: str, services: Collection[str], environ: Mapping[str, str]) 
 
 
 def _parsed(name: str) -> tuple[str, str] | None:
-    """The service and the field of a variable that is read for some service."""
+    """The service's prefix and the field of a variable that some service may read; None for other variables."""
     rest = name.removeprefix(_PREFIX)
     for field in sorted(_FIELDS, key=len, reverse=True):
         if rest.endswith(f"_{field}") and len(rest) > len(field) + 1:
@@ -77,7 +77,7 @@ def _parsed(name: str) -> tuple[str, str] | None:
 
 
 def _nearest_variable(name: str, services: Collection[str]) -> str:
-    """Among the variables of the service that the name begins with, else among all."""
+    """The most similar variable: of the service that the name begins with, else of all services."""
     rest = name.removeprefix(_PREFIX)
     own = [each for each in map(_upper, services) if rest.startswith(f"{each}_")]
     if own:
@@ -92,7 +92,7 @@ def _nearest_variable(name: str, services: Collection[str]) -> str:
 
 
 def _tables(services: Collection[str], environ: Mapping[str, str]) -> Iterable[UnreadName]:
-    """Tables `[services.<name>]` whose name is nearly one of ours; where ours has one as well, both are meant."""
+    """Tables `[services.<name>]` whose name is almost that of a known service that has no table itself."""
     tables = _in_file(environ)
     for name in sorted(tables - set(services)):
         near = nearest(name, services, cutoff=_SERVICE_CUTOFF)

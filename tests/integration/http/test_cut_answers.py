@@ -82,8 +82,8 @@ async def test_an_answer_that_an_outage_ends(tmp_path: Path, caplog: pytest.LogC
             assert (await client.get("/behind")).json() == "whole"
         told = [each for each in caplog.records if each.levelno >= logging.WARNING]
         assert [(each.name, each.getMessage()) for each in told] == [
-            ("freehold.outages", "trial: the database is read-only; answers that had begun are cut off"),
-            ("freehold.outages", "trial: the mail server is away; what goes on behind answers fails"),
+            ("freehold.outages", "trial: the database is read-only; responses that had begun are cut off"),
+            ("freehold.outages", "trial: the mail server is away; background work after responses fails"),
         ]
         caplog.clear()
         with pytest.raises(httpx.RemoteProtocolError, match="incomplete"):

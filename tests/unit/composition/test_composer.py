@@ -247,7 +247,5 @@ async def test_what_is_left_out_is_told_once_for_each_service(caplog: pytest.Log
     with caplog.at_level(logging.WARNING, "freehold.outages"):
         for _ in range(5):
             await composing.compose(view, "c")
-        told = (
-            "compositions: the service 'users' did not answer: unavailable, it cannot be reached; answers are composed"
-        )
+        told = "compositions: the service 'users' did not answer: unavailable, it cannot be reached; responses are"
         assert [each.getMessage().startswith(told) for each in caplog.records] == [True]

@@ -90,4 +90,4 @@ def test_a_server_whose_clock_is_away_is_a_finding(away_seconds: float, *, ok: b
 def test_a_server_that_does_not_tell_its_time_is_no_defect() -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     found = examine_clock("broker clock", None, now, now)
-    assert (found.ok, found.detail, found.fix) == (True, "the server does not tell its time", "")
+    assert (found.ok, found.detail, found.fix) == (True, "the server does not report its time", "")

@@ -76,7 +76,7 @@ def test_a_system_that_does_not_tell_is_no_defect(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(os, "statvfs", fails)
     check_place(tmp_path / "a.db")
     found = examine_place("disk", tmp_path / "a.db")
-    assert (found.ok, found.detail) == (True, "this system does not tell how much room there is")
+    assert (found.ok, found.detail) == (True, "this system does not report the free space of the disk")
 
 
 @pytest.mark.parametrize(("kind", "named"), [("a.db", "the file is read-only"), ("", "the directory is read-only")])

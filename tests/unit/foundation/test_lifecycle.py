@@ -247,7 +247,7 @@ async def test_a_loop_goes_on_however_it_ended_and_tells_it_while_it_does_not(
     await _until(lambda: runner.state is RunnerState.FAILING)
     assert name in runner.trouble
     assert f"scripted failed ({name}" in caplog.text
-    assert "; starts again in 0.1 s" in caplog.text
+    assert "; restarts in 0.1 s" in caplog.text
     await asyncio.wait_for(runner.working.wait(), 30)
     await _until(lambda: runner.state is RunnerState.RUNNING)
     assert runner.trouble == ""

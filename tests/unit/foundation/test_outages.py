@@ -64,7 +64,7 @@ def test_a_stop_in_an_outage_does_not_say_that_it_is_over(told: Callable[[], lis
     assert told()[1:] == [
         (
             "orders: the database is read-only (SQLITE_READONLY), for 3.0 s now; "
-            "stopped while waiting for the database: relay, sagas; the next start goes on"
+            "stopped while waiting for the database: relay, sagas; the next start continues"
         )
     ]
     assert not outages.why("database")
@@ -183,8 +183,8 @@ async def test_a_bug_has_its_stack_once_and_no_value(
     await runner.stop()
     first, second = told()
     assert first.startswith("orders: relay failed (KeyError in _has_a_bug, ")
-    assert first.endswith("; starts again in 0.0 s")
-    assert second.startswith("orders: relay failed so:\n")
+    assert first.endswith("; restarts in 0.0 s")
+    assert second.startswith("orders: relay failed here:\n")
     assert "ValueError" in second
     assert 'int("' in second  # the line of code
     assert "'ada@example.org'" not in second  # the text of the error
