@@ -1,9 +1,10 @@
-"""`freehold ps`: what each service does and what waits, service by service. Face: walks over what patterns declare."""
+"""`freehold ps`: the metrics of each service, one service a row. Face: iterates over the declarations of patterns."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import click
@@ -13,7 +14,7 @@ from freehold.cli.options import asynchronous, json_option, service_option
 from freehold.cli.output import answer_json, table
 from freehold.cli.project import Project
 from freehold.cli.services import ServiceAccess, broker_lags
-from freehold.pattern import Pattern
+from freehold.pattern import Column, Metric, Pattern
 from freehold.runtime.health import read_metrics
 from freehold.runtime.patterns import PATTERNS
 
@@ -22,7 +23,7 @@ __all__ = ["command"]
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A service. `lag` is None where the broker could not be asked; `own` are metrics of the project's patterns."""
+    """A service. `lag` is None if the broker could not be asked; `own` are the metrics of the project's patterns."""
 
     access: ServiceAccess
     metrics: Mapping[str, Any]
@@ -30,7 +31,7 @@ class _Row:
     own: Mapping[str, Any]
 
 
-@click.command("ps", help="Show who relays, and what waits: outbox, lag, deferred, dead letters, sagas.")
+@click.command("ps", help="Show relays and what waits: outbox, lag, deferred, dead letters, sagas.")
 @service_option
 @json_option
 @asynchronous
@@ -63,18 +64,28 @@ def _print(rows: Sequence[_Row]) -> None:
 
 
 def _columns(patterns: Sequence[Pattern[Any]]) -> Mapping[str, Callable[[_Row], object]]:
-    """What is shown of a row by title; the lag stands with the pattern that reads."""
+    """The columns by title, each with the function that gives its cell. The lag is beside the pattern that reads."""
     found: dict[str, Callable[[_Row], object]] = {}
     for pattern in patterns:
         if pattern.reads is not None:
-            found["lag"] = lambda row: "?" if row.lag is None else sum(each.pending for each in row.lag)
-        for column in pattern.columns:
-            found[column.title] = lambda row, it=column: _shown(row, it.metric, it.show)  # type: ignore[misc] # mypy infers no lambda with defaults
-        for metric in () if pattern.columns else pattern.metrics:
-            found[metric.name] = lambda row, it=metric: _shown(row, it.name, lambda found: f"{found[it.name]:g}")  # type: ignore[misc] # the same
+            found["lag"] = _lag
+        for column in pattern.columns or map(_column_of, pattern.metrics):
+            found[column.title] = partial(_cell, column)
     return found
 
 
-def _shown(row: _Row, metric: str, show: Callable[[Mapping[str, Any]], object]) -> object:
+def _column_of(metric: Metric) -> Column:
+    return Column(metric.name, metric.name, partial(_number, metric.name))
+
+
+def _number(metric: str, metrics: Mapping[str, Any]) -> str:
+    return f"{metrics[metric]:g}"
+
+
+def _lag(row: _Row) -> object:
+    return "?" if row.lag is None else sum(each.pending for each in row.lag)
+
+
+def _cell(column: Column, row: _Row) -> object:
     metrics = {**row.metrics, **row.own}
-    return show(metrics) if metric in metrics else "-"
+    return column.show(metrics) if column.metric in metrics else "-"
