@@ -1,4 +1,4 @@
-"""The runtime: a service put together from settings and adapters, with its loops."""
+"""The runtime: makes running services from their declarations, settings and adapters, and runs their loops."""
 
 from freehold.database import DatabaseOptions
 from freehold.deadletters.operations import DeadLetterActions

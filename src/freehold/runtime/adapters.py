@@ -1,7 +1,7 @@
-"""What an adapter package offers, and how it is found: entry points by URL scheme. Runtime: the composition root.
+"""The protocols of adapter packages, and their look-up by URL scheme among entry points. Runtime: the composition root.
 
-This is the only place that loads adapters. Each entry point in the group `freehold.adapters` names an object with
-`schemes` and one or both of `database` and `broker`.
+This is the only module that loads adapters. Each entry point in the group `freehold.adapters` names an object that
+implements one or several of these protocols.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _ALIASES = {"postgres": "postgresql"}
 
 @runtime_checkable
 class DatabaseAdapter(Protocol):
-    """An adapter of a database engine. `engine` is its name for people, `database_schemes` are URL schemes up to the
+    """An adapter of a database engine. `engine` is its name for operators, `database_schemes` are URL schemes up to the
     first `+`.
     """
 
@@ -50,8 +50,8 @@ class DatabaseAdapter(Protocol):
     def stores(
         self, url: str, options: DatabaseOptions, migrations: Sequence[Migration] = (), clock: Clock | None = None
     ) -> Stores:
-        """Make the stores without connecting; `migrations` are the service's own. A clock given replaces the database's
-        own time (tests). Raises `ConfigurationError`, `MissingDriver`.
+        """Make the stores without connecting; `migrations` are the service's own. A `clock` replaces the database's own
+        time (in tests). Raises `ConfigurationError`, `MissingDriver`.
         """
 
 
@@ -67,16 +67,16 @@ class BrokerAdapter(Protocol):
 
 @runtime_checkable
 class AccountsAdapter(Protocol):
-    """An adapter of a broker whose server gives rights to accounts."""
+    """An adapter of a broker whose server has accounts with rights."""
 
     broker_schemes: Sequence[str]
 
     def accounts(self, rights: Sequence[BrokerRights], options: BrokerOptions, passwords: Mapping[str, str]) -> str:
-        """Return configuration for the server. Raises `ConfigurationError`."""
+        """Return the accounts in the format of the server's configuration. Raises `ConfigurationError`."""
 
 
 def database_engines() -> Mapping[str, Sequence[Port[Any]]]:
-    """The ports of each engine of databases whose adapter is installed, by the engine's name. Needs no driver."""
+    """The ports of each database engine whose adapter is installed, by the engine's name. Needs no driver."""
     found = {}
     for adapter in _adapters(""):
         if isinstance(adapter, DatabaseAdapter):
@@ -120,14 +120,14 @@ def open_broker(
 def broker_accounts(
     scheme: str, rights: Sequence[BrokerRights], options: BrokerOptions, passwords: Mapping[str, str]
 ) -> str:
-    """Return configuration for a broker's server that gives each service these rights and no more.
+    """Return configuration for a broker's server by which each service has exactly these rights.
 
-    Raises `ConfigurationError` where the broker has no accounts.
+    Raises `ConfigurationError` if the broker has no accounts.
     """
     for adapter in _adapters(scheme):
         if isinstance(adapter, AccountsAdapter) and scheme in adapter.broker_schemes:
             return adapter.accounts(rights, options, passwords)
-    raise ConfigurationError(f"a broker of scheme '{scheme}' has no accounts", hint="nats has")
+    raise ConfigurationError(f"a broker of scheme '{scheme}' has no accounts", hint="use nats")
 
 
 def _scheme(url: object) -> str:
@@ -136,18 +136,16 @@ def _scheme(url: object) -> str:
     try:
         scheme = urlsplit(url).scheme.partition("+")[0]
     except ValueError:
-        raise ConfigurationError("a URL that cannot be read", hint="are its brackets and colons right?") from None
+        raise ConfigurationError("a URL cannot be parsed", hint="check its brackets and colons") from None
     if not scheme:
-        raise ConfigurationError(
-            "a URL without a scheme", hint="write sqlite:///file.db or postgresql://user@host/name"
-        )
+        raise ConfigurationError("a URL has no scheme", hint="write sqlite:///file.db or postgresql://user@host/name")
     return _ALIASES.get(scheme, scheme)
 
 
 def _adapters(scheme: str) -> Iterator[object]:
-    """The adapters that can be loaded, the one named like the scheme first: most often no other is imported at all.
+    """The adapters that can be loaded, the one named like the scheme first, so that usually no other is imported.
 
-    An adapter of another name whose driver is missing is none of this call's business.
+    Raises `MissingDriver` for that one. Another adapter whose driver is missing is skipped.
     """
     for entry in sorted(_installed(), key=lambda entry: (entry.name != scheme, entry.name)):
         try:

@@ -1,8 +1,8 @@
-"""What is due in a service and is not done: seen from its tables, whichever process should do it. Runtime: walks over
-what the patterns declare.
+"""The overdue work of a service, read from its tables, whichever process should do it. Runtime: iterates over the
+declarations of patterns.
 
-A runner that stands still in another process, or that nobody runs, tells of nothing; what it should have done stays. So
-the age of the oldest that is due is compared with `overdue_alarm_seconds`, by the database's time where it has one.
+A runner that hangs in another process, or that no process runs, reports nothing, but its work stays in the tables. So
+the age of the oldest due row is compared with `overdue_alarm_seconds`, by the database's time if it has one.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from freehold.clock import duration
 from freehold.context import ServiceContext
 from freehold.database import CheckResult
 from freehold.pattern import Due, Pattern, is_role_running
-from freehold.runtime.roles import PRUNE
+from freehold.runtime.prune_runner import PRUNE
 
 __all__ = ["examine_patterns", "overdue"]
 
 
 async def overdue(context: ServiceContext, patterns: Sequence[Pattern[Any]]) -> Mapping[str, float]:
-    """For how long the oldest has been due of what is sent or tried at a time, by what it is; nothing for what is not
-    due. Raises `Unavailable`.
+    """For how many seconds the oldest row of each kind of work has been due (`Pattern.due`); a kind of which nothing is
+    due is left out. Raises `Unavailable`.
     """
     due = {each.what: await each.seconds(context) for each in _due(context, patterns)}
     return {what: -seconds for what, seconds in due.items() if seconds is not None and seconds < 0}
 
 
 async def examine_patterns(context: ServiceContext, patterns: Sequence[Pattern[Any]]) -> list[CheckResult]:
-    """For `doctor`: what the patterns find, what is overdue, what should have been pruned. Raises `Unavailable`."""
+    """For `doctor`: the probes of the patterns, overdue work, and rows to prune. Raises `Unavailable`."""
     probes = [probe for pattern in patterns for probe in pattern.probes]
     found = [finding for probe in probes for finding in await probe(context)]
     return [*found, *await _examine_due(context, patterns), await _examine_pruning(context, patterns)]
@@ -45,14 +45,14 @@ async def _examine_due(context: ServiceContext, patterns: Sequence[Pattern[Any]]
     for each in _due(context, patterns):
         seconds = late.get(each.what, 0.0)
         ok = seconds <= context.settings.overdue_alarm_seconds
-        detail = "none is overdue" if ok else f"the oldest has been due for {duration(seconds)}, and was not taken"
+        detail = "none is overdue" if ok else f"the oldest has been due for {duration(seconds)}, and was not done"
         fix = "" if ok else is_role_running(each.role)
         found.append(CheckResult(f"due {each.what}", ok=ok, detail=detail, fix=fix))
     return found
 
 
 async def _examine_pruning(context: ServiceContext, patterns: Sequence[Pattern[Any]]) -> CheckResult:
-    """What one runner deletes is seen from the tables that grow with each message."""
+    """One result for the prune runner, from the tables that grow with each message."""
     settings = context.settings
     behind = {
         each.title: await each.oldest_seconds(context) - each.keep_seconds(settings)
@@ -64,5 +64,5 @@ async def _examine_pruning(context: ServiceContext, patterns: Sequence[Pattern[A
     late = {what: seconds for what, seconds in behind.items() if seconds > allowed_seconds}
     if not late:
         return CheckResult("pruning", ok=True, detail="nothing is kept much longer than its retention")
-    told = ", ".join(f"{what} are {duration(seconds)} past their retention" for what, seconds in late.items())
-    return CheckResult("pruning", ok=False, detail=told, fix=is_role_running(PRUNE))
+    detail = ", ".join(f"{what} are {duration(seconds)} past their retention" for what, seconds in late.items())
+    return CheckResult("pruning", ok=False, detail=detail, fix=is_role_running(PRUNE))

@@ -1,7 +1,8 @@
-"""The way to the broker: a service starts without it, and comes to it as soon as it is there. Runtime.
+"""The runner that connects a service to its broker: a service starts without it, and connects once it is reachable.
+Runtime.
 
-What a broker has to fit is looked at when it has answered, since only then it is known. A broker that does not fit, or
-refuses, is named as such, and is asked again, seldom: somebody may mend it.
+The checks of a broker run when it has answered. A broker that fails a check, or refuses the connection, is logged as
+an error and tried again at long intervals: an operator may repair it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _LOOK_SECONDS: Final = 5.0
 
 
 class BrokerWatch(Protocol):
-    """Notices a broker that has lost its messages."""
+    """Detects that a broker has lost messages."""
 
     @property
     def notice(self) -> str:
@@ -37,11 +38,11 @@ class BrokerWatch(Protocol):
 
 
 class BrokerLink(Runner):
-    """Opens a broker, at the latest a few seconds after it can be reached.
+    """Opens a broker, at the latest a few seconds after it becomes reachable.
 
-    check      looks whether an open broker fits; raises what does not.
-    connected  is awaited once, when it does.
-    watch      notices a broker that has lost its messages; asked when it comes up, and each few seconds from then on.
+    check      checks an open broker; raises what is wrong with it.
+    connected  is awaited once, when the checks have passed.
+    watch      detects that the broker has lost messages; asked when it is connected, and every few seconds after that.
     """
 
     needs = BROKER
@@ -58,18 +59,18 @@ class BrokerLink(Runner):
     ) -> None:
         super().__init__(f"broker of {service}", clock=clock)
         self.up = False
-        """Whether the broker was reached and fits. It may be away again: ask it."""
+        """Whether the broker was reached and passed the checks. It may be unreachable again: `ping` it."""
         self.problem: FreeholdError | None = None
         """Why it is not up."""
         self._broker = broker
         self._check = check
         self._connected = connected
         self._watch = watch
-        self._away = 0
-        self._told_refusal = ""
+        self._failures_in_a_row = 0
+        self._logged_refusal = ""
 
     async def connect(self) -> None:
-        """Try once. Raises what keeps it: `Unavailable`, or what will not mend by itself."""
+        """Try once. Raises the reason why it is not up: `Unavailable`, or an error that does not end by itself."""
         if self.up:
             return
         try:
@@ -83,14 +84,14 @@ class BrokerLink(Runner):
         self.up, self.problem = True, None
 
     async def run(self) -> None:
-        """Try until it is up; then see now and then that it was not closed for good, which a broker's server may do."""
+        """Try until it is up. Then open it every few seconds, because the server may close a connection for good."""
         while not self.stopping:
             try:
                 await (self._stay_up() if self.up else self._come_up())
             except FreeholdError as error:
                 await self.wait(self._pause_seconds(error))
             else:
-                self._away = 0
+                self._failures_in_a_row = 0
                 self.healthy()
                 await self.wait(_LOOK_SECONDS)
 
@@ -104,22 +105,22 @@ class BrokerLink(Runner):
         await self._look()
 
     async def _look(self) -> None:
-        """Whether the log is still the one it was; what does not answer is asked the next time."""
+        """Check whether the log was replaced. If the broker does not answer, it is asked the next time."""
         if self._watch:
             with contextlib.suppress(Unavailable):
                 await self._watch.look()
 
     async def _come_up(self) -> None:
         await self.connect()
-        self._told_refusal = ""
+        self._logged_refusal = ""
 
     def _pause_seconds(self, error: FreeholdError) -> float:
-        self._away += 1
+        self._failures_in_a_row += 1
         if not isinstance(error, Unavailable):
-            if str(error) != self._told_refusal:
-                self._told_refusal = str(error)
+            if str(error) != self._logged_refusal:
+                self._logged_refusal = str(error)
                 name = self.outages.titled(self.name)
-                _log.error("%s refuses: %s; it is asked again every %g s", name, error, _REFUSED_SECONDS)
+                _log.error("%s refuses: %s; tried again every %g s", name, error, _REFUSED_SECONDS)
             return _REFUSED_SECONDS
         self.waits_for(BROKER, error, again_seconds=TROUBLE.delay_seconds_max)
-        return TROUBLE.after(self._away)
+        return TROUBLE.after(self._failures_in_a_row)

@@ -1,8 +1,8 @@
-"""The schema of a service as a whole: what migrations made, and what patterns make besides. Runtime: walks over what
-the patterns declare.
+"""The whole schema of a service: what migrations made, and what patterns make besides. Runtime: iterates over the
+declarations of patterns.
 
-`freehold db status`, `doctor` and the start of a service look through this, so that they say the same. What is lost by
-nobody's data is made again (`repair`).
+`freehold db status`, `doctor` and the start of a service use this module, so that their results agree. `repair` makes
+lost objects again that held no data.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from freehold.database import Database, Defect
 from freehold.errors import DatabaseError, FreeholdError, Unavailable
 from freehold.pattern import Pattern, Preparation
 
-__all__ = ["check_whole", "defects", "prepare", "repair", "unprepared"]
+__all__ = ["check_schema", "defects", "prepare", "repair", "unprepared"]
 
 _log = logging.getLogger("freehold.runtime")
 _SERVICE = "service/"
-_TOLD_MAX = 3
+_NAMED_MAX = 3
 
 
 async def unprepared(context: ServiceContext, patterns: Sequence[Pattern[Any]]) -> list[str]:
     """What is declared, and not made yet or made from another definition: `projection/<name>`, `view/<name>`; in the
-    order in which it is to be made.
+    order in which `prepare` makes it.
     """
     return [
         f"{pattern.name}/{name}"
@@ -35,10 +35,10 @@ async def unprepared(context: ServiceContext, patterns: Sequence[Pattern[Any]]) 
 
 
 async def prepare(context: ServiceContext, patterns: Sequence[Pattern[Any]]) -> list[str]:
-    """Make what is missing; returns what that was, as `unprepared` names it. Of several processes that find the same
-    thing missing at once one makes it, and each may name it.
+    """Make what is missing; returns its names as `unprepared` does. If several processes do this at once, each thing is
+    made once, and several of them may return its name.
 
-    One that fails does not keep the others; the first error is raised at the end.
+    An error does not stop the rest; the first one is raised at the end.
     """
     made: list[str] = []
     failed: list[FreeholdError] = []
@@ -54,12 +54,12 @@ async def prepare(context: ServiceContext, patterns: Sequence[Pattern[Any]]) -> 
 
 
 async def defects(context: ServiceContext, patterns: Sequence[Pattern[Any]]) -> list[Defect]:
-    """What is not as migrations and patterns made it; reads only. Raises `DatabaseError` where the record of migrations
-    is lost.
+    """The differences between the database and what migrations and patterns made; reads only. Raises `DatabaseError` if
+    the record of migrations is lost.
     """
     found = await context.database.defects()
     if any(each.subject.startswith("table freehold_") and not each.lossless for each in found):
-        return found  # what is known of generations and views may be lost itself
+        return found  # the tables that list generations and views may be the lost ones
     return [
         *found,
         *[defect for _, preparation in _preparations(patterns) for defect in await preparation.defects(context)],
@@ -67,55 +67,57 @@ async def defects(context: ServiceContext, patterns: Sequence[Pattern[Any]]) -> 
 
 
 async def repair(context: ServiceContext, patterns: Sequence[Pattern[Any]]) -> list[str]:
-    """Make good those defects by which nothing is lost; returns their subjects. Raises, once all were tried, the first
-    error.
+    """Repair the defects that can be repaired without loss; returns their subjects. The first error is raised once all
+    were tried, `Unavailable` at once.
     """
     failed: list[FreeholdError] = []
-    mended: list[str] = []
+    repaired: list[str] = []
     try:
-        mended += await context.database.repair()
+        repaired += await context.database.repair()
     except Unavailable:
         raise
     except FreeholdError as error:
         failed.append(error)
     left = await defects(context, patterns)
     if any(each.subject.startswith("table freehold_") for each in left):
-        return _outcome(mended, failed)
+        return _outcome(repaired, failed)
     for _, preparation in _preparations(patterns):
-        mended += await preparation.repair(context)
-    return _outcome(mended, failed)
+        repaired += await preparation.repair(context)
+    return _outcome(repaired, failed)
 
 
-async def check_whole(name: str, database: Database, *, mend: bool) -> None:
-    """Refuse to work on a schema in which statements would fail; what else is wrong with it is told in the log.
+async def check_schema(name: str, database: Database, *, repairs: bool) -> None:
+    """Refuse a schema in which statements would fail; other defects are logged.
 
-    mend  make good first what nothing is lost by, as far as the role may. Raises `DatabaseError`, `Unavailable`.
+    repairs  first repair what can be repaired without loss, as far as the role may.
+
+    Raises `DatabaseError`, `Unavailable`.
     """
     found = await database.defects(closer=False)
-    if mend and any(each.lossless for each in found):
+    if repairs and any(each.lossless for each in found):
         try:
             for subject in await database.repair():
-                _log.warning("%s: %s was missing or changed, and is made again", name, subject)
+                _log.warning("%s: %s was missing or changed, and was repaired", name, subject)
         except Unavailable:
             raise
         except FreeholdError as error:
-            _log.warning("%s: what is missing or changed was not made again: %s; it is looked at again", name, error)
+            _log.warning("%s: missing or changed objects could not be repaired: %s", name, error)
         found = await database.defects(closer=False)
-    refused = [each for each in found if each.vital and not _services_own(each)]
+    refused = [each for each in found if each.vital and not _is_services_own(each)]
     for each in found:
         if each not in refused:
-            _log.warning("%s: %s; the service starts all the same", name, each)
+            _log.warning("%s: %s; the service starts nevertheless", name, each)
     if refused:
-        told = "; ".join(f"{each.subject} {each.problem}" for each in refused[:_TOLD_MAX])
-        more = f"; and {len(refused) - _TOLD_MAX} more" if len(refused) > _TOLD_MAX else ""
+        damage = "; ".join(f"{each.subject} {each.problem}" for each in refused[:_NAMED_MAX])
+        more = f"; and {len(refused) - _NAMED_MAX} more" if len(refused) > _NAMED_MAX else ""
         raise DatabaseError(
-            f"service '{name}' does not start on a damaged schema: {told}{more}",
+            f"service '{name}' does not start on a damaged schema: {damage}{more}",
             hint=f"{refused[0].fix}; freehold db status lists all",
         )
 
 
-def _services_own(defect: Defect) -> bool:
-    """What a service's migrations made is its own affair, but for a table that is gone."""
+def _is_services_own(defect: Defect) -> bool:
+    """Whether a defect is of the service's own migrations, and not a missing table: the service may start with it."""
     return defect.made_by.startswith(_SERVICE) and not defect.subject.startswith("table ")
 
 
@@ -123,7 +125,7 @@ def _preparations(patterns: Sequence[Pattern[Any]]) -> list[tuple[Pattern[Any], 
     return [(pattern, pattern.preparation) for pattern in patterns if pattern.preparation is not None]
 
 
-def _outcome(mended: list[str], failed: Sequence[FreeholdError]) -> list[str]:
+def _outcome(names: list[str], failed: Sequence[FreeholdError]) -> list[str]:
     if failed:
         raise failed[0]
-    return mended
+    return names

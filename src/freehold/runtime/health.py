@@ -1,7 +1,7 @@
-"""How a service is, as it is asked for by load balancers and operators. Runtime: walks over what the patterns declare.
+"""Readiness for load balancers, and health for operators. Runtime: iterates over the declarations of patterns.
 
-Readiness is asked every few seconds, and by several at once. A write that went well is trusted for a while; one that
-failed is tried again at the next question, so that what is mended is seen at once.
+Readiness is requested every few seconds, by several clients at once. The result of a successful write is kept for some
+seconds. After a failed write the next request writes again, so that the end of an outage is seen at once.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ __all__ = [
     "Probes",
     "Readiness",
     "RunnerHealth",
-    "look_at_health",
-    "look_at_readiness",
+    "read_health",
     "read_metrics",
+    "read_readiness",
 ]
 
 _TRUSTED_SECONDS: Final = 5.0
@@ -45,7 +45,7 @@ _AGAIN_SECONDS: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class RunnerHealth:
-    """A loop's state; `last_error` is the name of an error's class, empty where none happened."""
+    """A loop's state; `last_error` is the class of its last error, empty if there was none."""
 
     state: RunnerState
     last_error: str
@@ -53,9 +53,9 @@ class RunnerHealth:
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether requests may come. `problems` say what is missing, by name, and why: `database`, `broker`, `draining`,
-    and each loop that has ended or does not get on. `notices` take readiness from nobody: what passes by itself, what
-    patterns tell (`deferred` messages that are older than they should be), and what is `overdue`.
+    """Whether a service can take requests. `problems` are the reasons why not, by name: `database`, `broker`,
+    `draining`, `starting`, and each loop that has ended or keeps failing. `notices` do not make it unready: waits that
+    end by themselves, notices of patterns (`deferred` messages that are too old), and `overdue` work.
     """
 
     ready: bool
@@ -65,9 +65,8 @@ class Readiness:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How a service is: its loops by name, what waits in its tables (the metrics that its patterns declare, by name)
-    and before its group. `broker` says what keeps this process from the broker, and is empty where nothing does;
-    nothing is known of `lag` then.
+    """The state of a service: its loops by name, the metrics of its patterns by name, and the lag of its consumer
+    group. `broker` is the class of the error if the broker cannot be asked, and `lag` is empty then.
     """
 
     service: str
@@ -82,26 +81,25 @@ class Health:
         return all(each.state is RunnerState.RUNNING for each in self.runners.values())
 
 
-async def look_at_readiness(running: RunningService, timeout_seconds: float) -> Readiness:
+async def read_readiness(running: RunningService, timeout_seconds: float) -> Readiness:
     """See `RunningService.readiness`."""
     problems: dict[str, str] = {}
     if running.draining or not running.started:
-        problems["draining" if running.draining else "starting"] = "no new work is taken"
-    looks = running.started and running.probes.database.due
+        problems["draining" if running.draining else "starting"] = "no new work is accepted"
+    probes_database = running.started and running.probes.database.due
     database, (broker, refused) = await asyncio.gather(
         _database_problem(running, timeout_seconds), _broker_problem(running, timeout_seconds)
     )
     if database:
         problems["database"] = database
-    elif looks:
-        told = await _notices(running, timeout_seconds)
-        running.probes.notices = told | await _overdue(running, timeout_seconds)
+    elif probes_database:
+        found = await _notices(running, timeout_seconds)
+        running.probes.notices = found | await _overdue(running, timeout_seconds)
     notices = dict(running.probes.notices)
     if broker:
         may_wait = running.settings.ready_without_broker and not refused
         kept = {} if database else await _notices(running, timeout_seconds, about=BROKER)
-        said = "; ".join([broker, *kept.values()])
-        (notices if may_wait else problems)["broker"] = said
+        (notices if may_wait else problems)["broker"] = "; ".join([broker, *kept.values()])
     elif lost := _broker_notice(running):
         notices["broker"] = lost
     problems |= {runner.name: trouble for runner in running.watched if (trouble := runner.trouble)}
@@ -109,7 +107,7 @@ async def look_at_readiness(running: RunningService, timeout_seconds: float) -> 
     return Readiness(ready=not problems, problems=problems, notices=notices)
 
 
-async def look_at_health(running: RunningService) -> Health:
+async def read_health(running: RunningService) -> Health:
     """See `RunningService.health`."""
     metrics, (broker, lag) = await asyncio.gather(
         read_metrics(running.context, running.patterns, quick=True), _lag(running)
@@ -120,9 +118,9 @@ async def look_at_health(running: RunningService) -> Health:
 async def read_metrics(
     context: ServiceContext, patterns: Iterable[Pattern[Any]], *, quick: bool = False
 ) -> Mapping[str, Any]:
-    """The metrics of patterns, by name, where the engine has their port; with `quick`, only those that take one query.
+    """The metrics of patterns, by name, if the engine has their port; with `quick`, only those that take one query.
 
-    Raises `Unavailable` where the database does not say.
+    Raises `Unavailable` if the database does not answer.
     """
     return {
         metric.name: await metric.read(context)
@@ -151,15 +149,15 @@ async def _lag(running: RunningService) -> tuple[str, Sequence[TopicLag]]:
 
 
 async def _broker_problem(running: RunningService, timeout_seconds: float) -> tuple[str, bool]:
-    """What keeps this process from the broker; of one that refuses, in whole: it will not mend by itself. And whether
-    it refuses: the link may hear something else before the answer is complete.
+    """Why the broker cannot be used, empty if it can; and whether it refuses, in which case the text has the hint. Both
+    are read at once: the link may get another answer meanwhile.
     """
     problem = running.link.problem
     if not running.connects:
         return "", False
     if problem is not None:
         refused = not isinstance(problem, Unavailable)
-        return f"{type(problem).__name__}: {problem}" if refused else told(problem), refused
+        return f"{type(problem).__name__}: {problem}" if refused else _reason(problem), refused
     probe = running.probes.broker
     if running.started and not probe.trusted:
         written = await probe.problem(timeout_seconds)
@@ -169,8 +167,8 @@ async def _broker_problem(running: RunningService, timeout_seconds: float) -> tu
 
 
 async def _database_problem(running: RunningService, timeout_seconds: float) -> str:
-    """What keeps the database from being written or, where that went well just now, from answering; or what a loop
-    hears of it, round after round: a table may have no room where another has some.
+    """Why the database cannot be written or, shortly after a successful write, does not answer; or an outage that loops
+    report although the write succeeds: one table may have no space left while another has.
     """
     probe = running.probes.database
     if running.started and not probe.trusted:
@@ -181,9 +179,7 @@ async def _database_problem(running: RunningService, timeout_seconds: float) -> 
 
 
 async def _notices(running: RunningService, timeout_seconds: float, about: str = "") -> dict[str, str]:
-    """What patterns tell, of themselves or about a dependency that is away; what does not answer in time tells
-    nothing.
-    """
+    """The notices of patterns, those about a dependency or all others. One that cannot be read in time is left out."""
     found = {}
     for notice in (notice for pattern in running.patterns for notice in pattern.notices):
         if notice.about == about and notice.port in running.stores:
@@ -194,19 +190,19 @@ async def _notices(running: RunningService, timeout_seconds: float, about: str =
 
 
 async def _overdue(running: RunningService, timeout_seconds: float) -> dict[str, str]:
-    """What should have been sent or tried long ago, by this process or another one."""
+    """A notice of work that is long overdue, in this process or another one; empty for none."""
     try:
         async with asyncio.timeout(timeout_seconds):
             found = await overdue(running.context, running.patterns)
     except (FreeholdError, TimeoutError):
         return {}
     late = {what: seconds for what, seconds in found.items() if seconds > running.settings.overdue_alarm_seconds}
-    told = [f"{what} are due for {seconds / 60:.0f} min and not taken" for what, seconds in late.items()]
-    return {"overdue": "; ".join(told)} if told else {}
+    texts = [f"{what} have been due for {seconds / 60:.0f} min" for what, seconds in late.items()]
+    return {"overdue": "; ".join(texts)} if texts else {}
 
 
 def _broker_notice(running: RunningService) -> str:
-    """What the broker has lost lately, as this process has found out."""
+    """What the broker has lost lately, as far as this process knows."""
     broker: object = running.broker if running.connects else None
     return broker.notice if isinstance(broker, Noticing) else ""
 
@@ -215,12 +211,12 @@ async def _answers(ping: Awaitable[None]) -> str:
     try:
         await ping
     except FreeholdError as error:
-        return told(error)
+        return _reason(error)
     return ""
 
 
 class Probe:
-    """A write that shows whether work gets on, asked for when it is needed. `write` is given a time limit."""
+    """A test write to a database or a broker, whose result is kept for some seconds. `write` gets a time limit."""
 
     def __init__(self, write: Callable[[float], Awaitable[None]], clock: Clock) -> None:
         self._write = write
@@ -232,26 +228,24 @@ class Probe:
 
     @property
     def trusted(self) -> bool:
-        """Whether the write went well a short while ago."""
+        """Whether the write succeeded a short time ago."""
         return self._error is None and not self.due
 
     @property
     def due(self) -> bool:
-        """Whether what is known is too old."""
+        """Whether the last result is too old."""
         kept_seconds = _TRUSTED_SECONDS if self._error is None else _AGAIN_SECONDS
         return self._clock.monotonic() - self._asked_at >= kept_seconds
 
     async def problem(self, timeout_seconds: float) -> str:
-        """What keeps the write from being done, and since when it is known; empty for nothing. Who comes while it is
-        tried waits for the same answer.
-        """
+        """Why the write fails, and for how long; empty if it succeeds. Concurrent calls share one write."""
         async with self._turn:
             if self.due:
                 await self._ask(timeout_seconds)
         if self._error is None or self._failing_since is None:
             return ""
         seconds = self._clock.monotonic() - self._failing_since
-        return told(self._error) + (f", for {seconds:.0f} s now" if seconds >= 1.0 else "")
+        return _reason(self._error) + (f", for {seconds:.0f} s now" if seconds >= 1.0 else "")
 
     async def _ask(self, timeout_seconds: float) -> None:
         error: FreeholdError | None = None
@@ -268,7 +262,7 @@ class Probe:
 
 
 class Probes:
-    """The probes of one service, and what its patterns have told since the database was last written."""
+    """The probes of one service, and the notices of its patterns that were read at the last write."""
 
     def __init__(self, service: str, database: Database, broker: Broker, clock: Clock) -> None:
         self.database = Probe(database.probe, clock)
@@ -276,6 +270,6 @@ class Probes:
         self.notices: Mapping[str, str] = {}
 
 
-def told(error: FreeholdError) -> str:
-    """An error as readiness names it: its kind, and its reason."""
+def _reason(error: FreeholdError) -> str:
+    """The class and the message of an error."""
     return f"{type(error).__name__}: {error.message}" if error.message else type(error).__name__

@@ -1,4 +1,4 @@
-"""The check that an engine has the ports that a service's patterns need. Runtime: walks over what they declare."""
+"""The check that an engine has the ports that a service's patterns need. Runtime: iterates over their declarations."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ __all__ = ["check_ports", "needs_of"]
 
 
 def needs_of(service: Service) -> list[Need]:
-    """What the patterns need that a service uses."""
+    """The ports that the declarations of a service need, by pattern."""
     return [need for pattern in patterns_of(service) for need in pattern.needs(service.of(pattern))]
 
 
 def check_ports(service: Service, stores: Stores) -> None:
-    """Refuse a service whose engine lacks a port that it needs; all that is missing is told. Raises `MissingPort`."""
+    """Refuse a service whose engine lacks a port that it needs. Raises one `MissingPort`, which names all of them."""
     lacking = [(need, port) for need in needs_of(service) for port in need.missing(list(stores))]
     if not lacking:
         return
-    told = "; ".join(
+    reasons = "; ".join(
         f"{need.title} needs the port '{port}' ({port.title}), which {stores.engine} does not have"
         for need, port in lacking
     )
-    raise MissingPort(f"service '{service.name}': {told}", hint="; ".join(_hints(service, lacking)))
+    raise MissingPort(f"service '{service.name}': {reasons}", hint="; ".join(_hints(service, lacking)))
 
 
 def _hints(service: Service, lacking: Sequence[tuple[Need, Port[Any]]]) -> Iterator[str]:
@@ -39,10 +39,7 @@ def _hints(service: Service, lacking: Sequence[tuple[Need, Port[Any]]]) -> Itera
     for port in dict.fromkeys(port for _, port in lacking):
         having = sorted(name for name, ports in engines.items() if port in ports)
         yield f"engines that have '{port}': {', '.join(having) or 'none'}"
-    by = [name for need in dict.fromkeys(need.title for need, _ in lacking) for name in _by(lacking, need)]
-    if by:
-        yield f"needed by {', '.join(by)}"
-
-
-def _by(lacking: Sequence[tuple[Need, Port[Any]]], pattern: str) -> Sequence[str]:
-    return next(need.by for need, _ in lacking if need.title == pattern)
+    by = {need.title: need.by for need, _ in reversed(lacking)}
+    names = [name for title in dict.fromkeys(need.title for need, _ in lacking) for name in by[title]]
+    if names:
+        yield f"needed by {', '.join(names)}"

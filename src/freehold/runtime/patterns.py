@@ -1,7 +1,7 @@
-"""The built-in patterns: the only list of them. Runtime: imports what each pattern declares.
+"""The list of the built-in patterns. Runtime: imports the declaration of each pattern.
 
-In this order they are wired, their checks are made, and their roles stand in lists. Replies to sagas come through the
-inbox, and inbox and projections register with the gate of consistency, so these stand before.
+The order is that of wiring, of checks, and of roles in lists. A pattern comes after those whose objects it uses: inbox
+and projections register with the gate of consistency, and replies to sagas arrive through the inbox.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from freehold.ports import Stores
 from freehold.projection.pattern import PROJECTION, VIEW
 from freehold.reconcile.pattern import PATTERN as RECONCILE
 from freehold.runtime.adapters import open_broker, open_stores
+from freehold.runtime.prune_runner import PRUNE
 from freehold.saga.pattern import PATTERN as SAGA
 from freehold.schedule.pattern import PATTERN as SCHEDULE
 from freehold.service import Service
@@ -51,12 +52,12 @@ PATTERNS: Final[tuple[Pattern[Any], ...]] = (
 
 
 def patterns_of(service: Service) -> tuple[Pattern[Any], ...]:
-    """The built-in patterns, and those that a service has of its own.
+    """The built-in patterns, and the service's own.
 
-    Raises `DeclarationError` where two have one name, or have a role of one name.
+    Raises `DeclarationError` if two patterns, or the roles of two patterns, have the same name.
     """
     known = {pattern.name for pattern in PATTERNS}
-    roles = {"prune", *(role.name for pattern in PATTERNS for role in pattern.roles)}
+    roles = {PRUNE, *(role.name for pattern in PATTERNS for role in pattern.roles)}
     for pattern in service.patterns:
         if pattern.name in known:
             raise DeclarationError(f"service '{service.name}': two patterns are called '{pattern.name}'")
@@ -64,7 +65,7 @@ def patterns_of(service: Service) -> tuple[Pattern[Any], ...]:
         for name in {role.name for role in pattern.roles}:
             if name in roles:
                 raise DeclarationError(
-                    f"service '{service.name}': pattern '{pattern.name}' has a role '{name}', as another one",
+                    f"service '{service.name}': the role '{name}' of pattern '{pattern.name}' exists already",
                     hint="give the role another name",
                 )
             roles.add(name)
@@ -83,12 +84,12 @@ def stores_of(service: Service, settings: Settings, clock: Clock | None = None) 
 
 
 def topics_of(context: ServiceContext, patterns: Iterable[Pattern[Any]]) -> frozenset[str]:
-    """Every topic that patterns read of the broker."""
+    """The topics that patterns read from the broker."""
     return frozenset(topic for each in patterns if each.reads is not None for topic in each.reads(context.of(each)))
 
 
 def wire(context: ServiceContext, patterns: Iterable[Pattern[Any]]) -> Transactions:
-    """Have patterns make what they work with and register with each other; returns what begins transactions."""
+    """Call `Pattern.wire` of all patterns; returns the object that begins transactions."""
     transactions = Transactions(context)
     context.offer(Transactions, transactions)
     for pattern in patterns:
@@ -99,9 +100,9 @@ def wire(context: ServiceContext, patterns: Iterable[Pattern[Any]]) -> Transacti
 def service_context(
     service: Service, stores: Stores, settings: Settings, *, clock: Clock | None = None, broker: Broker | None = None
 ) -> ServiceContext:
-    """What actions on a service work with where it does not run: its database, opened by the caller, and no loops.
+    """The context for actions on a service that does not run here: its database, opened by the caller, and no loops.
 
-    `broker` is an open one; without it, the service's own is opened when something asks it a question.
+    `broker` is an open one; without it the service's broker is opened for each question (`asked_broker`).
     """
     context = ServiceContext(
         service.name,

@@ -1,4 +1,4 @@
-"""Several services in one process, on one broker connection; and running until told to end. Runtime."""
+"""Several services in one process, on one broker connection, and the main function that runs them. Runtime."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from freehold.errors import FreeholdError, joined
 from freehold.ports import Stores
 from freehold.runtime.adapters import open_broker
 from freehold.runtime.running_service import RunningService
-from freehold.runtime.startup_log import tell_settings
+from freehold.runtime.startup_log import log_settings
 from freehold.service import Service
 from freehold.settings import Settings
 
@@ -25,11 +25,10 @@ __all__ = ["Runtime", "raise_together", "run"]
 
 
 class Runtime:
-    """`async with Runtime(orders, payments) as runtime:` runs services side by side; `runtime["orders"]` is one of
-    them.
+    """`async with Runtime(orders, payments) as runtime:` runs several services; `runtime["orders"]` is one of them.
 
-    Services whose settings name the same broker share one connection. Where one fails to start, all are stopped. A
-    broker that cannot be reached is no failure: see `RunningService`.
+    Services whose settings name the same broker share one connection. If one fails to start, all are stopped. A broker
+    that cannot be reached is no failure: see `RunningService`.
     """
 
     def __init__(
@@ -61,9 +60,9 @@ class Runtime:
 
     async def __aenter__(self) -> Self:
         """Start all of them, together."""
-        tell_settings([running.settings for running in self])
+        log_settings([running.settings for running in self])
         for running in self:
-            running.is_told = True
+            running.settings_logged = True
         async with AsyncExitStack() as stack:
             for broker in self._brokers.values():
                 stack.push_async_callback(broker.close)
@@ -89,7 +88,7 @@ class Runtime:
 
 
 def raise_together(outcomes: Iterable[BaseException | None]) -> None:
-    """Raise one error of what several services failed with, which names each; a bug, or a cancellation, goes first."""
+    """Raise the errors of several services as one, which names each. A bug, or a cancellation, is raised alone."""
     failed = [outcome for outcome in outcomes if outcome is not None]
     for error in failed:
         if not isinstance(error, FreeholdError):
@@ -113,16 +112,16 @@ async def run(
             loop.add_signal_handler(number, end.set)
             handlers.callback(loop.remove_signal_handler, number)
         async with Runtime(*services, settings=settings, roles=roles) as runtime:
-            handlers.enter_context(_started_is_kept())
+            handlers.enter_context(_frozen_garbage_collector())
             on_ready(runtime)
             await end.wait()
 
 
 @contextlib.contextmanager
-def _started_is_kept() -> Iterator[None]:
-    """Exclude imported modules and started objects from the garbage collector.
+def _frozen_garbage_collector() -> Iterator[None]:
+    """Exclude imported modules and started objects from garbage collection.
 
-    They live until the end; to traverse them takes a quarter of the time in which events are read.
+    They live until the end, and to traverse them takes a quarter of the time in which events are read.
     """
     gc.collect()
     gc.freeze()

@@ -1,18 +1,20 @@
-"""The loop that keeps Freehold's tables bounded. Runtime: walks over what the patterns
-declare."""
+"""The runner that deletes old rows from Freehold's tables. Runtime: iterates over the declarations of patterns."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
+from typing import Final
 
 from freehold.context import ServiceContext
 from freehold.lifecycle import Runner, RunnerState
 from freehold.pattern import Pruning
 
-__all__ = ["PruneRunner"]
+__all__ = ["PRUNE", "PruneRunner"]
 
+PRUNE: Final = "prune"
+"""The role of this runner: every service has it."""
 _log = logging.getLogger("freehold.prune")
 _CHUNK = 1000
 _CHUNKS_MAX = 50
@@ -22,9 +24,9 @@ Prune = Callable[[float, int], Awaitable[int]]
 
 
 class PruneRunner(Runner):
-    """Deletes what is past its retention, in chunks with a breath between them, every `prune_interval_seconds`.
+    """Deletes rows past their retention every `prune_interval_seconds`, in chunks with a short pause between them.
 
-    Any number of instances may run it: deleting twice is no harm.
+    Any number of instances may run it at once: deleting is idempotent.
     """
 
     def __init__(self, context: ServiceContext, pruning: Iterable[Pruning]) -> None:
@@ -41,7 +43,7 @@ class PruneRunner(Runner):
     async def run(self) -> None:
         """Prune until stopped."""
         while not self.stopping:
-            # What has failed is tried again at once, not after another interval: it would count as failing meanwhile.
+            # After a failure try again at once: the runner counts as failing until a round succeeds.
             if self.state is not RunnerState.FAILING:
                 await self.wait(self._interval_seconds)
             for name, (prune, older_than_seconds) in self._targets.items():
@@ -57,6 +59,5 @@ class PruneRunner(Runner):
             if deleted < _CHUNK:
                 return
             await self.wait(_BETWEEN_CHUNKS_SECONDS)
-        told = self.outages.titled(self.name)
-        text = "%s: more than %d rows of %s are past their time; the others are deleted in the next rounds"
-        _log.info(text, told, _CHUNK * _CHUNKS_MAX, name)
+        text = "%s: more than %d rows of %s are past their retention; the rest is deleted in the next rounds"
+        _log.info(text, self.outages.titled(self.name), _CHUNK * _CHUNKS_MAX, name)

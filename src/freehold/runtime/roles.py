@@ -1,13 +1,14 @@
-"""Starts and stops the runners of a service by role. Runtime: walks over what the patterns declare.
+"""Starts and stops the runners of a service by role. Runtime: iterates over the declarations of patterns.
 
-`relay` publishes the outbox, `consumer` brings messages to handlers, `deferred` tries failed ones again, `schedule`
-sends what is due, `sagas` advances what has timers and calls, `projections` keeps read models up to date, `reconcile`
-compares copies on a schedule, `prune` deletes what is old.
+`relay` publishes the outbox, `consumer` calls handlers with messages, `deferred` retries failed messages, `schedule`
+sends messages at their due time, `sagas` runs timers and calls of sagas, `projections` updates read models, `reconcile`
+compares replicas on a schedule, `prune` deletes old rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from freehold.context import ServiceContext
@@ -15,15 +16,13 @@ from freehold.lifecycle import Runner, start_all
 from freehold.outages import Outages, on_behalf_of
 from freehold.pattern import Pattern, Role
 from freehold.runtime.patterns import PATTERNS
-from freehold.runtime.prune_runner import PruneRunner
+from freehold.runtime.prune_runner import PRUNE, PruneRunner
 
-__all__ = ["PRUNE", "ROLES", "ServiceRunners", "roles_of"]
-
-PRUNE: Final = "prune"
+__all__ = ["ROLES", "ServiceRunners", "roles_of"]
 
 
 def roles_of(patterns: Iterable[Pattern[Any]]) -> Mapping[str, tuple[Role, ...]]:
-    """The roles of patterns by name, in order; several patterns may have runners in one. Pruning is every service's."""
+    """The roles of patterns by name, in order; several patterns may have runners in one role. `prune` is the last."""
     found: dict[str, tuple[Role, ...]] = {}
     for pattern in patterns:
         for role in pattern.roles:
@@ -38,8 +37,8 @@ ROLES: Final = tuple(roles_of(PATTERNS))
 class ServiceRunners:
     """The runners of one service in this process, by role; each role can be stopped and started again.
 
-    outages  what is told, once, of something that all of them need and that is away.
-    running  the runners by role, of roles that run.
+    outages  the outages that the runners wait for, each logged once for all of them.
+    running  the runners of the roles that run, by role.
     """
 
     def __init__(self, context: ServiceContext, patterns: Sequence[Pattern[Any]]) -> None:
@@ -51,7 +50,7 @@ class ServiceRunners:
         for name, roles in self._roles.items():
             for role in roles:
                 for signal, kind in role.wakes_on.items():
-                    context.on(signal, lambda name=name, kind=kind: self._wake(name, kind))  # type: ignore[misc] # mypy infers no lambda with defaults
+                    context.on(signal, partial(self._wake, name, kind))
 
     @property
     def names(self) -> Collection[str]:
@@ -60,16 +59,16 @@ class ServiceRunners:
 
     @property
     def needing_broker(self) -> frozenset[str]:
-        """The roles that have nothing to do without a broker."""
+        """The roles that are started once the broker is connected."""
         return frozenset(name for name, roles in self._roles.items() if any(role.needs_broker for role in roles))
 
     @property
     def stopping_last(self) -> frozenset[str]:
-        """The roles that publish what others stage while they stop."""
+        """The roles that are stopped after the others, to publish what these stage while they stop."""
         return frozenset(name for name, roles in self._roles.items() if any(role.stops_last for role in roles))
 
     async def start(self, role: str) -> None:
-        """Start a role; nothing where it runs already."""
+        """Start a role. Idempotent."""
         if role in self.running:
             return
         started = self.make(role)
@@ -82,12 +81,12 @@ class ServiceRunners:
             raise
 
     async def stop(self, role: str, drain_seconds: float) -> None:
-        """Stop a role, in the reverse order of starting; nothing where it does not run."""
+        """Stop the runners of a role, in the reverse order of their start. Idempotent."""
         for runner in reversed(self.running.pop(role, [])):
             await runner.stop(drain_seconds)
 
     def all(self) -> Sequence[Runner]:
-        """Every runner that runs here, with those that it has started itself."""
+        """Every runner that runs here, and the runners that these have started."""
         found = [runner for runners in self.running.values() for runner in runners]
         return [*found, *(child for runner in found for child in runner.children)]
 

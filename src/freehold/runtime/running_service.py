@@ -1,6 +1,6 @@
-"""A service at work: its database and broker opened, its loops running, transactions for whoever calls. Runtime.
+"""A running service: its open database and broker, its loops, and transactions for the application. Runtime.
 
-To be made and entered in the process and event loop that runs it: after a fork, never before.
+Make and enter it in the process and event loop that runs it: after a fork, never before.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from freehold.reconcile.side import DatasetSource
 from freehold.reconcile.store import RECONCILIATIONS
 from freehold.runtime.adapters import open_broker
 from freehold.runtime.broker_link import BrokerLink
-from freehold.runtime.database_schema import check_whole
-from freehold.runtime.health import Health, Probes, Readiness, look_at_health, look_at_readiness
+from freehold.runtime.database_schema import check_schema
+from freehold.runtime.health import Health, Probes, Readiness, read_health, read_readiness
 from freehold.runtime.needs import check_ports
 from freehold.runtime.patterns import patterns_of, stores_of, topics_of, wire
 from freehold.runtime.roles import ServiceRunners, roles_of
-from freehold.runtime.startup_log import tell_settings
+from freehold.runtime.startup_log import log_settings
 from freehold.saga import SagaEngine
 from freehold.service import Service
 from freehold.settings import Settings
@@ -58,13 +58,13 @@ _CONFLICTS = Retry(attempts=5, delay_seconds=0.01, delay_seconds_max=0.5)
 class RunningService:
     """`async with RunningService(service) as running:` opens everything, starts the loops, and drains at the end.
 
-    `settings` are loaded by the service's name where none are given. A `broker` that is given is opened but not closed:
-    services of one process share one. `stores` that are given, not open yet, take the place of those that the settings
-    name: for whoever puts something between. `roles` names the loops that run here (all without it; none:
-    only transactions). `clock` replaces the system's, and the database's, in tests.
+    `settings` are loaded by the service's name by default. A given `broker` is opened but not closed: services of one
+    process share one. Given `stores`, not open yet, replace those that the settings name, for example to wrap one.
+    `roles` names the loops that run here; by default all, and with an empty collection there are transactions only.
+    `clock` replaces the system's and the database's time in tests.
 
-    A broker that cannot be reached keeps nobody from starting: what is published is kept in the outbox, and the loops
-    that need the broker start when it is there. `connects=False` leaves it alone for good.
+    A service starts without a reachable broker: the outbox keeps what is published, and the loops that need the broker
+    start when it is connected. With `connects=False` the broker is never opened.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class RunningService:
         self.roles = _checked(known if roles is None else roles, known)
         self.draining = False
         self.started = False
-        self.is_told = False
+        self.settings_logged = False
         self.signer = TokenSigner.of(self.settings.token_secret)
         self._owns_broker = broker is None
         self.broker = broker or open_broker(self.settings.broker, self.settings.broker_options, clock)
@@ -120,12 +120,14 @@ class RunningService:
         self._is_new = False
 
     async def start(self) -> None:
-        """Open, check, and start the loops. Raises `Unavailable` for the database, `ConfigurationError`,
-        `DeclarationError` for an upcaster that leads nowhere and for a version of an event that a projection would pass
-        over, `BrokerError` for a broker that will not mend; each names the service, and nothing is left open then.
+        """Open, check, and start the loops.
+
+        Raises `Unavailable` for the database, `ConfigurationError`, `DeclarationError` (for an upcaster without a
+        target, and for a version of an event that a projection would skip), `BrokerError` for a broker that refuses.
+        Each error names the service, and everything is closed then.
         """
-        if not self.is_told:
-            tell_settings([self.settings])
+        if not self.settings_logged:
+            log_settings([self.settings])
         try:
             check_upcasters()
             await self._check(Phase.DECLARED)
@@ -152,7 +154,10 @@ class RunningService:
             await self.link.start()
 
     async def stop(self, drain_seconds: float | None = None) -> None:
-        """Finish what is held, publish what that staged, close. Idempotent."""
+        """Finish work in progress, publish what it staged, and close. Idempotent.
+
+        Each loop has `drain_seconds` (by default the setting), then it is cancelled.
+        """
         self.draining = True
         drain_seconds = self.settings.drain_seconds if drain_seconds is None else drain_seconds
         await self.link.stop(0.0)
@@ -173,14 +178,12 @@ class RunningService:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop, draining."""
+        """Stop and drain."""
         await self.stop()
 
     @property
     def sagas(self) -> SagaEngine:
-        """The engine of the sagas that this service orchestrates: operators' decisions. Raises `DeclarationError` for
-        none.
-        """
+        """The engine of this service's sagas, for decisions of operators. Raises `DeclarationError` if it has none."""
         engine = self.context.find(SagaEngine)
         if engine is None:
             raise DeclarationError(
@@ -191,18 +194,18 @@ class RunningService:
     def transaction(
         self, *, cause: Envelope | None = None, correlation_id: UUID | None = None
     ) -> AbstractAsyncContextManager[Transaction]:
-        """A transaction on the service's database: commits with what was published in it, or takes all of it back.
+        """A transaction on the service's database. What is published in it commits or rolls back with it.
 
-        Raises what `Database.begin` does, `ConcurrencyConflict` among it: `transact` repeats the work then.
+        Raises as `Database.begin` does, also `ConcurrencyConflict`: `transact` repeats the work then.
         """
         return self.transactions.begin(cause, correlation_id=correlation_id)
 
     async def transact(
         self, work: Callable[[Transaction], Awaitable[T]], *, retry: Retry = _CONFLICTS, cause: Envelope | None = None
     ) -> T:
-        """Do `work` in a transaction, and again from the start where somebody else changed the same thing first.
+        """Run `work` in a transaction, and again in a new one after a `ConcurrencyConflict`, as `retry` says.
 
-        `VersionMismatch` is raised at once: another try would not find the version that a client has seen.
+        `VersionMismatch` is raised at once: another attempt would not find the version that the client has seen.
         """
         attempt = 1
         while True:
@@ -219,9 +222,9 @@ class RunningService:
                 await self.context.clock.sleep(decision.delay_seconds)
 
     def source(self, dataset: Dataset) -> DatasetSource:
-        """A dataset that this service publishes, to compare a replica with that lives in the same process.
+        """A dataset that this service publishes, as the source for a replica in the same process.
 
-        Raises `DeclarationError` where it publishes no such dataset.
+        Raises `DeclarationError` if it publishes no such dataset.
         """
         table = self.service.published_datasets.get(dataset.name)
         if table is None:
@@ -233,10 +236,10 @@ class RunningService:
     async def reconcile(
         self, dataset: Dataset, *, source: DatasetSource | None = None, repair: str | None = None
     ) -> Reconciliation:
-        """Compare this service's replica of a dataset with its source, and keep the result; a reason given for `repair`
-        has what drifted repaired, and is recorded.
+        """Compare this service's replica of a dataset with its source, and store the result. With `repair`, the reason
+        for it, drift is repaired and the reason is recorded.
 
-        The source is asked behind its service's API where none is given. Raises `DeclarationError`,
+        `source` is by default the API of the service that owns the dataset. Raises `DeclarationError`,
         `ConfigurationError`, `Unavailable`.
         """
         replica = self.service.replicas.get(dataset.name)
@@ -257,13 +260,13 @@ class RunningService:
         return result
 
     async def pause(self, role: str) -> None:
-        """Stop the loops of a role, here only; other processes take the work over. Idempotent."""
+        """Stop the loops of a role in this process; other processes take their work over. Idempotent."""
         _checked([role], self.loops.names)
         self._waiting = [each for each in self._waiting if each != role]
         await self.loops.stop(role, self.settings.drain_seconds)
 
     async def resume(self, role: str) -> None:
-        """Start the loops of a paused role again; where they need the broker, once it is there. Idempotent."""
+        """Start the loops of a paused role again, at once or when the broker they need is connected. Idempotent."""
         _checked([role], self.loops.names)
         if role in self.loops.needing_broker and not self.link.up:
             self._waiting = [*(each for each in self._waiting if each != role), role]
@@ -271,23 +274,23 @@ class RunningService:
         await self.loops.start(role)
 
     async def readiness(self, timeout_seconds: float = 2.0) -> Readiness:
-        """Say whether requests may come: the database takes a write within the time limit, the broker does (or
-        `ready_without_broker` says that what is published may wait), every loop gets on, and no stop is in progress. A
-        write that went well is trusted for five seconds; in between, database and broker are asked to answer.
+        """Whether the service can take requests: the database accepts a write within the time limit, and so does the
+        broker (unless `ready_without_broker`), no loop keeps failing, and no stop is in progress. For five seconds
+        after a successful write the database and the broker are only pinged.
         """
-        return await look_at_readiness(self, timeout_seconds)
+        return await read_readiness(self, timeout_seconds)
 
     async def health(self) -> Health:
-        """Say how the loops are and what waits. Raises `Unavailable` where the database does not say."""
-        return await look_at_health(self)
+        """The state of the loops, metrics and lag. Raises `Unavailable` if the database does not answer."""
+        return await read_health(self)
 
     def _at_work(self, role: str) -> bool | None:
-        """Whether a role runs here; None where it is another process's."""
+        """Whether a role runs here; None if it is left to other processes."""
         return None if role not in self.roles else role in self.loops.running
 
     @property
     def watched(self) -> Sequence[Runner]:
-        """Every loop whose end or trouble is this service's."""
+        """The loops whose end or trouble makes this service unready."""
         return [*self.loops.all(), *([self.link] if self.connects else [])]
 
     async def _check(self, phase: Phase) -> None:
@@ -300,7 +303,7 @@ class RunningService:
         await self._check(Phase.CONNECTED)
 
     async def _start_waiting(self) -> None:
-        """Start what has waited for the broker."""
+        """Start the roles that waited for the broker."""
         if self._is_new and topics_of(self.context, self.patterns):
             with contextlib.suppress(Unavailable):
                 await warn_of_former_database(self.settings, self.stores, self.broker, self.context.clock)
@@ -308,7 +311,7 @@ class RunningService:
         while self._waiting and not self.draining:
             role = self._waiting[0]
             await self.loops.start(role)
-            if role not in self._waiting:  # paused meanwhile
+            if role not in self._waiting:  # it was paused during its start
                 await self.loops.stop(role, self.settings.drain_seconds)
             self._waiting = [each for each in self._waiting if each != role]
 
@@ -316,7 +319,7 @@ class RunningService:
         database = self.stores.database
         if self.settings.migrate_on_start:
             self._is_new = is_new(await database.upgrade(self.service.name))
-            await check_whole(self.service.name, database, mend=True)
+            await check_schema(self.service.name, database, repairs=True)
             return
         check_owner(database.features, await database.owner(), self.service.name)
         pending = await database.pending()
@@ -325,7 +328,7 @@ class RunningService:
                 f"service '{self.service.name}': {len(pending)} migrations are missing, the first is '{pending[0]}'",
                 hint="freehold db upgrade, or migrate_on_start = true",
             )
-        await check_whole(self.service.name, database, mend=False)
+        await check_schema(self.service.name, database, repairs=False)
 
 
 def _checked(roles: Collection[str], known: Collection[str]) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
-"""The outbox and the inbox alone, in code that has its own sessions and transactions. Runtime.
+"""The outbox and the inbox alone, for code that has its own sessions and transactions. Runtime.
 
-Nothing here ever commits or rolls back for the user: what is written joins their transaction, and shares its fate.
+Nothing here commits or rolls back the user's transaction: what is written joins it, and commits or rolls back with it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from freehold.messages.texts import check_name
 from freehold.outbox.operations import Resend, Resent
 from freehold.outbox.store import STAGED
 from freehold.runtime.adapters import open_stores
-from freehold.runtime.database_schema import check_whole
+from freehold.runtime.database_schema import check_schema
 from freehold.runtime.running_service import RunningService
 from freehold.schedule.store import SCHEDULED
 from freehold.service import Service
@@ -33,9 +33,9 @@ class Outbox:
     relay.
 
     The methods take the user's own SQLAlchemy `AsyncSession` or `AsyncConnection`, asyncpg connection or psycopg
-    `AsyncConnection`, with a transaction open, and write one row into it. The relay is woken by SQLAlchemy's commit,
-    and otherwise looks once a second. A broker that cannot be reached keeps nothing from being published: the relay
-    sends it when the broker is there. With `relay=False` another process publishes, and this one needs no broker.
+    `AsyncConnection`, with an open transaction, and write one row in it. A commit by SQLAlchemy wakes the relay;
+    otherwise the relay polls once a second. Messages can be published while the broker cannot be reached: the relay
+    sends them afterwards. With `relay=False` another process runs the relay, and this one needs no broker.
     """
 
     def __init__(
@@ -58,11 +58,11 @@ class Outbox:
 
     @property
     def running(self) -> RunningService:
-        """The service behind it: health, stores."""
+        """The running service behind it: for health and stores."""
         return self._running
 
     async def __aenter__(self) -> Self:
-        """Make the tables where they are missing, and start the relay."""
+        """Make missing tables, and start the relay."""
         await self._running.start()
         return self
 
@@ -81,7 +81,7 @@ class Outbox:
         subject: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> UUID:
-        """Publish an event with the user's commit; returns its id. Raises `DeclarationError`, `ConfigurationError`."""
+        """Publish an event when the user commits; returns its id. Raises `DeclarationError`, `ConfigurationError`."""
         tx = self._running.transactions.enlist(session)
         message_id = tx.publish(event, key=key, subject=subject, headers=headers)
         await self._write(tx, session)
@@ -96,29 +96,29 @@ class Outbox:
         subject: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> UUID:
-        """Send a command with the user's commit; returns its id."""
+        """Send a command when the user commits; returns its id. Raises as `publish` does."""
         tx = self._running.transactions.enlist(session)
         message_id = tx.send(command, key=key, subject=subject, headers=headers)
         await self._write(tx, session)
         return message_id
 
     async def schedule(self, session: object, message: object, *, delay_seconds: float, key: str | None = None) -> UUID:
-        """Have a message sent `delay_seconds` after the user's commit; returns the id that `cancel` takes."""
+        """Send a message `delay_seconds` later, if the user commits; returns the id that `cancel` takes."""
         tx = self._running.transactions.enlist(session)
         message_id = tx.schedule(message, delay_seconds=delay_seconds, key=key)
         await self._write(tx, session)
         return message_id
 
     async def cancel(self, session: object, message_id: UUID) -> bool:
-        """Take a scheduled message back with the user's commit. False: it is on its way already."""
+        """Cancel a scheduled message when the user commits. False: it was sent already."""
         return await self._running.transactions.enlist(session).cancel(message_id)
 
     async def resend(self, *, reason: str, since: datetime | None = None, actor: str = "outbox") -> Resent:
-        """Send again what the broker confirmed and then lost, as far as `outbox_sent_retention_seconds` has kept it:
-        what was confirmed at `since` or later, everything by default. `actor` and `reason` are recorded.
+        """Publish messages again that the broker confirmed and then lost, as far as `outbox_sent_retention_seconds` has
+        kept them: those confirmed at `since` or later, by default all. `actor` and `reason` are recorded.
 
-        As `freehold outbox resend`, which does it from outside. Raises `ConfigurationError` for a time before
-        `dedup_window_seconds`, `Unavailable`.
+        The same as `freehold outbox resend`. Raises `Unavailable`, and `ConfigurationError` for a `since` that is
+        longer ago than `dedup_window_seconds`.
         """
         resend = Resend(self._running.context)
         done = await resend.run(await resend.plan(since), actor=actor, reason=reason)
@@ -126,9 +126,7 @@ class Outbox:
         return done
 
     async def _write(self, tx: Transaction, session: object) -> None:
-        """Stage, and have the loops woken by the commit where the user's library tells of it. A wake too many does no
-        harm.
-        """
+        """Stage, and wake the loops at the commit if the user's library reports it. A needless wake is harmless."""
         await tx.write()
         database = self._running.stores.database
         if isinstance(database, CommitWatching):
@@ -152,10 +150,10 @@ class Inbox:
         self._stores = open_stores(database, options)
 
     async def __aenter__(self) -> Self:
-        """Make the tables where they are missing."""
+        """Make missing tables."""
         await self._stores.database.open()
         await self._stores.database.upgrade()
-        await check_whole(self._consumer, self._stores.database, mend=True)
+        await check_schema(self._consumer, self._stores.database, repairs=True)
         return self
 
     async def __aexit__(
@@ -165,18 +163,19 @@ class Inbox:
         await self._stores.database.close()
 
     async def first_time(self, session: object, message_id: UUID | str) -> bool:
-        """Write the receipt of a message; False where there is one already. A concurrent holder is waited for.
+        """Write the receipt of a message; False if there is one already. Waits for a concurrent transaction that has
+        written the same receipt.
 
-        Raises `InvalidValue` for an id that is no key.
+        Raises `InvalidValue` for an id that cannot be a key.
         """
         key = check_name("message_id", str(message_id) if isinstance(message_id, UUID) else message_id)
         db_tx = self._stores.database.enlist(session)
-        arrival = IncomingMessage(receipt_key=key, topic="", key=key)
-        receipts = await self._stores[INBOX].receive(db_tx, self._consumer, [arrival])
+        incoming = IncomingMessage(receipt_key=key, topic="", key=key)
+        receipts = await self._stores[INBOX].receive(db_tx, self._consumer, [incoming])
         return receipts[0].status is ReceiveStatus.NEW
 
     async def prune(self, older_than_seconds: float, *, limit: int = 1000) -> int:
-        """Delete receipts of this consumer that are older than this, `limit` at most; returns how many. Those of other
-        consumers in the database stay. Call it now and then.
+        """Delete receipts of this consumer that are older than this, `limit` at most; returns how many. Receipts of
+        other consumers in the database stay. Call it regularly.
         """
         return await self._stores[INBOX].prune(self._consumer, older_than_seconds, limit)

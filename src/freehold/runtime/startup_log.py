@@ -1,4 +1,4 @@
-"""What is told when services start: which database and broker each uses, and names that nothing reads. Runtime."""
+"""Log lines at the start of services: the database and broker of each, and settings that nothing reads. Runtime."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from freehold.redaction import shown_url
 from freehold.settings import Settings, configured_services, default_database
 from freehold.variables import unread_names
 
-__all__ = ["is_default", "others_configured", "tell_settings", "told"]
+__all__ = ["is_default", "log_settings"]
 
 _log = logging.getLogger("freehold.runtime")
 
 
-def tell_settings(settings: Sequence[Settings]) -> None:
+def log_settings(settings: Sequence[Settings]) -> None:
     """Log one line for each service, and a warning for each name that looks misspelt."""
     known = {each.service for each in settings}
     for each in settings:
-        _log.info("%s", told(each))
-        if is_default(each) and (others := others_configured(known)):
+        _log.info("%s", _described(each))
+        if is_default(each) and (others := _others_configured(known)):
             _log.warning(
-                "%s: no setting names its database, so it is the local file; settings are there for %s",
+                "%s: no setting names its database, so it uses the local file; there are settings for %s",
                 each.service,
                 ", ".join(others),
             )
@@ -30,20 +30,20 @@ def tell_settings(settings: Sequence[Settings]) -> None:
         _log.warning("%s", name.message)
 
 
-def told(settings: Settings) -> str:
-    """Which database and which broker a service uses, without passwords."""
+def _described(settings: Settings) -> str:
+    """The database and the broker of a service, without passwords."""
     default = " (the default: no setting names one)" if is_default(settings) else ""
     return f"{settings.service}: database {shown_url(settings.database)}{default}, broker {shown_url(settings.broker)}"
 
 
-def others_configured(known: Collection[str]) -> list[str]:
-    """Services that are not known here and have a place of their own in the settings: one of them may be meant."""
+def _others_configured(known: Collection[str]) -> list[str]:
+    """Services with settings that are not known here: one of them may be meant."""
     try:
         return sorted(configured_services() - set(known))
     except ConfigurationError:
-        return []  # the settings came from elsewhere
+        return []  # the settings came from another source
 
 
 def is_default(settings: Settings) -> bool:
-    """Whether the database is the local file that is used where nothing names one."""
+    """Whether the database is the local file that is used if no setting names one."""
     return settings.database == default_database(settings.service)

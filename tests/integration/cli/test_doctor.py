@@ -144,7 +144,7 @@ def test_what_is_due_for_long_and_not_done(project: Project, typed: Typed) -> No
         ("timers of sagas", "sagas"),
     ):
         late = shown[f"due {name}"]
-        assert (late["ok"], late["detail"]) == (False, "the oldest has been due for 62 min, and was not taken")
+        assert (late["ok"], late["detail"]) == (False, "the oldest has been due for 62 min, and was not done")
         assert f"the role '{role}'" in late["fix"]
     assert (shown["pruning"]["ok"], shown["pruning"]["detail"]) == (False, "receipts are 62 min past their retention")
 

@@ -148,7 +148,7 @@ async def test_what_is_due_for_long_and_not_taken_is_a_notice(tmp_path: Path) ->
         found = await running.readiness()
         assert (found.ready, found.notices) == (
             True,
-            {"overdue": "scheduled messages are due for 11 min and not taken"},
+            {"overdue": "scheduled messages have been due for 11 min"},
         )
 
 

@@ -113,7 +113,7 @@ async def test_health_and_readiness_tell_of_it(url: str) -> None:
         found = await running.readiness()
         assert found.ready
         assert found.notices["tallies"] == "1 marks are not counted"
-        assert "marks are due for 17 min and not taken" in found.notices["overdue"]
+        assert "marks have been due for 17 min" in found.notices["overdue"]
 
 
 def test_the_command_line_shows_it(url: str, typed: Typed) -> None:
@@ -168,8 +168,11 @@ def test_an_engine_without_its_port_is_refused() -> None:
     ("pattern", "told"),
     [
         (replace(TALLY, name="inbox"), "two patterns are called 'inbox'"),
-        (replace(TALLY, name="other"), "pattern 'other' has a role 'tally'"),
-        (replace(TALLY, name="other", roles=(replace(TALLY.roles[0], name="relay"),)), "has a role 'relay'"),
+        (replace(TALLY, name="other"), "the role 'tally' of pattern 'other' exists already"),
+        (
+            replace(TALLY, name="other", roles=(replace(TALLY.roles[0], name="relay"),)),
+            "the role 'relay' of pattern 'other'",
+        ),
     ],
 )
 def test_a_name_that_is_taken_is_refused(pattern: Pattern[Tallies], told: str) -> None:

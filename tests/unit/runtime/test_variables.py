@@ -134,7 +134,7 @@ async def test_a_default_database_beside_settings_of_another_name_is_a_warning(
     async with Runtime(Service("orders"), Service("stock"), roles=[]):
         pass
     assert [each.getMessage() for each in caplog.records if each.levelname == "WARNING"] == [
-        "orders: no setting names its database, so it is the local file; settings are there for order-service"
+        "orders: no setting names its database, so it uses the local file; there are settings for order-service"
     ]
 
 
