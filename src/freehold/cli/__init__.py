@@ -1,7 +1,7 @@
-"""The `freehold` command line, and the toolkit for the commands of a project and of its own patterns.
+"""The `freehold` command line, and a toolkit for commands of projects and of their own patterns.
 
-`run_command_line` runs a click command to its exit code; `LazyGroup` imports commands when they are called. An
-`asynchronous` command is given the `Project`, which opens databases of services; options and output are those of
+`run_command_line` runs a click command and returns its exit code; `LazyGroup` imports commands when they are called. An
+`asynchronous` command gets the `Project`, which opens the databases of services. Options and output are the same as in
 Freehold's own commands. A name is imported when it is first used, so that help is shown at once.
 """
 

@@ -1,5 +1,5 @@
-"""`freehold broker`: an account for each service on a broker whose server knows accounts, and what services there may
-not make themselves. Face.
+"""`freehold broker`: makes accounts for services on a broker, and the streams that such services may not make
+themselves. Face.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _directory = click.option(
     type=click.Path(file_okay=False, path_type=Path),
     default=_DIRECTORY,
     show_default=True,
-    help="Where passwords and configuration are kept.",
+    help="Directory for passwords and configuration.",
 )
 _server = click.option(
     "--server",
     metavar="HOST:PORT",
-    help=f"The server, several with commas. Default: that of the setting broker, or {_PLACE}.",
+    help=f"The server, or several separated by commas. Default: that of the setting broker, or {_PLACE}.",
 )
 
 
@@ -56,11 +56,11 @@ def command() -> None:
 @json_option
 @click.pass_obj
 def accounts(project: Project, directory: Path, server: str | None, *, as_json: bool) -> int:
-    """Write NATS's configuration of accounts, from what the project's services declare.
+    """Write NATS's configuration of accounts, from the declarations of the project's services.
 
     accounts.conf is for nats-server (include it, then nats-server --signal reload), services.env has the setting broker
-    of each service, passwords.json keeps the passwords. All three are readable by their owner alone, and no password is
-    printed. Run it again after a service was added or its messages changed: passwords stay as they are.
+    of each service, passwords.json has the passwords. Only their owner can read the three files, and no password is
+    printed. Run it again after a service was added or its messages changed: the passwords stay the same.
     """
     from freehold.runtime.adapters import broker_accounts
     from freehold.schema.rights import broker_rights
@@ -80,9 +80,9 @@ def accounts(project: Project, directory: Path, server: str | None, *, as_json: 
         answer_json({"services": system.names, **{name: str(path) for name, path in files.items()}})
         return 0
     line(f"{configuration}: accounts of {', '.join(system.names)}, and of {OPERATOR}")
-    line(f"{environment}: the setting broker of each service; give each its own line alone")
-    line(f"{system.passwords}: the passwords, kept for the next time")
-    line(f"next: include {configuration.name} in nats-server's configuration, have it reload, freehold broker streams")
+    line(f"{environment}: the setting broker of each service; give a service its own line only")
+    line(f"{system.passwords}: the passwords, kept for the next run")
+    line(f"next: include {configuration.name} in nats-server's configuration, reload it, run freehold broker streams")
     return 0
 
 
@@ -92,15 +92,15 @@ def accounts(project: Project, directory: Path, server: str | None, *, as_json: 
 @json_option
 @asynchronous
 async def streams(project: Project, directory: Path, server: str | None, *, as_json: bool) -> int:
-    """Make the streams that are missing, as the operator: services with accounts of their own may make none.
+    """Make missing streams, as the operator: services with accounts of their own may not make streams.
 
-    To be done before the first service starts, after one was added, and after the server lost its store.
+    Run it before the first service starts, after a service was added, and after the server lost its store.
     """
     from freehold.runtime.adapters import open_broker
 
     system = _System(project, directory, server)
     if not system.passwords.exists():
-        raise ConfigurationError(f"there is no {system.passwords}", hint="freehold broker accounts")
+        raise ConfigurationError(f"{system.passwords} does not exist", hint="freehold broker accounts")
     passwords = keep_passwords(system.passwords, ())
     broker = open_broker(system.url(OPERATOR, passwords), system.options)
     try:
@@ -112,13 +112,13 @@ async def streams(project: Project, directory: Path, server: str | None, *, as_j
     if as_json:
         answer_json({"services": system.names})
     else:
-        line(f"the streams of {', '.join(system.names)} are there")
+        line(f"the streams of {', '.join(system.names)} exist")
     return 0
 
 
 @dataclass
 class _System:
-    """The project's services, and the server that is theirs."""
+    """The project's services, and their server."""
 
     project: Project
     directory: Path
@@ -126,28 +126,28 @@ class _System:
 
     @property
     def passwords(self) -> Path:
-        """The file that keeps them."""
+        """The file with the passwords."""
         return self.directory / "passwords.json"
 
     @cached_property
     def names(self) -> list[str]:
-        """All declared services: what one may do depends on the others."""
+        """All declared services: the rights of one depend on the others."""
         return [service.name for service in self.project.select((), declared=True)]
 
     @cached_property
     def settings(self) -> list[Settings]:
-        """Those of each service."""
+        """The settings of each service."""
         return [Settings.load(name) for name in self.names]
 
     @property
     def options(self) -> BrokerOptions:
-        """Prefix and partitions are parts of subjects: one for all."""
+        """The options of all services: prefix and partitions are parts of subjects, so they must be the same."""
         for word in ("prefix", "partitions"):
             _one(f"broker_options.{word}", (getattr(each.broker_options, word) for each in self.settings))
         return self.settings[0].broker_options
 
     def url(self, user: str, passwords: Any) -> str:
-        """What a user connects to."""
+        """The URL by which a user connects."""
         if user not in passwords:
             raise ConfigurationError(f"{self.passwords} has no password of {user}", hint="freehold broker accounts")
         return ",".join(f"{_SCHEME}://{user}:{passwords[user]}@{place}" for place in self._places.split(","))

@@ -1,4 +1,4 @@
-"""`freehold db`: Freehold's own and the services' migrations. Face."""
+"""`freehold db`: the migrations of Freehold and of the services. Face."""
 
 from __future__ import annotations
 
@@ -28,41 +28,41 @@ def command() -> None:
 
 
 @command.command(
-    help="Apply the migrations that are missing, make what run time needs, and make again what is gone and held no"
-    " data; exit code 1 where something is left to be restored. Safe from several processes at once."
+    help="Apply missing migrations, prepare read models and views, and repair what can be repaired without loss of"
+    " data; exit code 1 if something remains to be restored. Several processes may run it at once."
 )
 @service_option
 @json_option
 @asynchronous
 async def upgrade(project: Project, names: tuple[str, ...], *, as_json: bool) -> int:
-    """Bring each database to the newest schema, with the first generations of projections and the materialised views
-    of the services that a module declares; one that fails does not keep the others. What held data and is gone is not
-    made again empty.
+    """Upgrade each database to the newest schema, with the first generations of projections and the materialised views
+    of the services that a module declares. A failure does not stop the others. A lost table that held data is not made
+    again empty.
     """
     await asyncio.to_thread(Path(DEFAULT_DIRECTORY).mkdir, parents=True, exist_ok=True)
     return await _each(project, names, apply=True, as_json=as_json)
 
 
 @command.command(
-    help="List what `upgrade` would apply and make, and what is not as the migrations made it, with the fix; exit"
-    " code 1 where there is something."
+    help="List what `upgrade` would apply and make, and where the schema differs from the migrations, with the fix;"
+    " exit code 1 if there is anything."
 )
 @service_option
 @json_option
 @asynchronous
 async def status(project: Project, names: tuple[str, ...], *, as_json: bool) -> int:
-    """Say what `upgrade` would do."""
+    """Show what `upgrade` would do."""
     return await _each(project, names, apply=False, as_json=as_json)
 
 
-@command.command(help="Say that SERVICE is what another name stands for in the database: after a rename.")
+@command.command(help="Make SERVICE the owner of a database that another name owns: after the service was renamed.")
 @click.argument("service", metavar="SERVICE")
-@click.option("--instead-of", "former", required=True, metavar="NAME", help="The name it is marked with.")
+@click.option("--instead-of", "former", required=True, metavar="NAME", help="The name that owns it now.")
 @reason_option
 @json_option
 @asynchronous
 async def mark(project: Project, service: str, former: str, reason: str, *, as_json: bool) -> int:
-    """Mark a database again. Receipts and places in topics stay under the old name."""
+    """Change the owner of a database. Receipts and positions in topics stay under the old name."""
     async with project.open([service], owned=False) as opened:
         stores = opened.services[0].stores
         async with stores.database.begin() as db_tx:
@@ -72,18 +72,18 @@ async def mark(project: Project, service: str, former: str, reason: str, *, as_j
     if as_json:
         answer_json({"service": service, "instead_of": former})
     else:
-        line(f"the database is that of '{service}' now")
+        line(f"'{service}' owns the database now")
     return 0
 
 
-@command.command(help="Print the SQL that lets a role run the service, and make no tables.")
+@command.command(help="Print the SQL by which a role may run the service, but make no tables.")
 @service_option
 @click.option("--role", required=True, metavar="NAME", help="The role that the service connects as.")
-@click.option("--schema", metavar="NAME", help="The schema of the tables, where it is not that of the connection.")
+@click.option("--schema", metavar="NAME", help="The schema of the tables. Default: that of the connection.")
 @json_option
 @asynchronous
 async def grants(project: Project, names: tuple[str, ...], *, role: str, schema: str | None, as_json: bool) -> int:
-    """Print statements for the owner of the tables, to be run after `upgrade`; nothing is changed."""
+    """Print statements that the owner of the tables runs after `upgrade`; nothing is changed."""
     answers: dict[str, list[str]] = {}
     async with project.open(names, migrated=False) as opened:
         for access in opened.services:
@@ -105,19 +105,20 @@ async def grants(project: Project, names: tuple[str, ...], *, role: str, schema:
 
 @command.command(help="Print the SQL that makes a service's database: tables, functions, and the record of both.")
 @service_option
-@click.option("--port", metavar="NAME", help="The tables and functions of one port alone (outbox, inbox, …), to read.")
+@click.option("--port", metavar="NAME", help="Only the tables and functions of one port (outbox, inbox, …), to read.")
 @json_option
 @asynchronous
 async def sql(project: Project, names: tuple[str, ...], *, port: str | None, as_json: bool) -> int:
-    """Print what `upgrade` does in an empty database, for whoever deploys it otherwise; nothing is connected to."""
+    """Print what `upgrade` does in an empty database, to deploy it by another tool. Opens no connection."""
     from freehold.runtime.adapters import open_stores
     from freehold.settings import Settings
 
     selected = project.select(names)
     if len(selected) > 1:
-        told = ", ".join(service.name for service in selected)
-        raise ConfigurationError(f"a script is for one database, and there are several services: {told}",
-                                 hint="say which with --service")  # fmt: skip
+        several = ", ".join(service.name for service in selected)
+        raise ConfigurationError(
+            f"a script is for one database, and there are several services: {several}", hint="choose one with --service"
+        )
     (service,) = selected
     settings = Settings.load(service.name)
     stores = open_stores(settings.database, settings.database_options, service.migrations)
@@ -131,7 +132,7 @@ async def sql(project: Project, names: tuple[str, ...], *, port: str | None, as_
 
 @dataclass(slots=True)
 class _State:
-    """What was done, or would be, and what is wrong, by service."""
+    """What was done, or would be done, and the remaining defects, by service."""
 
     steps: dict[str, list[str]] = field(default_factory=dict)
     made: dict[str, list[str]] = field(default_factory=dict)
@@ -186,13 +187,13 @@ def _answer(state: _State, opened: OpenedServices, *, apply: bool, as_json: bool
         answer_json(document | ({"repaired": state.repaired} if apply else {}))
         return
     done = [(name, step) for each in (state.steps, state.made) for name, steps in each.items() for step in steps]
-    mended = [(name, subject) for name, subjects in state.repaired.items() for subject in subjects]
+    repaired = [(name, subject) for name, subjects in state.repaired.items() for subject in subjects]
     wrong = [(name, each) for name, found in state.defects.items() for each in found]
-    if done or not (mended or wrong):
+    if done or not (repaired or wrong):
         empty = "every database is up to date" if state.steps else "nothing could be done"
         table(title.capitalize(), ("service", "step"), done, empty=empty)
-    if mended:
-        table("Made again", ("service", "what"), mended, empty="nothing")
+    if repaired:
+        table("Repaired", ("service", "what"), repaired, empty="nothing")
     if wrong:
         line("Not as the migrations made it")
         for name, each in wrong:

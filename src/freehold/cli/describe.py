@@ -1,8 +1,8 @@
-"""`freehold describe`: what a project declares, as text, JSON or Mermaid. Face: walks over what patterns declare, and
-opens no connection.
+"""`freehold describe`: the declarations of a project, as text, JSON or Mermaid. Face: iterates over the declarations of
+patterns, and opens no connection.
 
 In the data-flow map, ids of nodes have a prefix and all labels are quoted: a service may be called `end`, which is a
-word of Mermaid's.
+keyword of Mermaid.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ __all__ = ["command"]
 
 @click.command("describe", help="Show services, messages, handlers, subscriptions and sagas.")
 @service_option
-@click.option("--mermaid", "as_mermaid", is_flag=True, help="A data-flow map as a Mermaid flowchart.")
-@click.option("--ports", "as_ports", is_flag=True, help="Which ports they need, and which engines have them.")
+@click.option("--mermaid", "as_mermaid", is_flag=True, help="Show the data-flow map as a Mermaid flowchart.")
+@click.option("--ports", "as_ports", is_flag=True, help="Show which ports they need, and which engines have them.")
 @json_option
 @asynchronous
 async def command(project: Project, names: tuple[str, ...], *, as_mermaid: bool, as_ports: bool, as_json: bool) -> int:
@@ -55,7 +55,7 @@ async def command(project: Project, names: tuple[str, ...], *, as_mermaid: bool,
 
 
 def _show_ports(services: Sequence[Service], *, as_json: bool) -> None:
-    """Of each port that an engine has: which engines, and which patterns of these services need it."""
+    """Show for each port which engines have it, and which patterns of these services need it."""
     engines = {name: [*ports] for name, ports in database_engines().items()}
     for pattern in (pattern for service in services for pattern in service.patterns):
         for name, provisions in pattern.provisions.items():
@@ -142,7 +142,7 @@ def _print_listing(listing: Listing, indent: str) -> None:
 
 
 def _flowchart(services: Sequence[Service]) -> str:
-    """The flowchart: solid lines are events, dotted ones commands."""
+    """The flowchart: solid lines are events, dotted lines are commands."""
     edges: set[tuple[str, str, str, str]] = set()
     for service in services:
         for pattern in patterns_of(service):

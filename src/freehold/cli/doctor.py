@@ -1,4 +1,4 @@
-"""`freehold doctor`: everything a guarantee needs, checked, with the fix. Face."""
+"""`freehold doctor`: checks settings, databases and brokers for the guarantees, and says how to fix failures. Face."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import click
 
+from freehold.cli.entry import FAILED, UNREACHABLE
 from freehold.cli.options import asynchronous, json_option, service_option
 from freehold.cli.output import answer_json, line
 from freehold.cli.project import Project
@@ -13,15 +14,13 @@ from freehold.runtime.doctor import Report, examine_services
 
 __all__ = ["command"]
 
-_UNREACHABLE = 3
-
 
 @click.command("doctor", help="Check settings, connections and what the guarantees need of servers.")
 @service_option
 @json_option
 @asynchronous
 async def command(project: Project, names: tuple[str, ...], *, as_json: bool) -> int:
-    """Exit code 0 all well, 1 something to fix, 3 something cannot be reached."""
+    """Exit code 0: everything is well; 1: something is to fix; 3: something cannot be reached."""
     reports = await examine_services(project.select(names), project.services)
     unwell = [finding for report in reports for finding in report.findings if not finding.ok]
     if as_json:
@@ -29,8 +28,8 @@ async def command(project: Project, names: tuple[str, ...], *, as_json: bool) ->
     else:
         _print(reports)
     if any(not report.reached for report in reports):
-        return _UNREACHABLE
-    return 1 if unwell else 0
+        return UNREACHABLE
+    return FAILED if unwell else 0
 
 
 def _print(reports: Sequence[Report]) -> None:

@@ -1,8 +1,8 @@
-"""Runs a command line to its exit code, whatever happens: for `freehold`, and for the commands of projects. Face.
+"""Runs a command line and maps its result to an exit code: for `freehold`, and for the commands of projects. Face.
 
-Exit codes: 0 done, 1 a check failed, or what was asked for is not there, 2 wrong usage, settings or input, 3 something
-cannot be reached; 130 and 141 are the shell's words for "ended by ctrl-c" and "nobody reads on". With `--json` an error
-is one document on standard output too; all else is told on standard error.
+Exit codes: 0 done, 1 a check failed, or the requested object does not exist, 2 wrong usage, settings or input, 3
+something cannot be reached; 130 (ended by ctrl-c) and 141 (the reader of the output has ended) are conventions of the
+shell. With `--json` an error is also one document on standard output; everything else goes to standard error.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ FAILED = 1
 USAGE = 2
 UNREACHABLE = 3
 INTERRUPTED = 130
-_NOBODY_READS = 141
-_REPORT = "this should not happen: please report it with what stands above"
+_BROKEN_PIPE = 141
+_REPORT = "this should not happen: please report it with the text above"
 
 
 def run_command_line(command: click.Command, name: str, arguments: Sequence[str] | None = None) -> int:
-    """Run the command with its arguments, those of the process by default; returns the exit code."""
+    """Run the command with its arguments, by default those of the process; returns the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     _open_streams()
     try:
         code = _run(command, name, given, as_json="--json" in given[: _end_of_options(given)])
         sys.stdout.flush()
     except BrokenPipeError:
-        # What is still held back would be written at exit, and complained about.
+        # Python flushes the rest of the output at exit, and would print an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _NOBODY_READS
+        return _BROKEN_PIPE
     return code
 
 
@@ -70,9 +70,9 @@ def _run(command: click.Command, name: str, arguments: list[str], *, as_json: bo
     except click.exceptions.Exit as leaving:
         return leaving.exit_code
     except SystemExit as leaving:
-        # click's own way out: after completion, and where nobody reads; then it has put something else in its place.
+        # click raises it after shell completion, and for a broken pipe: it has replaced `sys.stdout` then.
         if sys.stdout is not output:
-            return _NOBODY_READS
+            return _BROKEN_PIPE
         return leaving.code if isinstance(leaving.code, int) else FAILED
     except BrokenPipeError:
         raise
@@ -106,7 +106,7 @@ def _failed(error: Exception | KeyboardInterrupt, *, as_json: bool) -> int:
 
 
 def _one_of(error: Exception | KeyboardInterrupt) -> Exception | KeyboardInterrupt:
-    """What a group of errors comes to: all of them in one where they are Freehold's own, else the first that is not."""
+    """One error of a group: all joined if they are Freehold's own, else the first that is not."""
     if not isinstance(error, ExceptionGroup):
         return error
     leaves = [_one_of(each) for each in error.exceptions]
@@ -115,21 +115,21 @@ def _one_of(error: Exception | KeyboardInterrupt) -> Exception | KeyboardInterru
 
 
 def _placed(error: Exception) -> str:
-    """Where a bug is, and nothing that its text could hold."""
+    """The class and the place of a bug, without its text, which may contain values."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" in {frames[-1].filename} line {frames[-1].lineno}" if frames else ""
     return f"{type(error).__name__}{place}"
 
 
 def _open_streams() -> None:
-    """A process may have been started with standard streams closed: then nothing is read, and nothing told."""
+    """Replace standard streams that were closed when the process was started by the null device."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 - open for good
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 - open until the process ends
 
 
 def _check_text(arguments: Sequence[str]) -> None:
-    """Bytes that are no text cannot be a name of anything but a file."""
+    """Refuse arguments that are not text, unless they name a file."""
     for each in arguments:
         try:
             each.encode()
@@ -143,7 +143,7 @@ def _end_of_options(arguments: Sequence[str]) -> int:
 
 
 def _complain(kind: str, message: str, hint: str, *, as_json: bool) -> None:
-    """Say what is wrong and what to do about it; for programs in a document of its own."""
+    """Print an error and its hint; with `as_json` also as a document."""
     click.echo(f"error: {message}", err=True)
     if hint:
         click.echo(f"hint:  {hint}", err=True)

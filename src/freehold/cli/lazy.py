@@ -1,7 +1,7 @@
-"""Groups of commands: imported when they are called, so that help is shown at once, and named where a name is misspelt.
-Face: imports click.
+"""Groups of commands that import a command when it is called, so that help is shown at once, and that suggest a command
+for a misspelt name. Face: imports click.
 
-For the command lines of projects as well: `click.group(cls=LazyGroup, lazy={"run": Lazy("shop.cli", "run", "…")})`.
+Projects use them as well: `click.group(cls=LazyGroup, lazy={"run": Lazy("shop.cli", "run", "…")})`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["Lazy", "LazyGroup", "NamingGroup"]
 
 @dataclass(frozen=True, slots=True)
 class Lazy:
-    """Where a command is, and the line of help that stands for it until it is imported."""
+    """The place of a command, and its line of help, which is shown without importing it."""
 
     module: str
     attribute: str
@@ -27,14 +27,14 @@ class Lazy:
 
 
 class NamingGroup(click.Group):
-    """Names the commands that are nearest to one that does not exist. Its groups do the same."""
+    """A group that suggests similar commands for a name that does not exist; its subgroups do the same."""
 
     group_class = type
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command, or say which it could have been."""
+        """Find the command. Fails as wrong usage, with similar names."""
         name = args[0]
         if self.get_command(ctx, name) is None and not name.startswith("-"):
             nearest = get_close_matches(name, self.list_commands(ctx), n=2)
@@ -44,24 +44,24 @@ class NamingGroup(click.Group):
 
 
 class LazyGroup(NamingGroup):
-    """Knows its commands by name, in the order in which people need them."""
+    """A group that imports its commands when they are called. They are listed in the order of `lazy`."""
 
     def __init__(self, *args: Any, lazy: Mapping[str, Lazy], **rest: Any) -> None:
         super().__init__(*args, **rest)
         self._lazy = dict(lazy)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All of them, as they were given."""
+        """The names of all commands."""
         return list(self._lazy)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the command."""
+        """Import the command; None for an unknown name."""
         place = self._lazy.get(cmd_name)
         return None if place is None else self.imported(place)
 
     @staticmethod
     def imported(place: Lazy) -> click.Command | None:
-        """Import the command at a place; None where something else stands there."""
+        """Import the command at a place; None if the object there is not a command."""
         found = getattr(importlib.import_module(place.module), place.attribute)
         return found if isinstance(found, click.Command) else None
 

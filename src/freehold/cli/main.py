@@ -1,7 +1,7 @@
 """The command `freehold` and its subcommands. Face: imports click; each command is imported when it is called.
 
-Exit codes are those of `freehold.cli.entry`. Standard output holds the answer and nothing else (with `--json`, one
-document); all else goes to standard error.
+Exit codes are those of `freehold.cli.entry`. Standard output contains the answer only (with `--json`, one document);
+everything else goes to standard error.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _HELP: Mapping[str, str] = {
     "describe": "Show services, messages, handlers, subscriptions and sagas.",
     "doctor": "Check settings, connections and what the guarantees need of servers.",
     "run": "Run services, or some of their loops, until ctrl-c.",
-    "ps": "Show who relays, and what waits: outbox, lag, deferred, dead letters, sagas.",
+    "ps": "Show relays and what waits: outbox, lag, deferred, dead letters, sagas.",
     "db": "Show and apply schema migrations.",
     "broker": "Give each service an account of its own on NATS.",
     "outbox": "Show messages that wait to be published; send again what a broker has lost.",
@@ -48,9 +48,10 @@ _PATTERNS: Mapping[str, str] = {
     "schedule": "schedule",
     "audit": "audit",
 }
-"""The commands of the built-in patterns, and the package of each: `pattern.py` declares the same, and takes longer."""
+"""The commands of the built-in patterns, and the package of each. `pattern.py` declares the same; to import it takes
+longer."""
 _SECOND: Mapping[str, str] = {"monitor": "monitor"}
-"""Commands that are not the one called `command` of their package."""
+"""Commands whose object is not called `command` in its package."""
 
 
 def _lazy(name: str, text: str) -> Lazy:
@@ -62,14 +63,14 @@ _COMMANDS: Mapping[str, Lazy] = {name: _lazy(name, text) for name, text in _HELP
 
 
 class _Commands(LazyGroup):
-    """The built-in commands, then those of the patterns that the project's services have of their own."""
+    """The built-in commands, then those of the project's own patterns."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All of them; the project's are left out where it cannot be imported."""
+        """The names of all commands; those of a project that cannot be imported are left out."""
         return [*super().list_commands(ctx), *(name for name in _of_patterns(ctx) if name not in _COMMANDS)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the command."""
+        """Import the command; None for an unknown name."""
         found = super().get_command(ctx, cmd_name)
         if found is None and cmd_name in (own := _of_patterns(ctx)):
             found = self.imported(own[cmd_name])
@@ -85,8 +86,8 @@ class _Commands(LazyGroup):
 
 
 def _of_patterns(ctx: click.Context) -> Mapping[str, Lazy]:
-    """The commands of the patterns of the project's own; none where `--app` and the settings name no module, or one
-    that cannot be imported, which the command that needs it tells.
+    """The commands of the project's own patterns; none if `--app` and the settings name no module. A module that cannot
+    be imported is reported by a command that needs it, not here.
     """
     project = ctx.obj if isinstance(ctx.obj, Project) else Project(ctx.params.get("apps") or ())
     try:
@@ -108,12 +109,12 @@ def _of_patterns(ctx: click.Context) -> Mapping[str, Lazy]:
     multiple=True,
     envvar="FREEHOLD_APP",
     metavar="MODULE",
-    help="Module that declares services; may be repeated. Default: [project] modules in freehold.toml.",
+    help="Module that declares services; may be repeated. Default: modules of [project] in freehold.toml.",
 )
 @click.version_option(package_name="freehold", message="%(prog)s %(version)s")
 @click.pass_context
 def cli(ctx: click.Context, apps: tuple[str, ...]) -> None:
-    """Show and repair what is between services that own their data."""
+    """Operate services that own their data: inspect and repair messages, read models, sagas and replicas."""
     ctx.obj = Project(apps)
 
 

@@ -1,8 +1,7 @@
-"""What commands share: options and the types of their values, asking before something is destroyed, running an async
-command. Face: imports click.
+"""Options that commands share, with the types of their values, confirmation, and async commands. Face: imports click.
 
-It imports nothing of the runtime, so that help is shown at once. `nan` is in every range, as far as comparisons go, and
-a wait of `inf` never ends: as numbers of an option both are refused as wrong usage.
+It imports nothing of the runtime, so that help is shown at once. Numbers of options must not be `nan`, which passes
+every range check of click, nor `inf`, with which a wait never ends.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ __all__ = [
 
 _THREAD_SECONDS: Final = 1.0
 SECONDS_MAX: Final = 10 * 366 * 86400.0
-"""Ten years: what is longer is a slip of the hand."""
+"""Ten years: more is a typing error."""
 _INTEGER_MAX: Final = 2**63 - 1
 _SPAN: Final = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*(s|m|min|h|d)")
 _UNIT_SECONDS: Final = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
@@ -52,32 +51,32 @@ R = TypeVar("R")
 
 
 def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`--json`: one document on standard output, all else on standard error."""
-    return click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")(command)
+    """`--json`: one document on standard output, everything else on standard error."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")(command)
 
 
 def service_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`--service`: only these; without it, all that are known."""
+    """`--service`: only these services; by default all that are known."""
     help_text = "Only this service; may be repeated."
     return click.option("--service", "-s", "names", multiple=True, metavar="NAME", help=help_text)(command)
 
 
 def limit_option(default: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """`--limit`: how many at most."""
+    """`--limit`: how many rows at most."""
     return click.option(
-        "--limit", default=default, show_default=True, type=click.IntRange(1, 10_000), help="No more than so many."
+        "--limit", default=default, show_default=True, type=click.IntRange(1, 10_000), help="Show at most this many."
     )
 
 
 def reason_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """What changes something takes a reason, which is recorded."""
+    """`--reason`: required by commands that change something; it is recorded in the audit table."""
     return click.option("--reason", required=True, callback=_given, help="Why; recorded in the audit table.")(command)
 
 
 def confirm_option(question: Callable[[Mapping[str, Any]], str]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """What cannot be undone asks, or takes `--yes`; where nobody can be asked, it is refused as wrong usage.
+    """Ask before a command that cannot be undone, unless `--yes`; without a terminal it is refused as wrong usage.
 
-    Goes outside `asynchronous`: while a loop runs, ctrl-c would not end the question.
+    Apply it outside of `asynchronous`: while an event loop runs, ctrl-c would not end the question.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -85,7 +84,7 @@ def confirm_option(question: Callable[[Mapping[str, Any]], str]) -> Callable[[Ca
         def ask(*, yes: bool, **parameters: Any) -> Any:
             if not yes:
                 if parameters.get("as_json") or not sys.stdin.isatty():
-                    raise click.UsageError("this cannot be undone and nobody can be asked here: say --yes")
+                    raise click.UsageError("this cannot be undone, and there is no terminal to ask: use --yes")
                 if not click.confirm(question(parameters), err=True):
                     click.echo("nothing was done", err=True)
                     return 1
@@ -97,7 +96,7 @@ def confirm_option(question: Callable[[Mapping[str, Any]], str]) -> Callable[[Ca
 
 
 def actor() -> str:
-    """Who acts, for the audit table."""
+    """The operator's name, for the audit table."""
     if os.environ.get("SUDO_USER"):
         return os.environ["SUDO_USER"]
     try:
@@ -109,7 +108,7 @@ def actor() -> str:
 def asynchronous(
     function: Callable[Concatenate[Project, P], Coroutine[Any, Any, R]],
 ) -> Callable[P, R]:
-    """Run an async command to its end; its first argument is the project."""
+    """Make a command of an async function, whose first argument is the project."""
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -122,13 +121,13 @@ def asynchronous(
 
 
 class FiniteRange(click.FloatRange):
-    """A range of numbers: none that is infinite, or beyond ten years of seconds. Help shows the range that is given."""
+    """A range of numbers. Not a number, infinity and more seconds than ten years are refused as well."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """The number. Fails as wrong usage."""
         number = float(click.FLOAT.convert(value, param, ctx))
         if not math.isfinite(number):
-            self.fail(f"{number} is no number of anything.", param, ctx)
+            self.fail(f"{number} is not a finite number.", param, ctx)
         if number > SECONDS_MAX:
             self.fail(f"{number:g} is more than {SECONDS_MAX}.", param, ctx)
         return float(super().convert(number, param, ctx))
@@ -146,14 +145,14 @@ class StoredRange(click.IntRange):
 
 
 def seconds(least: float = 0, *, above: bool = False) -> FiniteRange:
-    """A time span of at least so many seconds, or of more."""
+    """A time span of at least `least` seconds; with `above`, of more."""
     return FiniteRange(min=least, min_open=above)
 
 
 COUNT: Final = StoredRange(min=1)
-"""A number of things, or the number of one."""
+"""A count, or a number that is counted from 1."""
 POSITION: Final = StoredRange(min=0)
-"""A place in a log."""
+"""A position in a log."""
 
 
 class Since(click.ParamType[datetime]):
@@ -162,7 +161,7 @@ class Since(click.ParamType[datetime]):
     name = "since"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """The time, in UTC. Fails as wrong usage, also for one that is still to come."""
+        """The time, in UTC. Fails as wrong usage, also for a time in the future."""
         if isinstance(value, datetime):
             return value
         now = datetime.now(UTC)
@@ -179,7 +178,7 @@ class Since(click.ParamType[datetime]):
             self.fail(f"{value!r} is neither a time span such as 2h nor a timestamp.", param, ctx)
         found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
         if found > now:
-            self.fail(f"{value!r} is still to come.", param, ctx)
+            self.fail(f"{value!r} is in the future.", param, ctx)
         return found
 
 
@@ -188,8 +187,8 @@ SINCE: Final = Since()
 
 
 async def _to_its_end(work: Coroutine[Any, Any, R]) -> R:
-    """Keep the loop until the threads of drivers have ended: one whose connection failed reports to it once more, and
-    would print a traceback if it were gone.
+    """Keep the event loop until the threads of drivers have ended: a thread whose connection failed calls the loop once
+    more, and would print a traceback if the loop were closed.
     """
     before = set(threading.enumerate())
     try:
@@ -201,5 +200,5 @@ async def _to_its_end(work: Coroutine[Any, Any, R]) -> R:
 
 def _given(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
     if not value.strip():
-        raise click.BadParameter("say why, in a few words")
+        raise click.BadParameter("give a reason, in a few words")
     return value.strip()

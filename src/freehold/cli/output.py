@@ -1,6 +1,6 @@
-"""How commands answer: a table for people, or one JSON document. Face: imports rich and the codec.
+"""The output of commands: tables and lines for operators, or one JSON document. Face: imports rich and the codec.
 
-Payloads are shown only where a command is asked for them; a table cell never holds one.
+Payloads are shown only on request, and never in a cell of a table.
 """
 
 from __future__ import annotations
@@ -33,35 +33,34 @@ __all__ = [
     "table",
     "to_plain",
     "told_when_interrupted",
-    "until",
 ]
 
 _GAP: Final = 2
 _UNFOLDED: Final = 20
 _PIPE_WIDTH: Final = 10_000
-"""What is no terminal has no width: nothing is folded on its way to `grep`."""
+"""The width where the output is not a terminal: nothing is wrapped on its way to `grep`."""
 
 
 def answer_json(document: object) -> None:
     """Write one JSON document to standard output."""
     encoded = msgspec.json.format(msgspec.json.encode(to_plain(document)), indent=2)
     sys.stdout.write(encoded.decode() + "\n")
-    sys.stdout.flush()  # who reads the document of `run` through a pipe must not wait for its end
+    sys.stdout.flush()  # a program that reads the document of `run` through a pipe must not wait until it ends
 
 
 def line(text: str = "", *, style: str = "") -> None:
-    """Write a line of the answer; long ones are wrapped by the terminal alone, so that they can be copied."""
+    """Write a line of the answer. Only the terminal wraps long lines, so that they can be copied."""
     _console().print(Text(text, style=style), soft_wrap=True)
 
 
 def note(text: str) -> None:
-    """Say something beside the answer, on standard error."""
+    """Write a line to standard error: it is not part of the answer."""
     Console(stderr=True, highlight=False).print(Text(text), soft_wrap=True)
 
 
 @contextmanager
 def told_when_interrupted(words: Callable[[], str]) -> Iterator[None]:
-    """Where ctrl-c ends what is done here, say how far it is."""
+    """If ctrl-c ends the block, write a note that says how far it is."""
     try:
         yield
     except asyncio.CancelledError:
@@ -72,9 +71,9 @@ def told_when_interrupted(words: Callable[[], str]) -> Iterator[None]:
 def table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str, least: Sequence[str] = ()
 ) -> None:
-    """Show rows under a title, or say that there is nothing.
+    """Show rows under a title, or the text `empty` if there are none.
 
-    least  columns to leave out, the first one first, where the terminal is too narrow for all.
+    least  columns that are left out, the first one first, if the terminal is too narrow for all.
     """
     values = [tuple(row) for row in rows]
     if not values:
@@ -91,7 +90,7 @@ def table(
             del made[name]
     console.print(_drawn(title, list(made.values()), len(values)))
     if hidden:
-        note(f"left out for want of width: {', '.join(hidden)}")
+        note(f"the terminal is too narrow for: {', '.join(hidden)}")
 
 
 def seconds_of(seconds: float | None) -> str:
@@ -104,14 +103,8 @@ def ago(at: datetime | None) -> str:
     return "-" if at is None else f"{duration(max(0.0, (datetime.now(UTC) - at).total_seconds()))} ago"
 
 
-def until(at: datetime) -> str:
-    """How long it is till then, as a table shows it."""
-    seconds = (at - datetime.now(UTC)).total_seconds()
-    return f"in {duration(seconds)}" if seconds > 0 else "now"
-
-
 def to_plain(value: Any) -> Any:
-    """What JSON can hold: dataclasses as objects, bytes as text, everything else as msgspec has it."""
+    """Convert a value for JSON: dataclasses to objects, bytes to text, other unknown types to their `str`."""
     if isinstance(value, bytes):
         return value.decode(errors="backslashreplace")
     if isinstance(value, Enum):
@@ -127,7 +120,7 @@ def to_plain(value: Any) -> Any:
 
 
 def document_of(content: bytes | None) -> object:
-    """A JSON document as what it says; one that cannot be read as text, with its bytes escaped."""
+    """A decoded JSON document. One that cannot be decoded is returned as text, with other bytes escaped."""
     if content is None:
         return None
     try:
@@ -137,7 +130,7 @@ def document_of(content: bytes | None) -> object:
 
 
 class _Column:
-    """A column with the width it wants. Ids, times and numbers are never folded."""
+    """A column, and the width that it needs. Ids, times and numbers are never wrapped."""
 
     def __init__(self, name: str, values: Sequence[object]) -> None:
         self.name = name
@@ -148,7 +141,7 @@ class _Column:
 
     @property
     def least(self) -> int:
-        """How narrow it may become before others give way: short ones stay whole, long ones are folded once."""
+        """The least width before a column is left out: short cells stay whole, long ones are wrapped once."""
         return self.width if self.rigid else min(self.width, max(_UNFOLDED, (self.width + 1) // 2))
 
 
@@ -184,5 +177,5 @@ def _cell(value: object) -> str:
 
 
 def _console() -> Console:
-    """Made for each answer: standard output may have been replaced since the last."""
+    """A console, made for each answer: standard output may have been replaced since the last."""
     return Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)

@@ -1,9 +1,9 @@
-"""What every command works on: the project's services. Face: imports lazily.
+"""The project that a command works on: its services. Face: imports lazily.
 
-Services are found in the modules named by `--app`, `FREEHOLD_APP` (separated by blanks) or `[project] modules` of
-`freehold.toml`: every module-level `Service`, those in a module-level mapping or sequence, and those in the `service`
-of such a value. A command can also name a service that no module declares but the settings do; it then works on its
-database alone, without handlers and sagas.
+Services are found in the modules named by `--app`, `FREEHOLD_APP` (separated by blanks) or `modules` of `[project]` in
+`freehold.toml`: every module-level `Service`, those in a module-level mapping or sequence, and those in the attribute
+`service` of such a value. A command can also name a service that only the settings know; it then works on its database
+only, without handlers and sagas.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class Project:
         return found
 
     def select(self, names: Iterable[str], *, declared: bool = False) -> list[Service]:
-        """The services named, or all that are known. Raises `ConfigurationError` where there is none.
+        """The services with these names, or all known ones. Raises `ConfigurationError` if there is none.
 
-        With `declared`, only services that a module declares count.
+        With `declared`, only services that a module declares are known.
         """
         from freehold.service import Service
         from freehold.settings import configured_services
@@ -65,10 +65,10 @@ class Project:
     async def open(
         self, names: Iterable[str], *, migrated: bool = True, owned: bool = True
     ) -> AsyncIterator[OpenedServices]:
-        """Open the databases of the services selected, and nothing else: no broker, no loops, no migrations.
+        """Open the databases of the selected services, and nothing else: no broker, no loops, no migrations.
 
-        Those that cannot be opened are told on standard error and stand in `OpenedServices.failed`; where it is all of
-        them, the first error is raised. With `owned`, a database that is marked with another service is such a failure;
+        Those that cannot be opened are written to standard error and are in `OpenedServices.failed`. If none can be
+        opened, their errors are raised as one. With `owned`, a database that another service owns is such a failure;
         with `migrated`, one that lacks migrations.
         """
         import asyncio
@@ -102,7 +102,7 @@ class Project:
 
 
 def _imported(name: str) -> object:
-    """Import a module of the user's. What it raises is told by its place: its text could hold anything."""
+    """Import a module of the user's. An error is shown by class and place only: its text may contain values."""
     try:
         return importlib.import_module(name)
     except FreeholdError:
@@ -110,10 +110,10 @@ def _imported(name: str) -> object:
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(f"{error.name}.")):
             raise ConfigurationError(
-                f"there is no module '{name}'",
-                hint="--app takes a module as in `import`, found from the working directory",
+                f"module '{name}' does not exist",
+                hint="--app takes a module name as in `import`, searched from the working directory",
             ) from error
-        raise _broken(name, error, f": there is no module '{error.name}'") from error
+        raise _broken(name, error, f": module '{error.name}' does not exist") from error
     except Exception as error:
         raise _broken(name, error, "") from error
 
@@ -125,7 +125,7 @@ def _broken(name: str, error: Exception, detail: str) -> ConfigurationError:
         place = f", in {error.filename} line {error.lineno}"
     return ConfigurationError(
         f"module '{name}' cannot be imported: {type(error).__name__}{detail}{place}",
-        hint=f'see it whole with: python -c "import {name}"',
+        hint=f'see the whole error with: python -c "import {name}"',
     )
 
 
@@ -137,7 +137,7 @@ def _hint(known: set[str], name: str = "", *, declared: bool) -> str:
         near = nearest(name, known)
         return f"{f'did you mean {near}? ' if near else ''}known: {', '.join(sorted(known))}"
     path = settings_file()
-    read = f"{path.absolute()} was read" if path.exists() else f"there is no settings file {path.absolute()}"
+    read = f"{path.absolute()} was read" if path.exists() else f"the settings file {path.absolute()} does not exist"
     configured = "" if declared else ", or give it a [services.<name>] table in the settings file"
     return f"{read}; name the module that declares it with --app{configured}"
 

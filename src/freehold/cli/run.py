@@ -1,4 +1,4 @@
-"""`freehold run`: services, or some of their loops, in this process until ctrl-c. Face."""
+"""`freehold run`: runs services, or some of their loops, in this process until ctrl-c. Face."""
 
 from __future__ import annotations
 
@@ -40,5 +40,5 @@ async def command(project: Project, names: tuple[str, ...], roles: tuple[str, ..
 
     began = time.monotonic()
     await run(*project.select(names), roles=roles or None, on_ready=ready)
-    note(f"stopped {', '.join(started)} after {duration(time.monotonic() - began)}; nothing is left half done")
+    note(f"stopped {', '.join(started)} after {duration(time.monotonic() - began)}")
     return 0

@@ -1,7 +1,8 @@
-"""`freehold schema`: the catalogue of messages, what breaks it, and AsyncAPI. Face; opens no connection."""
+"""`freehold schema`: the catalogue of messages, breaking changes, and AsyncAPI. Face; opens no connection."""
 
 from __future__ import annotations
 
+import json
 import sys
 from itertools import groupby
 from pathlib import Path
@@ -34,15 +35,15 @@ def command() -> None:
 @json_option
 @click.pass_obj
 def write(project: Project, file: Path, *, as_json: bool) -> int:
-    """Write the catalogue FILE: every message that the project declares, and what each service understands.
+    """Write the catalogue FILE: every message that the project declares, and which versions each service understands.
 
-    To be done with a release: `check` compares with what stands there. Default: schemas/events.json; - is standard
+    Run it at each release: `check` compares the code with this file. Default: schemas/events.json; - is standard
     output.
     """
     code = _declared(project)
     if file == _STANDARD:
         if as_json:
-            raise click.UsageError("the catalogue itself is what is written to standard output: leave --json out")
+            raise click.UsageError("the catalogue itself is written to standard output: leave --json out")
         click.echo(code.document().decode(), nl=False)
         return 0
     broken = _broken(file, code)
@@ -50,7 +51,7 @@ def write(project: Project, file: Path, *, as_json: bool) -> int:
     file.write_bytes(code.document())
     messages = sum(len(each.messages) for each in code.services.values())
     if broken:
-        note(f"{_changes(broken)} since what stood there: old and new code may not read each other's messages")
+        note(f"{_changes(broken)} since the former file: old and new code may not read each other's messages")
     if as_json:
         answer_json({"file": str(file), "services": sorted(code.services), "messages": messages, "breaking": broken})
     else:
@@ -101,7 +102,7 @@ def check_command(project: Project, file: Path, compatibility: str, *, as_json: 
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Write it there instead; - is standard output.",
+    help="Write it to this file; - is standard output.",
 )
 @click.option("--version", default="1", show_default=True, help="The version of the service that is described.")
 @json_option
@@ -123,7 +124,7 @@ def asyncapi_command(project: Project, service: str, output: Path | None, versio
 
 
 def _released(file: Path) -> Catalogue:
-    """The catalogue to compare with. A file that is not there is wrong input, and no failed check."""
+    """The catalogue to compare with. A missing file is wrong input, not a failed check."""
     if file == _STANDARD:
         return parse_catalogue(sys.stdin.buffer.read(), "standard input")
     try:
@@ -137,7 +138,7 @@ def _declared(project: Project) -> Catalogue:
 
 
 def _broken(file: Path, code: Catalogue) -> int:
-    """How many changes break with what is about to be replaced, where that can be read."""
+    """The number of breaking changes since the file that is about to be replaced; 0 if that cannot be read."""
     try:
         return len(check(read_catalogue(file), code).findings)
     except (NotFound, ConfigurationError):
@@ -170,6 +171,4 @@ def _print_finding(finding: BreakingChange) -> None:
 
 
 def _text(document: object) -> str:
-    import json
-
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"

@@ -1,6 +1,4 @@
-"""The services that a command works on, opened: their settings and stores, and what fails with one of them. Face:
-imports lazily.
-"""
+"""The services that a command has opened: their settings and stores, and their failures. Face: imports lazily."""
 
 from __future__ import annotations
 
@@ -22,18 +20,18 @@ __all__ = ["PROBE_SECONDS", "OpenedServices", "ServiceAccess", "broker_lags", "e
 
 T = TypeVar("T")
 PROBE_SECONDS: Final = 5.0
-"""How long a write that shows whether work gets on is waited for."""
+"""The time limit of a test write."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceAccess:
-    """A service with its settings and its open stores. `service` has no handlers where no module declares it."""
+    """A service with its settings and its open stores. `service` is empty if no module declares it."""
 
     service: Service
     settings: Settings
     stores: Stores
     context: ServiceContext
-    """What its patterns work with, without loops."""
+    """The context of its patterns, without loops."""
 
     @property
     def name(self) -> str:
@@ -43,14 +41,14 @@ class ServiceAccess:
 
 @dataclass(slots=True)
 class OpenedServices:
-    """The services that could be opened, and why others could not, by name."""
+    """The services that could be opened, and the errors of the others, by name."""
 
     services: list[ServiceAccess] = field(default_factory=list)
     failed: dict[str, FreeholdError] = field(default_factory=dict)
 
     async def each(self, work: Callable[[ServiceAccess], Awaitable[T]]) -> list[tuple[ServiceAccess, T]]:
-        """What `work` gives for each service, all at once. One with which it fails is told on standard error, stands in
-        `failed`, and keeps no other; it is left out of what comes after.
+        """Run `work` for all services concurrently; returns the results. A service whose work fails is written to
+        standard error, is added to `failed`, and is left out from then on; the others are not affected.
         """
         import asyncio
 
@@ -65,15 +63,18 @@ class OpenedServices:
         return given
 
     async def written(self) -> None:
-        """See that each database takes a write; one that does not is told as in `each`: what was read of it stays."""
+        """Check that each database accepts a write. A failure is handled as in `each`; results that were read before
+        stay.
+        """
         await self.each(lambda access: access.stores.database.probe(PROBE_SECONDS))
 
     @asynccontextmanager
     async def sparing(
         self, access: ServiceAccess, *others: ServiceAccess, what: str = "", but: tuple[type[FreeholdError], ...] = ()
     ) -> AsyncIterator[None]:
-        """What fails in here with one service is told on standard error, stands in `failed` by its name, or as `what`,
-        and keeps no other; but for errors that end the command. `others` are services whose databases are used too.
+        """Write an error of the block to standard error, add it to `failed` under the service's name or `what`, and
+        continue with the next service. Errors of the types `but` are raised. `others` are services whose databases the
+        block uses as well.
         """
         try:
             yield
@@ -83,7 +84,7 @@ class OpenedServices:
             self.fail(what or access.name, await explained(error, access, *others))
 
     def fail(self, name: str, error: FreeholdError) -> None:
-        """Have it known that something could not be done."""
+        """Add an error to `failed`, and write it to standard error."""
         from freehold.cli.output import note
 
         self.failed[name] = error
@@ -91,16 +92,15 @@ class OpenedServices:
 
     @property
     def code(self) -> int:
-        """Exit code of a command that did what it could: that of what failed, as it would be for these services alone.
-
-        What does not pass by itself decides: 2 for settings, 1 for other failures; else 3, a service was not reached.
+        """The exit code of a command that continued after failures: 0 for none. An error that does not end by itself
+        decides: 2 for settings, 1 for other failures; otherwise it is 3, a service could not be reached.
         """
         from freehold.cli.entry import code_of
 
         return code_of(joined(self.failed.values())) if self.failed else 0
 
     def as_document(self) -> dict[str, dict[str, str]]:
-        """What failed, for JSON: empty where all is well."""
+        """The failures, for JSON; empty for none."""
         return {
             name: {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
             for name, error in self.failed.items()
@@ -110,7 +110,7 @@ class OpenedServices:
 async def open_service(
     service: Service, opened: OpenedServices, *, migrated: bool, owned: bool
 ) -> FreeholdError | None:
-    """Open the database of a service, for `opened`; returns why it cannot be."""
+    """Open the database of a service and add it to `opened`; returns the error if that fails."""
     from freehold.database import check_owner
     from freehold.runtime.patterns import service_context, stores_of
     from freehold.settings import Settings
@@ -148,37 +148,37 @@ async def _attempt(
         return [await work(access)], None
     except FreeholdError as error:
         return [], await explained(error, access)
-    except Exception as error:  # noqa: BLE001 - what one service holds must not keep the others from being shown
+    except Exception as error:  # noqa: BLE001 - unreadable data of one service must not hide the others
         from freehold.failures import describe
 
-        unreadable = DatabaseError(f"what it holds cannot be read: {describe(error)}", hint="freehold doctor")
+        unreadable = DatabaseError(f"its data cannot be read: {describe(error)}", hint="freehold doctor")
         return [], await explained(unreadable, access)
 
 
 @asynccontextmanager
 async def named(access: ServiceAccess) -> AsyncIterator[None]:
-    """What fails in here names the service, also where several are open, and what is missing in its database."""
+    """Name the service in an error of the block, and explain it (`explained`)."""
     try:
         yield
     except FreeholdError as error:
-        told = await explained(error, access)
-        if told is error:
+        explanation = await explained(error, access)
+        if explanation is error:
             error.of_service(access.name)
             raise
-        raise told.of_service(access.name) from error
+        raise explanation.of_service(access.name) from error
 
 
 async def explained(error: FreeholdError, *accesses: ServiceAccess) -> FreeholdError:
-    """An engine refuses for want of a table in words that name none; the schema says what is missing. Whose a lock is
-    that was waited for in vain, a write says.
+    """An error that explains more than the engine's, or the same one: the first defect of the schema if a table is
+    missing, or the error of a test write, which names the owner of a lock.
     """
     of_engine = isinstance(error, ConcurrencyConflict) and error.__cause__ is not None
     if not (isinstance(error, DatabaseError) or of_engine):
         return error
     for access in accesses:
-        told = await _explained(access, error)
-        if told is not error:
-            return told
+        explanation = await _explained(access, error)
+        if explanation is not error:
+            return explanation
     return error
 
 
@@ -197,16 +197,16 @@ async def _explained(access: ServiceAccess, error: FreeholdError) -> FreeholdErr
     if not vital:
         return error
     more = f", and {len(vital) - 1} more" if len(vital) > 1 else ""
-    told = DatabaseError(f"{vital[0].subject} {vital[0].problem}{more}", hint=vital[0].fix)
-    told.__cause__ = error
-    return told
+    explanation = DatabaseError(f"{vital[0].subject} {vital[0].problem}{more}", hint=vital[0].fix)
+    explanation.__cause__ = error
+    return explanation
 
 
 async def broker_lags(opened: OpenedServices, *, probes: bool = False) -> dict[str, Sequence[TopicLag]]:
-    """What each service has not read yet, all asked at once: where a broker waits for something, that is waited for
-    once. A broker that does not answer leaves its services out, and is told.
+    """The lag of each service, all asked concurrently, so that a wait for a broker happens once. If a broker does not
+    answer, its services are left out, and the error is added to `opened.failed`.
 
-    probes  see as well that the broker takes a record of each service.
+    probes  also check that the broker stores a record of each service.
     """
     import asyncio
 

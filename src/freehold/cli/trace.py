@@ -1,6 +1,5 @@
-"""`freehold trace`: where a message, all of a key, or all that one cause led to is now, and what it waits for. Face.
-
-It walks over what patterns declare.
+"""`freehold trace`: finds a message, all messages of a key, or all with one correlation id, and says what each waits
+for. Face: iterates over the declarations of patterns.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from typing import Final
 
 import click
 
+from freehold.cli.entry import FAILED
 from freehold.cli.options import asynchronous, json_option, service_option
 from freehold.cli.output import ago, answer_json, line, note
 from freehold.cli.project import Project
@@ -22,7 +22,6 @@ from freehold.trace import Traced, TraceQuery
 __all__ = ["command"]
 
 _PING_SECONDS: Final = 2.0
-_NOT_FOUND: Final = 1
 
 
 @click.command("trace", help="Show where a message is, by its id, key or correlation id, and what it waits for.")
@@ -31,20 +30,20 @@ _NOT_FOUND: Final = 1
 @json_option
 @asynchronous
 async def command(project: Project, which: str, names: tuple[str, ...], *, as_json: bool) -> int:
-    """Ask service by service; one that fails does not keep the others."""
+    """Search in all services; a failure of one does not affect the others."""
     query = TraceQuery(which, note, _broker_problem)
     async with project.open(names) as opened:
-        looks = await opened.each(lambda access: _look(access, query))
-    found = [each for _, those in looks for each in those]
+        results = await opened.each(lambda access: _look(access, query))
+    found = [each for _, those in results for each in those]
     if as_json:
         answer_json({"found": found, "failed": opened.as_document()})
     else:
-        _tell(found, which)
-    return opened.code or (0 if found else _NOT_FOUND)
+        _print(found, which)
+    return opened.code or (0 if found else FAILED)
 
 
 async def _look(access: ServiceAccess, query: TraceQuery) -> Sequence[Traced]:
-    """Everything that a service has of it. A last resort is asked where nothing else was found."""
+    """Everything that is found in a service. A last resort is searched only if nothing else was found."""
     declared = [trace for pattern in patterns_of(access.service) for trace in pattern.traces]
     traces = [trace for trace in declared if trace.port in access.stores]
     for last_resort in (False, True):
@@ -65,11 +64,11 @@ async def _broker_problem(context: ServiceContext) -> str:
     return ""
 
 
-def _tell(found: Sequence[Traced], which: str) -> None:
-    """A paragraph for each: reasons and what is waited for are sentences, for which a table has no room."""
+def _print(found: Sequence[Traced], which: str) -> None:
+    """Print a paragraph for each: its sentences do not fit into a table."""
     if not found:
         line(f"nothing is known of {which}")
-        note("what was handled longer ago than dedup_window_seconds, and what waits in the broker, is not looked at")
+        note("not searched: messages handled longer ago than dedup_window_seconds, and messages that are on the broker")
     for each in found:
         attempts = f", attempts: {each.attempts}" if each.attempts else ""
         since = f", {ago(each.since)}" if each.since is not None else ""

@@ -18,11 +18,12 @@ from freehold.cli.options import (
     reason_option,
     service_option,
 )
-from freehold.cli.output import answer_json, note, table, until
+from freehold.cli.output import answer_json, note, table
 from freehold.cli.project import Project
 from freehold.cli.services import ServiceAccess
 from freehold.errors import Unavailable
 from freehold.schedule.store import SCHEDULE
+from freehold.trace import until
 
 __all__ = ["command"]
 

@@ -104,7 +104,7 @@ def test_one_port_is_printed_alone(typed: Typed, place: Place) -> None:
 def test_of_several_services_one_is_to_be_named(typed: Typed) -> None:
     refused = typed("db", "sql")
     assert refused.code != 0
-    assert "say which with --service" in refused.err
+    assert "choose one with --service" in refused.err
 
 
 def test_a_database_in_memory_has_no_script() -> None:

@@ -125,7 +125,7 @@ def test_writing_over_what_it_breaks_with_says_so(run: Run, declare: Callable[..
     declare("pence: str")
     told = run("write", "--json")
     assert told.document["breaking"] == 2
-    assert "2 breaking changes since what stood there" in told.err
+    assert "2 breaking changes since the former file" in told.err
     assert run("check").code == 0
 
 

@@ -47,7 +47,7 @@ def test_a_narrow_terminal_keeps_ids_whole_and_leaves_out_the_least_columns() ->
     assert max(len(line) for line in out.splitlines()) <= 70
     assert "tries" not in out
     assert "service" not in out
-    assert err.strip() == "left out for want of width: tries, service"
+    assert err.strip() == "the terminal is too narrow for: tries, service"
 
 
 def test_a_wide_terminal_shows_everything() -> None:

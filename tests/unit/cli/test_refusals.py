@@ -150,10 +150,10 @@ def test_a_settings_file_that_is_wrong(typed: Typed, content: str, named: str) -
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
-        ("absent_module", None, "there is no module 'absent_module'"),
+        ("absent_module", None, "module 'absent_module' does not exist"),
         ("raises_at_import", f"\nraise ValueError('{PASSWORD}')", "raises_at_import.py line 2"),
         ("no_python", "def", "no_python.py line 1"),
-        ("wants_another", "import absent_other", "there is no module 'absent_other'"),
+        ("wants_another", "import absent_other", "module 'absent_other' does not exist"),
         ("no_service", "x = 1", "no service is known"),
         ("bad_name", "from freehold import Service\nx = Service('Bad Name')", "not a service name"),
     ],

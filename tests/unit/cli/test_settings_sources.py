@@ -40,7 +40,7 @@ def test_a_settings_file_that_is_missing_is_told(
 def test_where_no_service_is_known_the_file_that_was_looked_for_is_told(typed: Typed, tmp_path: Path) -> None:
     answer = typed("db", "status")
     assert answer.code != 0
-    assert f"there is no settings file {tmp_path}/freehold.toml" in " ".join(answer.err.split())
+    assert f"the settings file {tmp_path}/freehold.toml does not exist" in " ".join(answer.err.split())
     Path("freehold.toml").write_text("")
     assert f"{tmp_path}/freehold.toml was read" in " ".join(typed("db", "status").err.split())
 
