@@ -16,7 +16,7 @@ _LISTED: Final = {
     "freehold.cli.db": "writes to the audit whose database it is",
     "freehold.http.consistency": "tokens in headers",
     "freehold.http.context": "tokens in headers",
-    "freehold.http.held": "stored responses by Idempotency-Key",
+    "freehold.http.buffered_response": "stored responses by Idempotency-Key",
     "freehold.http.middleware": "tokens in headers, stored responses",
     "freehold.http.problems": "refusals as problem documents",
     "freehold.runtime": "public names",

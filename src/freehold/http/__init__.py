@@ -1,6 +1,6 @@
 """FastAPI integration: lifespan, transaction dependency, Idempotency-Key, problem+json, health.
 
-FastAPI is an extra: names are loaded when they are used.
+FastAPI is an optional dependency: a name is imported when it is first used.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _HOMES: Final = {
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name. Raises `MissingDriver` where FastAPI is not installed."""
+    """Import a public name. Raises `MissingDriver` if FastAPI is not installed."""
     if name not in __all__:
         raise AttributeError(name)
     try:

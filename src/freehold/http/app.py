@@ -12,9 +12,9 @@ from fastapi.responses import JSONResponse
 from starlette.middleware import Middleware
 
 from freehold.errors import ConfigurationError, DeclarationError
+from freehold.http.aborted_response import install_log_filter
 from freehold.http.caller import SESSION_COOKIES, Caller, Callers
 from freehold.http.context import RequestContext
-from freehold.http.cut import tell_once
 from freehold.http.limit import BODY_BYTES_MAX, BodyLimitMiddleware, check_bytes_max
 from freehold.http.middleware import TransactionMiddleware
 from freehold.http.problems import RETRY_AFTER_SECONDS, install_problems
@@ -31,8 +31,8 @@ _READY_TIMEOUT_SECONDS = 2.0
 
 
 async def transaction(request: Request) -> Transaction:
-    """The dependency that gives an endpoint its transaction: committed before the answer is sent if that is below 400,
-    rolled back otherwise. Asked for twice in one request it is the same one.
+    """The dependency for an endpoint's transaction, one for a request. It is committed before the response is sent if
+    the status is below 400, and rolled back otherwise.
     """
     return await _context(request).transaction()
 
@@ -42,7 +42,7 @@ Tx = Annotated[Transaction, Depends(transaction)]
 
 
 def running_service(request: Request) -> RunningService:
-    """The dependency that gives an endpoint the service it runs in."""
+    """The dependency for the service that an endpoint belongs to."""
     return _context(request).running
 
 
@@ -55,7 +55,7 @@ def create_app(
     body_bytes_max: int = BODY_BYTES_MAX,
     **options: Any,
 ) -> FastAPI:
-    """Make an application that runs a service, or stands before one that runs.
+    """Make an application that runs a service, or that serves a service which runs already.
 
     `caller`, `session_cookies` and `body_bytes_max` are those of `install`, `options` are FastAPI's.
     """
@@ -69,7 +69,7 @@ def lifespan(
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     """The lifespan of an application that runs a service: `FastAPI(lifespan=lifespan(orders))`, with `install(app)`.
 
-    A `RunningService` that was started elsewhere is used as it is, and not stopped.
+    A `RunningService` that was started before is used, and not stopped.
     """
 
     @asynccontextmanager
@@ -93,26 +93,26 @@ def install(
     session_cookies: Collection[str] = SESSION_COOKIES,
     body_bytes_max: int = BODY_BYTES_MAX,
 ) -> None:
-    """Add transactions, idempotency keys, problems, a limit of bodies, /healthz and /readyz to an application.
+    """Add transactions, idempotency keys, problems, a limit for bodies, /healthz and /readyz to an application.
 
-    Idempotency keys are each caller's own. `caller` returns a stable id of the user that a request comes from, or None
-    where there is none; it may be `async`. Without an id, the `Authorization` header tells callers apart and, where
-    there is none, the cookies named in `session_cookies`. A body of more than `body_bytes_max` bytes is refused: 413.
+    Each caller has its own idempotency keys. `caller` returns a stable id of the user who sends a request, or None if
+    there is none; it may be `async`. Without an id, callers are distinguished by the `Authorization` header or else by
+    the cookies named in `session_cookies`. A body of more than `body_bytes_max` bytes is refused with 413.
 
-    All of this goes inside of the middleware that the application has or gets, in whatever order it is added. Raises
-    `DeclarationError` for arguments that cannot be meant, and where it was called before or the application serves.
+    All of this runs inside of the application's other middleware, in whatever order that is added. Raises
+    `DeclarationError` for wrong arguments, at a second call, and if the application serves requests already.
     """
     check_bytes_max(body_bytes_max)
     callers = Callers(caller, session_cookies)
     if any(isinstance(each.cls, type) and issubclass(each.cls, TransactionMiddleware) for each in app.user_middleware):
-        raise DeclarationError("this application has all of it already", hint="call install once; create_app calls it")
+        raise DeclarationError("install was called before", hint="call it once; create_app calls it")
     if app.middleware_stack is not None:
-        raise DeclarationError("this application serves already", hint="call install where it is made")
-    # The last of the list is the innermost: what others do with an answer, they do with one that is committed.
+        raise DeclarationError("the application serves requests already", hint="call install where it is made")
+    # The last of the list is the innermost: other middleware sees a response only after its commit.
     app.user_middleware.append(Middleware(TransactionMiddleware, callers=callers, body_bytes_max=body_bytes_max))
     app.user_middleware.append(Middleware(BodyLimitMiddleware, bytes_max=body_bytes_max))
     install_problems(app)
-    tell_once()
+    install_log_filter()
     _include_routes(app, PATTERNS)
     app.add_api_route("/healthz", _healthz, methods=["GET"], include_in_schema=False)
     app.add_api_route("/readyz", _readyz, methods=["GET"], include_in_schema=False)
@@ -127,7 +127,7 @@ def _include_routes(app: FastAPI, patterns: Iterable[Pattern[Any]]) -> None:
 
 
 async def _healthz() -> dict[str, str]:
-    """The process lives; nothing is asked of anybody else."""
+    """Say that the process is alive; asks neither database nor broker."""
     return {"status": "ok"}
 
 
@@ -148,7 +148,7 @@ def _context(request: Request) -> RequestContext:
     context = request.scope.get("freehold")
     if not isinstance(context, RequestContext):
         raise ConfigurationError(
-            "no service runs behind this application", hint="install(app) and FastAPI(lifespan=lifespan(service))"
+            "no service runs in this application", hint="install(app) and FastAPI(lifespan=lifespan(service))"
         )
     return context
 

@@ -1,8 +1,8 @@
-"""Whose an Idempotency-Key is: two callers who use the same key have nothing to do with each other. Imports Starlette.
+"""The scope of an Idempotency-Key: the same key of two callers means two different things. Imports Starlette.
 
-A key counts for one caller, method and path. Who the caller is says the application (`caller=`); without that, it is
-whoever holds the same `Authorization` header or, where there is none, the same session cookie. Requests with neither
-share their keys. Only digests are kept, never what identifies a caller.
+A key is unique for one caller, method and path. The application identifies the caller (`caller=`). Without that, a
+caller is identified by the `Authorization` header or, if there is none, by the session cookie. Requests with neither
+share their keys. Only digests are stored, never what identifies a caller.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from freehold.errors import DeclarationError
 __all__ = ["SESSION_COOKIES", "Caller", "Callers"]
 
 Caller = Callable[[Request], object]
-"""Returns a stable id of the user that a request comes from, or None where there is none; may be `async`."""
+"""Returns a stable id of the user who sends a request, or None if there is none; may be `async`."""
 SESSION_COOKIES: Final = ("session", "sessionid", "session_id", "sid", "auth", "access_token", "fastapiusersauth")
 _PREFIXES: Final = ("__host-", "__secure-")
 
 
 class Callers:
-    """Tells callers apart, by `caller` or by what requests bring along. Raises `DeclarationError` for no function."""
+    """Identifies callers, by `caller` or by headers. Raises `DeclarationError` for wrong arguments."""
 
     def __init__(self, caller: Caller | None = None, session_cookies: Collection[str] = SESSION_COOKIES) -> None:
         if caller is not None and not callable(caller):
-            raise DeclarationError("caller= is no function", hint="caller=lambda request: request.state.user_id")
+            raise DeclarationError("caller= is not a function", hint="caller=lambda request: request.state.user_id")
         if isinstance(session_cookies, str):
-            raise DeclarationError("session_cookies is one text", hint='session_cookies=("session",)')
+            raise DeclarationError("session_cookies is a text, not a collection", hint='session_cookies=("session",)')
         self._caller = caller
         self._cookies = frozenset(name.lower() for name in session_cookies)
 
     async def scope_of(self, scope: Scope, service: str) -> str:
-        """Where the keys of a request are kept: the same for each request of one caller to one method and path.
+        """The scope of a request's key: the same for each request of one caller to one method and path.
 
-        Raises what `caller` does.
+        Raises the errors of `caller`.
         """
         kind, identity = await self._identity(Request(scope))
         digest = hashlib.sha256()

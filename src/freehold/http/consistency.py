@@ -1,8 +1,8 @@
-"""Consistency tokens over HTTP: reads that wait for what the caller has seen. Runtime: imports the runtime, FastAPI.
+"""Consistency tokens over HTTP: a read waits for what the caller has seen. Runtime: imports the runtime, FastAPI.
 
-A request may bring tokens in `Freehold-Consistency`. The answer to one that wrote, or that brought some, gives one back
-that has seen all of it. An endpoint that depends on `fresh(...)` waits before it reads, and says how that ended in
-`Freehold-Freshness`: `fresh`, `stale` or `stalled`, with how far it is behind.
+A request may have tokens in the header `Freehold-Consistency`. If it has, or if it wrote something, the response has a
+token that covers these tokens and the writes. An endpoint that depends on `fresh(...)` waits before it reads, and
+reports the result in `Freehold-Freshness`: `fresh`, `stale` or `stalled`, with how far it is behind.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ def fresh(
 ) -> Callable[[Request], Awaitable[Freshness]]:
     """Make a dependency that waits for the request's token: `Annotated[Freshness, Depends(fresh(order_summary))]`.
 
-    `projections` are those that the endpoint reads, declared ones or their names; without any, what handlers wrote.
-    After `limit_seconds` the endpoint answers with what there is, and the header says so. With `require` it does not:
-    the answer is 503 with Retry-After. A request without a token waits for nothing.
+    `projections` are those that the endpoint reads, as objects or names; without any, it waits for what handlers write.
+    After `limit_seconds` the endpoint runs nevertheless, and the header says that it is behind; with `require` the
+    response is 503 with Retry-After instead. A request without a token does not wait.
     """
     names = tuple(each if isinstance(each, str) else str(each.name) for each in projections)
 
     async def wait(request: Request) -> Freshness:
         context = request.scope.get("freehold")
         if not isinstance(context, RequestContext):
-            raise ConfigurationError("no service runs behind this application", hint="install(app)")
+            raise ConfigurationError("no service runs in this application", hint="install(app)")
         if context.in_transaction:
             raise ConfigurationError(
                 "a read waits for its token inside a transaction, which may block what it waits for",
-                hint="name the dependency on fresh(...) before the transaction; it is for requests that read",
+                hint="put the dependency on fresh(...) before the transaction; it is for requests that read",
             )
         if not context.token:
             return Fresh()
         found = await context.running.freshness.wait(context.token, projections=names, limit_seconds=limit_seconds)
         header = freshness_header(found)
-        context.answer_headers[b"freehold-freshness"] = header.encode("latin-1", "replace")
+        context.response_headers[b"freehold-freshness"] = header.encode("latin-1", "replace")
         if require and not isinstance(found, Fresh):
             raise HTTPException(
                 503,
-                {"detail": "what this request has to see is not here yet", "freshness": header},
+                {"detail": "the data that this request must see has not arrived yet", "freshness": header},
                 headers={"Retry-After": "1"},
             )
         return found

@@ -1,4 +1,4 @@
-"""What belongs to one request: transaction, correlation id, trace. Runtime: imports the foundation and the runtime."""
+"""The context of one request: transaction, correlation id, trace. Runtime: imports the foundation and the runtime."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ __all__ = ["CONSISTENCY_HEADER", "CORRELATION_HEADER", "FRESHNESS_HEADER", "Requ
 
 CORRELATION_HEADER = "x-correlation-id"
 CONSISTENCY_HEADER = "freehold-consistency"
-"""Brings tokens with a request, repeated or joined by commas, and gives one with the answer."""
+"""Header of a request with tokens, repeated or joined by commas, and of a response with one token."""
 FRESHNESS_HEADER = "freehold-freshness"
-"""Says whether an answer has seen what the request's tokens have."""
+"""Header of a response that says whether its data is as new as the request's tokens."""
 _TRACE_PARENT = re.compile(r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
 
 
-class _TakenBack(Exception):
-    """Ends a transaction's block without its commit."""
+class _RollBack(Exception):
+    """Makes a transaction's block roll back."""
 
 
 class RequestContext:
-    """One request's share of a running service. The transaction is opened when it is first asked for.
+    """The context of one request in a running service. The transaction is opened when it is first requested.
 
-    `token` is what the caller has seen, and what the request's transactions have reached with their commits;
-    `answer_headers` go with the answer, whatever becomes of it.
+    `token` covers what the caller has seen, and what the request's transactions have committed. `response_headers` are
+    added to the response, also to an error.
     """
 
     def __init__(self, running: RunningService, headers: Iterable[tuple[bytes, bytes]]) -> None:
@@ -44,9 +44,9 @@ class RequestContext:
         self.correlation_id = _uuid(found.get(CORRELATION_HEADER.encode(), b"")) or new_id()
         self.idempotency_key = found.get(b"idempotency-key", b"").decode("latin-1")
         self.keyed = b"idempotency-key" in found
-        """Whether the caller gave an idempotency key, be it a bad one."""
+        """Whether the request has an idempotency key, valid or not."""
         self.trace_parent = _trace_parent(found.get(b"traceparent", b""), self.correlation_id)
-        self.answer_headers: dict[bytes, bytes] = {}
+        self.response_headers: dict[bytes, bytes] = {}
         self.token = EMPTY_TOKEN
         self._tokens = [value.decode("latin-1") for name, value in headers if name == _CONSISTENCY]
         self._block: AbstractAsyncContextManager[Transaction] | None = None
@@ -54,14 +54,14 @@ class RequestContext:
         self._opening = asyncio.Lock()
         self._ended = ""
 
-    def take_tokens(self) -> None:
-        """Verify what the request brought. Raises `TokenRefused`. Without a secret nothing is taken."""
+    def verify_tokens(self) -> None:
+        """Verify the request's tokens. Raises `InvalidToken`. Without a secret they are ignored."""
         signer = self.running.signer
         if self._tokens and signer is not None:
             self.token = signer.verify_all(self._tokens)
 
     def note(self, token: ConsistencyToken) -> None:
-        """Add what a transaction of this request has reached."""
+        """Add the positions that a transaction of this request has committed."""
         self.token = self.token.merged(token)
 
     @property
@@ -70,21 +70,20 @@ class RequestContext:
         return self._block is not None
 
     def signed_token(self) -> str:
-        """What the answer gives back; empty where there is nothing to say, or no secret to sign with."""
+        """The token of the response; empty if there are no positions, or no secret to sign with."""
         signer = self.running.signer
         return signer.sign(self.token) if signer is not None and self.token else ""
 
     async def transaction(self) -> Transaction:
-        """The transaction of this request, one for all who ask.
+        """The transaction of this request: the same one at each call.
 
-        Raises `TransactionEnded` once it has ended, which is before the answer is sent, also where there was none;
-        `Unavailable`.
+        Raises `Unavailable`, and `TransactionEnded` once the response is sent, also if no transaction was opened.
         """
         async with self._opening:
             if self._ended:
                 raise TransactionEnded(
-                    f"the transaction of this request was {self._ended} before its answer was sent",
-                    hint="open another one for what comes behind the answer: async with running.transaction()",
+                    f"the transaction of this request was {self._ended} before its response was sent",
+                    hint="open another one for work after the response: async with running.transaction()",
                 )
             if self._transaction is None:
                 block = self.running.transaction(correlation_id=self.correlation_id)
@@ -93,20 +92,20 @@ class RequestContext:
         return self._transaction
 
     async def commit(self) -> None:
-        """Commit, where a transaction was opened. Raises what the commit does; it is rolled back then."""
+        """Commit the transaction, if one was opened. If the commit fails, its error is raised, after a rollback."""
         block, self._block = self._block, None
         self._ended = self._ended or "committed"
         if block is not None:
             await block.__aexit__(None, None, None)
 
     async def roll_back(self) -> None:
-        """Roll back, where a transaction is open."""
+        """Roll back the transaction, if one is open."""
         block, self._block = self._block, None
         self._ended = self._ended or "rolled back"
         if block is not None:
-            error = _TakenBack()
-            with contextlib.suppress(_TakenBack):
-                await block.__aexit__(_TakenBack, error, None)
+            error = _RollBack()
+            with contextlib.suppress(_RollBack):
+                await block.__aexit__(_RollBack, error, None)
 
 
 _CONSISTENCY = CONSISTENCY_HEADER.encode()
@@ -121,7 +120,7 @@ def _uuid(value: bytes) -> UUID | None:
 
 
 def _trace_parent(value: bytes, correlation_id: UUID) -> str:
-    """Go on with the caller's trace, or begin one that is found by the correlation id."""
+    """Continue the caller's trace, or begin one whose trace id is the correlation id."""
     text = value.decode("latin-1")
     if _TRACE_PARENT.match(text):
         return text

@@ -1,6 +1,6 @@
-"""A bound on the size of requests' bodies, so that no request costs more memory than that. Imports Starlette.
+"""A limit for the size of requests' bodies, so that a request takes a limited amount of memory. Imports Starlette.
 
-A body whose length is told is refused before any of it is read; one that comes in chunks, as soon as it is too long.
+A body with a content length is refused before any of it is read; one that arrives in chunks, as soon as it is too long.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from freehold.errors import DeclarationError
 from freehold.http.problems import problem
 
-__all__ = ["BODY_BYTES_MAX", "BodyLimitMiddleware", "BodyTooLarge", "check_bytes_max", "told_length"]
+__all__ = ["BODY_BYTES_MAX", "BodyLimitMiddleware", "BodyTooLarge", "check_bytes_max", "content_length"]
 
 BODY_BYTES_MAX: Final = 8 * 1024 * 1024
 _DIGITS_MAX: Final = 18
 
 
 class BodyTooLarge(HTTPException):
-    """The request's body is larger than what is taken: 413."""
+    """The request's body is larger than the limit: 413."""
 
     def __init__(self, bytes_max: int) -> None:
-        super().__init__(413, f"a body has {bytes_max} bytes at most")
+        super().__init__(413, f"a body may have {bytes_max} bytes at most")
 
 
 class BodyLimitMiddleware:
-    """Plain ASGI middleware: answers 413 to a body of more than `bytes_max` bytes.
+    """ASGI middleware that responds 413 to a body of more than `bytes_max` bytes.
 
-    Whoever reads on where a body is too long gets `BodyTooLarge`, and whatever they answer then is replaced. Raises
-    `DeclarationError` for a bound below 0.
+    An application that reads the body gets `BodyTooLarge` at the limit, and its own response is replaced. Raises
+    `DeclarationError` for a limit below 0.
     """
 
     def __init__(self, app: ASGIApp, *, bytes_max: int = BODY_BYTES_MAX) -> None:
@@ -44,7 +44,7 @@ class BodyLimitMiddleware:
             await self._app(scope, receive, send)
             return
         refusal = BodyTooLarge(self._bytes_max)
-        if told_length(scope) > self._bytes_max:
+        if content_length(scope) > self._bytes_max:
             await problem(413, refusal.detail)(scope, receive, send)
             return
         counted = _Counted(receive, send, scope, refusal, self._bytes_max)
@@ -92,19 +92,19 @@ class _Counted:
         await self._send(message)
 
     async def refuse(self) -> None:
-        """Answer in the application's place; what it still has to say is not heard."""
+        """Respond in place of the application."""
         self.begun = self.refused = True
         await problem(413, self._refusal.detail)(self._scope, self._receive, self._send)
 
 
 def check_bytes_max(bytes_max: int) -> None:
-    """Raise `DeclarationError` for a bound that cannot be meant."""
+    """Raise `DeclarationError` for a limit that is not a number of bytes."""
     if type(bytes_max) is not int or bytes_max < 0:
-        raise DeclarationError("the bound of bodies is no number of bytes", hint="body_bytes_max is a whole number")
+        raise DeclarationError("the limit for bodies is not a number of bytes", hint="body_bytes_max is a whole number")
 
 
-def told_length(scope: Scope) -> int:
-    """The length of the body as the request tells it; 0 where it does not."""
+def content_length(scope: Scope) -> int:
+    """The length of the body by the request's header; 0 if there is none."""
     for name, value in scope["headers"]:
         if name == b"content-length":
             return int(value[:_DIGITS_MAX]) if value.isdigit() else 0

@@ -1,11 +1,12 @@
-"""Ends a request's transaction before its answer is sent. Runtime: imports the foundation, the runtime, Starlette.
+"""Middleware that ends a request's transaction before its response is sent. Runtime: imports the foundation, the
+runtime, Starlette.
 
-An answer below 400 commits, everything else rolls back; when the commit fails, the caller gets that problem instead of
-the answer. So no answer ever tells of an effect that does not exist. With an Idempotency-Key the answer itself is kept
-in the same transaction, and given again to the caller who repeats the request.
+A response with a status below 400 commits, any other rolls back. If the commit fails, the caller gets that problem
+instead of the response. So a response never reports an effect that does not exist. With an Idempotency-Key the response
+is stored in the same transaction, and replayed to a caller who repeats the request.
 
-What the application does behind its answer (background tasks, the rest of a stream, what dependencies do after `yield`)
-happens after the commit, and not at all where that failed.
+The application's work after its response (background tasks, the rest of a stream, dependencies after `yield`) runs
+after the commit, and does not run if the commit failed.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from freehold.consistency.signer import InvalidToken
 from freehold.consistency.token import ConsistencyToken
 from freehold.errors import ConcurrencyConflict, FreeholdError, Unavailable
 from freehold.failures import describe, root_cause
+from freehold.http.aborted_response import ResponseAborted
+from freehold.http.buffered_response import BufferedResponse, Headers, ReplayedResponse, without_extensions
 from freehold.http.caller import Callers
 from freehold.http.context import CONSISTENCY_HEADER, CORRELATION_HEADER, RequestContext
-from freehold.http.cut import AnswerCutOff
-from freehold.http.held import Headers, HeldAnswer, Replay, without_extensions
-from freehold.http.limit import told_length
+from freehold.http.limit import content_length
 from freehold.http.problems import problem, problem_of, refusal_of
 from freehold.idempotency.store import IDEMPOTENCY, StoredResponse
 from freehold.outages import on_behalf_of
@@ -42,11 +43,11 @@ KEYED_BODY_BYTES_MAX: Final = 1024 * 1024
 _CORRELATION: Final = CORRELATION_HEADER.encode()
 _TRACE: Final = b"traceparent"
 _CONSISTENCY: Final = CONSISTENCY_HEADER.encode()
-_OURS: Final = frozenset({_CORRELATION, _TRACE, _CONSISTENCY})
+_OWN_HEADERS: Final = frozenset({_CORRELATION, _TRACE, _CONSISTENCY})
 
 
 class TransactionMiddleware:
-    """Plain ASGI middleware around the application; `scope["freehold"]` is the `RequestContext`."""
+    """ASGI middleware around the application; `scope["freehold"]` is the `RequestContext`."""
 
     def __init__(
         self, app: ASGIApp, *, callers: Callers | None = None, body_bytes_max: int = KEYED_BODY_BYTES_MAX
@@ -54,7 +55,7 @@ class TransactionMiddleware:
         self._app = app
         self._callers = callers or Callers()
         self._body_bytes_max = min(body_bytes_max, KEYED_BODY_BYTES_MAX)
-        # Keys of a version before were nobody's own: whether there may still be such.
+        # Whether there may be keys of a former version, which had no caller.
         self._unscoped = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,7 +67,7 @@ class TransactionMiddleware:
         context = scope["freehold"] = RequestContext(running, scope["headers"])
         sending = _with_headers(context, send)
         try:
-            context.take_tokens()
+            context.verify_tokens()
         except InvalidToken as error:
             await problem(400, error.message)(scope, receive, sending)
             return
@@ -84,55 +85,61 @@ class TransactionMiddleware:
 
     async def _respond(self, context: RequestContext, scope: Scope, receive: Receive, send: Send) -> None:
         if not (context.keyed and scope["method"] in _CHANGING):
-            await self._answer(context, _CommitFirst(context, send), scope, receive, send)
+            await self._call(context, _CommitFirst(context, send), scope, receive, send)
         elif _is_key(context.idempotency_key):
             await self._once(context, scope, receive, send)
         else:
             reason = f"Idempotency-Key is empty, longer than {_KEY_LENGTH_MAX}, or not printable"
             await problem(400, reason)(scope, receive, send)
 
-    async def _answer(
-        self, context: RequestContext, answer: _CommitFirst | HeldAnswer, scope: Scope, receive: Receive, send: Send
+    async def _call(
+        self,
+        context: RequestContext,
+        response: _CommitFirst | BufferedResponse,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
     ) -> None:
-        """Have the application answer; a problem goes in place of an answer whose transaction could not be ended."""
+        """Call the application. If the transaction of its response cannot be ended, a problem is sent instead."""
         try:
-            await self._app(scope, receive, answer.send)
+            await self._app(scope, receive, response.send)
         except Exception as error:
-            if answer.error is None:
-                passing = _passing(error, context.running)
-                if answer.sent and isinstance(passing, Unavailable):
-                    context.running.outages.cut_off(passing, whole=answer.whole)
-                    raise AnswerCutOff(passing.message, hint=passing.hint) from error
-                answer.error = None if answer.sent else passing
-                if answer.error is None:
+            if response.error is None:
+                transient = _transient(error, context.running)
+                if response.sent and isinstance(transient, Unavailable):
+                    context.running.outages.cut_off(transient, whole=response.whole)
+                    raise ResponseAborted(transient.message, hint=transient.hint) from error
+                response.error = None if response.sent else transient
+                if response.error is None:
                     raise
-            elif not _follows(error, answer.error):
+            elif not _follows(error, response.error):
                 trace = context.running.context.failures.traceback(error)
                 _log.error(
-                    "%s: a request failed once more behind its refusal, which is sent (%s)%s",
+                    "%s: a request failed again after its first error, which is sent (%s)%s",
                     context.running.service.name,
                     describe(error),
                     trace,
                 )
-        if answer.error is None:
+        if response.error is None:
             return
         await context.roll_back()
-        match answer.error:
+        match response.error:
             case FreeholdError():
-                await problem_of(answer.error, context.running.context.failures)(scope, receive, send)
+                await problem_of(response.error, context.running.context.failures)(scope, receive, send)
             case HTTPException():
-                await refusal_of(answer.error)(scope, receive, send)
+                await refusal_of(response.error)(scope, receive, send)
             case _:
-                raise answer.error
+                raise response.error
 
     async def _once(self, context: RequestContext, scope: Scope, receive: Receive, send: Send) -> None:
-        """The application's answer where the key is new, and the stored one where it is not."""
+        """Call the application if the key is new; otherwise replay the stored response."""
         try:
             body = await _read(scope, receive, self._body_bytes_max)
-            keep = _Keep(context, await self._callers.scope_of(scope, context.running.service.name), scope, body)
-            found = await keep.claimed() or await self._used_unscoped(context)
-        except _CallerGone:
-            # Half a body is not what was asked for, and nobody is there for an answer.
+            key_scope = await self._callers.scope_of(scope, context.running.service.name)
+            key = _IdempotencyKey(context, key_scope, _fingerprint(scope, body))
+            found = await key.claimed() or await self._used_unscoped(context)
+        except _ClientDisconnected:
+            # The body is incomplete, so the request must not be carried out, and nobody reads a response.
             return
         except HTTPException as error:
             await refusal_of(error)(scope, receive, send)
@@ -144,17 +151,17 @@ class TransactionMiddleware:
             await context.roll_back()
             await found(scope, receive, send)
             return
-        answer = HeldAnswer(send, keep.finish, context.roll_back)
+        response = BufferedResponse(send, key.finish, context.roll_back)
         without_extensions(scope)
-        await self._answer(context, answer, scope, _replayed(body, receive), send)
-        if not answer.sent and answer.error is None:
+        await self._call(context, response, scope, _replayed(body, receive), send)
+        if not response.sent and response.error is None:
             name = context.running.service.name
-            _log.error("%s: an application ended without a whole answer; rolled back, and answered with 500", name)
+            _log.error("%s: an application sent no complete response; the request is rolled back, status 500", name)
             await context.roll_back()
             await problem(500)(scope, receive, send)
 
     async def _used_unscoped(self, context: RequestContext) -> ASGIApp | None:
-        """A refusal of a key that was used when keys were nobody's own: whose the answer is cannot be told any more."""
+        """A refusal of a key that a former version stored without its caller: it may be another caller's."""
         if not self._unscoped:
             return None
         tx, store = await context.transaction(), context.running.stores[IDEMPOTENCY]
@@ -162,51 +169,51 @@ class TransactionMiddleware:
         if not await store.used(tx.db_tx, where):
             self._unscoped = False
         elif await store.used(tx.db_tx, where, context.idempotency_key):
-            detail = "this Idempotency-Key was used before the service was upgraded; look before a new one"
+            detail = "this Idempotency-Key was used before the service was upgraded; check what it did before you retry"
             return problem(409, detail, code="key-from-before")
         return None
 
 
-class _Keep:
-    """A request's key, and what is kept under it: `where` is the scope of the key."""
+class _IdempotencyKey:
+    """A request's key, unique in `scope`. `fingerprint` identifies the request that it is used for."""
 
-    def __init__(self, context: RequestContext, where: str, scope: Scope, body: bytes) -> None:
+    def __init__(self, context: RequestContext, scope: str, fingerprint: str) -> None:
         self._context = context
-        self._where = where
-        self._fingerprint = _fingerprint(scope, body)
+        self._scope = scope
+        self._fingerprint = fingerprint
 
     async def claimed(self) -> ASGIApp | None:
-        """Claim the key; the stored answer or a refusal where it was used before."""
+        """Claim the key; returns the stored response, or a refusal, if it was used before."""
         context = self._context
         tx = await context.transaction()
         store, key = context.running.stores[IDEMPOTENCY], context.idempotency_key
-        stored = await store.claim(tx.db_tx, self._where, key, self._fingerprint)
+        stored = await store.claim(tx.db_tx, self._scope, key, self._fingerprint)
         if stored is None:
             return None
         if stored.fingerprint != self._fingerprint:
             return problem(422, "this Idempotency-Key was used for another request")
         context.note(ConsistencyToken.parse(stored.token))
-        return Replay(stored)
+        return ReplayedResponse(stored)
 
     async def finish(self, status: int, headers: Headers, content_type: str, body: bytes) -> None:
-        """Store the answer and commit it with its effect."""
+        """Store the response and commit it with its effect."""
         context = self._context
         tx = await context.transaction()
-        # Written before the answer is kept: where the events stand belongs to it, for whoever asks again.
+        # Written first: the token, which is stored with the response, contains the positions of the written events.
         await tx.write()
-        answer = StoredResponse(self._fingerprint, status, content_type, body, tx.token.text, headers)
-        await context.running.stores[IDEMPOTENCY].complete(tx.db_tx, self._where, context.idempotency_key, answer)
+        response = StoredResponse(self._fingerprint, status, content_type, body, tx.token.text, headers)
+        await context.running.stores[IDEMPOTENCY].complete(tx.db_tx, self._scope, context.idempotency_key, response)
         await context.commit()
 
 
-class _CallerGone(Exception):
-    """The caller hung up before the body had come whole."""
+class _ClientDisconnected(Exception):
+    """The client closed the connection before the body was complete."""
 
 
 class _CommitFirst:
-    """Passes an answer on once its transaction has ended well.
+    """Sends a response once its transaction has ended.
 
-    Where it has not, that is `error`, and raised to the application: nothing of it that comes after an answer runs.
+    If that fails, `error` is set and raised to the application, so that its code after the response does not run.
     """
 
     def __init__(self, context: RequestContext, send: Send) -> None:
@@ -233,13 +240,13 @@ class _CommitFirst:
         self.whole = message["type"] == "http.response.body" and not message.get("more_body", False)
 
 
-def _passing(error: Exception, running: RunningService) -> FreeholdError | None:
-    """What an error of a driver means that an application let through, where it passes by itself: an outage, or that
-    somebody else was first. None for all else: that is a bug of the application.
+def _transient(error: Exception, running: RunningService) -> FreeholdError | None:
+    """The outage or conflict that an application's error was caused by, also as an exception of the driver. None for
+    any other error: that is a bug of the application.
     """
     cause = root_cause(error)
     if isinstance(cause, RuntimeError) and isinstance(cause.__cause__, FreeholdError):
-        cause = cause.__cause__  # Starlette, which cannot answer it any more
+        cause = cause.__cause__  # Starlette raises RuntimeError from an error after the response has begun
     known = cause if isinstance(cause, FreeholdError) else running.stores.database.translate_error(cause)
     if not isinstance(known, Unavailable | ConcurrencyConflict):
         return None
@@ -268,13 +275,13 @@ def _running(scope: MutableMapping[str, Any]) -> RunningService | None:
 def _with_headers(context: RequestContext, send: Send) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            kept = [header for header in message.get("headers", ()) if header[0] not in _OURS]
+            kept = [header for header in message.get("headers", ()) if header[0] not in _OWN_HEADERS]
             kept.append((_CORRELATION, str(context.correlation_id).encode("ascii")))
             kept.append((_TRACE, context.trace_parent.encode("ascii")))
             token = context.signed_token()
             if token:
                 kept.append((_CONSISTENCY, token.encode("ascii")))
-            kept.extend(context.answer_headers.items())
+            kept.extend(context.response_headers.items())
             message["headers"] = kept
         await send(message)
 
@@ -282,9 +289,9 @@ def _with_headers(context: RequestContext, send: Send) -> Send:
 
 
 async def _read(scope: Scope, receive: Receive, bytes_max: int) -> bytes:
-    """The whole body. Raises `HTTPException` where it is too large to be compared with a repetition, `_CallerGone`."""
-    too_large = HTTPException(413, f"with an Idempotency-Key a body has {bytes_max} bytes at most")
-    if told_length(scope) > bytes_max:
+    """The whole body. Raises `HTTPException` if it is too large, and `_ClientDisconnected`."""
+    too_large = HTTPException(413, f"with an Idempotency-Key a body may have {bytes_max} bytes at most")
+    if content_length(scope) > bytes_max:
         raise too_large
     parts: list[bytes] = []
     size = 0
@@ -292,7 +299,7 @@ async def _read(scope: Scope, receive: Receive, bytes_max: int) -> bytes:
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise _CallerGone
+            raise _ClientDisconnected
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > bytes_max:

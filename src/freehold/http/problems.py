@@ -1,6 +1,6 @@
 """Errors as `application/problem+json` (RFC 9457). Runtime: imports the foundation, FastAPI and Starlette.
 
-No problem holds a value of the request: fields are named, their content is not. None grows with the request.
+A problem contains no value of the request: it names fields, not their content. Its size is limited.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from freehold.outages import DATABASE, Outages, current_outages
 __all__ = ["RETRY_AFTER_SECONDS", "install_problems", "problem", "problem_of", "problem_responses", "refusal_of"]
 
 RETRY_AFTER_SECONDS: Final = "1"
-"""An outage may be over any time."""
+"""Seconds, as a header: an outage may end at any time."""
 _log = logging.getLogger("freehold.http")
 _outages: Final = Outages("requests")
 _failures: Final = FailureLog()
-"""Of applications that run no service."""
+"""Both for applications without a service."""
 _STATUS: Mapping[type[FreeholdError], int] = {
     Rejected: 409,
     VersionMismatch: 412,
@@ -48,7 +48,7 @@ _MEDIA_TYPE: Final = "application/problem+json"
 _ERRORS_MAX: Final = 100
 _PLACE_LENGTH_MAX: Final = 100
 _WITHOUT_BODY: Final = frozenset({204, 304})
-# Texts of these quote the input, or come from the application's own code, which may.
+# The texts of these errors quote the input, or come from the application's own code, which may quote it.
 _QUOTING: Final = frozenset(
     {
         "value_error",
@@ -61,7 +61,7 @@ _QUOTING: Final = frozenset(
         "default_factory_not_called",
     }
 )
-_TELLING: Final = frozenset(get_args(ErrorType)) - _QUOTING
+_SAFE: Final = frozenset(get_args(ErrorType)) - _QUOTING
 _SCHEMA: Final = {
     "type": "object",
     "required": ["type", "title", "status"],
@@ -80,12 +80,12 @@ class _Problem(JSONResponse):
     media_type = _MEDIA_TYPE
 
     def render(self, content: Any) -> bytes:
-        """Escape what is not ASCII: half a surrogate pair, which a request may name a field by, has no other form."""
+        """Encode as ASCII with escapes: UTF-8 cannot encode half a surrogate pair, which a field's name may contain."""
         return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
 def problem(status: int, detail: str = "", *, headers: Mapping[str, str] | None = None, **members: Any) -> JSONResponse:
-    """Make a problem answer; `members` are its extension members."""
+    """Make a problem response; `members` are its extension members."""
     return _made(status, detail, headers, members)
 
 
@@ -110,14 +110,14 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def problem_of(error: FreeholdError, failures: FailureLog | None = None) -> JSONResponse:
-    """Make the answer for one of Freehold's errors; what only an operator can mend is not told to the caller, but in
-    the log.
+    """Make the response for one of Freehold's errors. An error that only an operator can fix is logged, and its text is
+    not sent to the caller.
     """
     status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 500)
-    if status == 503 and not _is_refusal(error):
-        _tell(error)
     if _is_refusal(error):
-        return problem(502, "a service did not take what it was asked")
+        return problem(502, "another service refused a request of this one")
+    if status == 503:
+        _log_outage(error)
     if isinstance(error, Rejected):
         return problem(status, error.detail, code=error.code)
     if isinstance(error, InvalidValue):
@@ -128,23 +128,23 @@ def problem_of(error: FreeholdError, failures: FailureLog | None = None) -> JSON
         _log.error("request failed (%s)%s", describe(error), (failures or _failures).traceback(error))
         return problem(status)
     headers = {"Retry-After": RETRY_AFTER_SECONDS} if status == 503 else None
-    told = isinstance(error, (NotFound, VersionMismatch))
-    return problem(status, error.message if told else "", headers=headers)
+    is_public = isinstance(error, (NotFound, VersionMismatch))
+    return problem(status, error.message if is_public else "", headers=headers)
 
 
-def _tell(error: FreeholdError) -> None:
-    """One line for many requests: what is away, as its service's loops tell it too."""
+def _log_outage(error: FreeholdError) -> None:
+    """Log the outage once for many requests, by the `Outages` of the service."""
     service = error.missing.service if isinstance(error, CompositionFailed) else getattr(error, "service", "")
     (current_outages() or _outages).unanswered(error, f"service '{service}'" if service else DATABASE)
 
 
 def _place(part: object) -> str:
-    """A part of a field's path; the request chooses the names of unknown ones, and their length."""
+    """A part of a field's path, cut off: the request may contain unknown names of any length."""
     return str(part)[:_PLACE_LENGTH_MAX]
 
 
 def _is_refusal(error: FreeholdError) -> bool:
-    """Whether a service refused what this one asked of it: it is well, and asking again later is of no use."""
+    """Whether another service refused a request: it works, and the same request would be refused again."""
     match error:
         case CallFailed():
             return error.reason is Reason.REFUSED
@@ -155,12 +155,12 @@ def _is_refusal(error: FreeholdError) -> bool:
 
 
 def _steps(field: str) -> list[str]:
-    """The path of a field as the problems of requests have it: `lines[2].sku` is `["lines", "2", "sku"]`."""
+    """The path of a field as a list, as in other problems: `lines[2].sku` is `["lines", "2", "sku"]`."""
     return [name or index for name, index in _STEP.findall(field)]
 
 
 def install_problems(app: FastAPI) -> None:
-    """Have every error of an application answered as a problem."""
+    """Make an application respond to every error with a problem."""
     app.add_exception_handler(FreeholdError, _on_freehold_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
@@ -177,10 +177,10 @@ async def _on_validation_error(_request: Request, error: Exception) -> JSONRespo
     found = error.errors() if isinstance(error, RequestValidationError) else ()
     errors = [
         {"at": [_place(part) for part in each["loc"]], "type": _place(each["type"])}
-        | ({"message": each["msg"]} if each["type"] in _TELLING else {})
+        | ({"message": each["msg"]} if each["type"] in _SAFE else {})
         for each in found[:_ERRORS_MAX]
     ]
-    return problem(422, "the request does not fit", errors=errors)
+    return problem(422, "the request is not valid", errors=errors)
 
 
 async def _on_http_exception(_request: Request, error: Exception) -> Response:
@@ -188,7 +188,7 @@ async def _on_http_exception(_request: Request, error: Exception) -> Response:
 
 
 def refusal_of(error: HTTPException) -> Response:
-    """Make the answer for an exception that names its status itself. One that has no body stays without."""
+    """Make the response for an exception with a status of its own; without a body if the status has none."""
     if error.status_code in _WITHOUT_BODY or error.status_code < 200:
         return Response(status_code=error.status_code, headers=error.headers)
     given: Any = error.detail  # FastAPI's own HTTPException takes any JSON
@@ -199,7 +199,7 @@ def refusal_of(error: HTTPException) -> Response:
 
 
 async def _on_exception(request: Request, _error: Exception) -> JSONResponse:
-    """Starlette logs the exception and raises it on to the server; the caller learns nothing of it."""
+    """Respond without details. Starlette logs the exception, and raises it to the server."""
     context = request.scope.get("freehold")
     if not isinstance(context, RequestContext):
         return problem(500)

@@ -17,7 +17,7 @@ from tests.unit.http.apps import Trial
 from tests.unit.runtime.trial import Request
 
 from freehold.http import Tx
-from freehold.http.held import ANSWER_BYTES_MAX
+from freehold.http.buffered_response import RESPONSE_BYTES_MAX
 from freehold.idempotency.store import IDEMPOTENCY, StoredResponse
 from freehold.sql import SQL
 
@@ -109,7 +109,7 @@ async def test_a_replayed_answer_is_the_same_also_without_a_body_or_type(opened:
 
 
 async def test_an_answer_too_large_to_be_kept_is_refused_and_takes_its_effect_back(opened: Opener) -> None:
-    async with opened(_answering(lambda: Response(b"x" * (ANSWER_BYTES_MAX + 1), 200))) as trial:
+    async with opened(_answering(lambda: Response(b"x" * (RESPONSE_BYTES_MAX + 1), 200))) as trial:
         answer = await trial.client.post("/orders", headers=KEY)
         assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
         assert "nothing was done" in answer.json()["detail"]

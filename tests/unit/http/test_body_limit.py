@@ -157,7 +157,7 @@ async def test_middleware_of_the_application_goes_outside_whenever_it_is_added()
 
 async def test_it_is_installed_once_and_before_the_application_serves() -> None:
     async with started(_routes) as trial:
-        with pytest.raises(DeclarationError, match="already"):
+        with pytest.raises(DeclarationError, match="called before"):
             install(trial.app)
         app = FastAPI()
         await Sent("/nowhere", iter([])).to(app)

@@ -1,4 +1,4 @@
-"""An answer that is held back until it is stored and its transaction has ended, and how a stored one is given again.
+"""A response that is buffered until it is stored and its transaction has ended, and the replay of a stored response.
 
 Imports the store's port and Starlette's types.
 """
@@ -14,10 +14,17 @@ from starlette.types import Message, Receive, Scope, Send
 
 from freehold.idempotency.store import StoredResponse
 
-__all__ = ["ANSWER_BYTES_MAX", "AnswerTooLarge", "Headers", "HeldAnswer", "Replay", "without_extensions"]
+__all__ = [
+    "RESPONSE_BYTES_MAX",
+    "BufferedResponse",
+    "Headers",
+    "ReplayedResponse",
+    "ResponseTooLarge",
+    "without_extensions",
+]
 
 _log = logging.getLogger("freehold.http")
-ANSWER_BYTES_MAX: Final = 1024 * 1024
+RESPONSE_BYTES_MAX: Final = 1024 * 1024
 HEADERS_BYTES_MAX: Final = 32 * 1024
 _CONTENT_TYPE: Final = b"content-type"
 _NOT_KEPT: Final = frozenset(
@@ -38,7 +45,7 @@ _NOT_KEPT: Final = frozenset(
         b"transfer-encoding",
         b"upgrade",
         b"alt-svc",
-        # They belong to one message: whoever sends the answer again makes them again.
+        # They belong to one message, and are made again when the response is replayed.
         b"age",
         b"content-length",
         b"date",
@@ -66,21 +73,22 @@ _WITHOUT_BODY: Final = frozenset({204, 304})
 
 Headers = tuple[tuple[str, str], ...]
 Finish = Callable[[int, Headers, str, bytes], Awaitable[None]]
-"""Called with status, headers, content type and body of a whole answer below 400."""
+"""Called with status, headers, content type and body of a complete response with a status below 400."""
 
 
-class AnswerTooLarge(HTTPException):
-    """An answer cannot be stored for its key, so what it tells of must not happen either: 500, and nothing is done."""
+class ResponseTooLarge(HTTPException):
+    """A response is too large to be stored for its key. Its effect is rolled back, and the status is 500."""
 
     def __init__(self) -> None:
-        super().__init__(500, "the answer is too large to be kept for its Idempotency-Key; nothing was done")
+        super().__init__(500, "the response is too large to be kept for its Idempotency-Key; nothing was done")
 
 
-class HeldAnswer:
-    """Collects an answer below 400 and finishes it before its first byte is sent; passes every other one on.
+class BufferedResponse:
+    """Buffers a response with a status below 400, and calls `finish` before its first byte is sent; others are sent as
+    they are, after `fail` was called.
 
-    `finish` stores and commits, `fail` is called before an answer of 400 and more goes. What keeps the answer from
-    being sent is `error`, and raised to the application: nothing of it that comes after an answer runs.
+    `finish` stores the response and commits. If it fails, `error` is set and raised to the application, so that its
+    code after the response does not run.
     """
 
     def __init__(self, send: Send, finish: Finish, fail: Callable[[], Awaitable[None]]) -> None:
@@ -95,7 +103,7 @@ class HeldAnswer:
         self.error: Exception | None = None
 
     async def send(self, message: Message) -> None:
-        """Take the next message of the application's answer. Raises `AnswerTooLarge`, and what `finish` does."""
+        """Take the next message of the application's response. Raises `ResponseTooLarge`, and errors of `finish`."""
         if self.error is not None:
             raise self.error
         match message["type"]:
@@ -111,7 +119,7 @@ class HeldAnswer:
                 await self._send(message)
                 self.whole = not message.get("more_body", False)
             case _:
-                pass  # hints and trailers are no part of what is kept
+                pass  # hints and trailers are not stored
 
     async def _hold(self, start: Message, message: Message) -> None:
         try:
@@ -131,9 +139,9 @@ class HeldAnswer:
     def _collected(self, message: Message) -> bytes | None:
         part = bytes(message.get("body", b""))
         self._bytes += len(part)
-        if self._bytes > ANSWER_BYTES_MAX:
-            _log.error("an answer to a request with an Idempotency-Key has more than %d bytes", ANSWER_BYTES_MAX)
-            raise AnswerTooLarge
+        if self._bytes > RESPONSE_BYTES_MAX:
+            _log.error("the response to a request with an Idempotency-Key has more than %d bytes", RESPONSE_BYTES_MAX)
+            raise ResponseTooLarge
         self._parts.append(part)
         if message.get("more_body", False):
             return None
@@ -144,20 +152,21 @@ class HeldAnswer:
         headers = tuple(start.get("headers", ()))
         kept = kept_headers(headers)
         if sum(len(name) + len(value) for name, value in kept) > HEADERS_BYTES_MAX:
-            _log.error("the headers of an answer with an Idempotency-Key have more than %d bytes", HEADERS_BYTES_MAX)
-            raise AnswerTooLarge
+            text = "the headers of a response to a request with an Idempotency-Key have more than %d bytes"
+            _log.error(text, HEADERS_BYTES_MAX)
+            raise ResponseTooLarge
         content_type = next((value.decode("latin-1") for name, value in headers if name.lower() == _CONTENT_TYPE), "")
         await self._finish(start["status"], kept, content_type, body)
 
 
-class Replay:
-    """A stored answer, as an ASGI application."""
+class ReplayedResponse:
+    """A stored response, as an ASGI application that sends it."""
 
     def __init__(self, stored: StoredResponse) -> None:
         self._stored = stored
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        """Send it."""
+        """Send the response."""
         stored = self._stored
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in stored.headers]
         if stored.content_type:
@@ -170,7 +179,9 @@ class Replay:
 
 
 def kept_headers(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """The headers that say something about the answer, in their order, repeated ones too; its type apart."""
+    """The headers to store, in their order, repeated ones too; without those of a connection or a client, and without
+    the content type, which is stored separately.
+    """
     headers = [(name.lower(), value) for name, value in headers]
     named = b",".join(value for name, value in headers if name == b"connection")
     left_out = _NOT_KEPT | {token.strip().lower() for token in named.split(b",")} | {_CONTENT_TYPE}
@@ -178,6 +189,6 @@ def kept_headers(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
 
 
 def without_extensions(scope: Scope) -> None:
-    """Have the application answer with what can be held back: bodies, instead of names of files and the like."""
+    """Remove the ASGI extensions by which an application sends a response without its body, such as a file's path."""
     extensions = scope.get("extensions") or {}
     scope["extensions"] = {name: value for name, value in extensions.items() if name not in _FULFILLED_ELSEWHERE}
