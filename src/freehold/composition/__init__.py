@@ -1,13 +1,14 @@
-"""Answers composed from several services: in parallel, batched, within one time budget, in part where it must be.
+"""API composition: one response built from several services, in parallel, batched, within one time budget, and without
+optional parts that fail.
 
-`declaration.py` and `sources.py` are what people write, `composer.py` carries it out, `fetch.py` is the port to the
-services and `http.py` its adapter. `breaker.py` decides when to stop calling. Imports the foundation only.
+Applications use `declaration.py` and `sources.py`; `composer.py` executes them. `fetch.py` is the port to the services
+and `http.py` its adapter. `breaker.py` decides when to stop calls. Imports the foundation only.
 """
 
 from freehold.composition.breaker import BreakerPhase, BreakerPolicy
 from freehold.composition.budget import BUDGET_HEADER, Budget, within
 from freehold.composition.cache import Cached, CachePolicy, Freshness, ReferenceCache
-from freehold.composition.caller import BreakerView
+from freehold.composition.client import BreakerView
 from freehold.composition.composer import Composed, Composer, CompositionFailed, MergeHeaders, Missing
 from freehold.composition.declaration import Composition, Part, PartInputs
 from freehold.composition.disconnect import ClientDisconnected, while_connected

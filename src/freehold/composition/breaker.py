@@ -1,12 +1,12 @@
-"""When to stop calling a service that fails: a pure state machine. Imports the foundation only.
+"""A circuit breaker, which stops calls to a service that keeps failing: a pure state machine. Imports the foundation.
 
-closed      calls pass; their outcomes are counted over a sliding window. Enough failures open it.
-open        nothing passes for `open_seconds`.
-half-open   one call passes, the probe. Its success closes the breaker, its failure opens it again. A probe of which
-            nothing is heard for `probe_seconds` makes room for the next.
+closed      calls are permitted; their outcomes are counted in a sliding window. Enough failures open the breaker.
+open        no call is permitted for `open_seconds`.
+half-open   one call is permitted, the probe. Its success closes the breaker, its failure opens it again. If it does not
+            end within `probe_seconds`, another probe is permitted.
 
-Every call that passes carries a permit. A permit given before the last change of phase says nothing about the service
-as it is now, so its outcome is ignored: a slow failure from before cannot open what a probe has closed.
+Every permitted call has a permit. The outcome of a permit from before the last change of phase is ignored, because it
+says nothing about the service now: a slow call that fails late cannot open a breaker that a probe has closed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _BUCKETS: Final = 10
 
 
 class BreakerPhase(StrEnum):
-    """Where a breaker is."""
+    """The phase of a breaker."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -41,7 +41,7 @@ class BreakerPhase(StrEnum):
 
 
 class CallOutcome(StrEnum):
-    """What became of a call. `ABANDONED`: given up too early to say anything about the service."""
+    """How a call ended. `ABANDONED`: cancelled too early to say anything about the service."""
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
@@ -50,12 +50,12 @@ class CallOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CallRequested:
-    """Somebody wants to call."""
+    """A call is to be made."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallFinished:
-    """A call that was admitted with this permit has ended."""
+    """The call with this permit has ended."""
 
     permit: int
     outcome: CallOutcome
@@ -63,14 +63,14 @@ class CallFinished:
 
 @dataclass(frozen=True, slots=True)
 class CallPermitted:
-    """The call may be made; its end is told with the permit."""
+    """The call may be made; its end is reported with the permit."""
 
     permit: int
 
 
 @dataclass(frozen=True, slots=True)
 class CallRejected:
-    """The call must not be made; asking again makes sense after so long."""
+    """The call must not be made; the next one may be permitted after `retry_after_seconds`."""
 
     retry_after_seconds: float
 
@@ -86,7 +86,7 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class BreakerState:
-    """All that is remembered of a service. `permit` is the one that counts; `until` ends the rest or the probe."""
+    """The breaker of one service. `permit` is the valid one; `until` is the end of the open phase or of the probe."""
 
     phase: BreakerPhase = BreakerPhase.CLOSED
     permit: int = 0
@@ -108,8 +108,8 @@ class BreakerState:
 class BreakerPolicy:
     """Opens when at least `calls_min` calls ended within `window_seconds` and `failure_ratio` of them failed.
 
-    A call that had no answer when it was given up counts as failed if it had waited for `slow_seconds`, or for its own
-    limit where that is shorter; with less, it says nothing.
+    A call that is cancelled without a reply counts as failed if it had waited for `slow_seconds`, or for its own limit
+    if that is shorter; otherwise it is not counted.
     """
 
     window_seconds: float = 10.0
@@ -120,19 +120,19 @@ class BreakerPolicy:
     slow_seconds: float = 0.5
 
     def __post_init__(self) -> None:
-        """Raise `DeclarationError` for numbers that cannot be meant."""
+        """Raise `DeclarationError` for numbers out of range."""
         spans = (self.window_seconds, self.open_seconds, self.probe_seconds, self.slow_seconds)
         possible = all(isfinite(each) and each > 0 for each in spans)
         if not possible or self.calls_min < 1 or not 0 < self.failure_ratio <= 1:
             raise DeclarationError(
-                "a breaker's numbers cannot be meant",
+                "a breaker has a number out of range",
                 hint="seconds are greater than 0, calls_min is at least 1, failure_ratio is above 0 and at most 1",
             )
 
     def decide(
         self, state: BreakerState, event: CallRequested | CallFinished, now: float
     ) -> tuple[BreakerState, CallPermitted | CallRejected | None]:
-        """The state after the event, and the answer to who asked. `now` is monotonic seconds."""
+        """The state after the event, and for `CallRequested` whether the call is permitted. `now` is monotonic."""
         match event:
             case CallRequested():
                 return self._asked(state, now)

@@ -1,6 +1,6 @@
-"""One time budget for a whole answer, of which each call gets a share. Imports the foundation only.
+"""The time budget of a whole response, of which each call gets a share. Imports the foundation only.
 
-The share of a call is passed on in `freehold-budget-ms`, so that who is called can give up when nobody waits any more.
+A call's share is sent in `freehold-budget-ms`, so that the called service can stop when nobody waits any more.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Budget:
-    """So many seconds from now on, by the clock given."""
+    """A time budget that begins now and lasts `seconds`, by the given clock."""
 
     def __init__(self, seconds: float, clock: Clock | None = None) -> None:
         self.clock: Clock = clock or SystemClock()
@@ -27,31 +27,31 @@ class Budget:
 
     @classmethod
     def from_header(cls, value: str | None, seconds_max: float, clock: Clock | None = None) -> Budget:
-        """The budget that a caller passed on, bounded by one's own; one's own where there is none."""
+        """The budget in a request's header, at most `seconds_max`; `seconds_max` if there is no valid header."""
         text = (value or "").strip()
         if not (text.isascii() and text.isdigit()) or len(text) > _DIGITS_MAX:
             return cls(seconds_max, clock)
         return cls(min(seconds_max, int(text) / 1000), clock)
 
     def left_seconds(self) -> float:
-        """What is left; nothing once it is used up, never less."""
+        """The remaining seconds; 0 once the budget is used up."""
         return max(0.0, self._ends - self.clock.monotonic())
 
     def share_seconds(self, limit_seconds: float) -> float:
-        """What a call with this limit of its own may take."""
+        """The seconds that a call with this limit of its own may take."""
         return min(limit_seconds, self.left_seconds())
 
 
 async def within(clock: Clock, seconds: float, work: Coroutine[Any, Any, T]) -> T:
-    """Do the work within so many seconds by the clock.
+    """Run the work for at most `seconds` by the clock.
 
-    Raises `TimeoutError` when the time is over. The work has ended when this returns, raises or is cancelled.
+    Raises `TimeoutError` at the limit. The work has ended when this returns, raises or is cancelled.
     """
     if seconds <= 0:
         work.close()
         raise TimeoutError
     if isinstance(clock, SystemClock):
-        # The event loop keeps this very time, without a task for the work and one for the timer.
+        # The event loop uses the same time, and needs no tasks for work and timer.
         async with asyncio.timeout(seconds):
             return await work
     task = asyncio.ensure_future(work)

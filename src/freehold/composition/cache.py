@@ -1,8 +1,8 @@
-"""A cache of reference data: what seldom changes and is asked for all the time. Imports the foundation and `flight`.
+"""A cache of reference data, which changes seldom and is read often. Imports the foundation and `single_flight`.
 
-An entry is fresh for its time to live. For a while after that it is given out as it is, and fetched again behind the
-answer. Later it is fetched before the answer, and where that fails it is given out once more for a bounded time,
-marked as such. One fetch is in progress for a key, however many wait.
+An entry is fresh for its time to live. For some time after that it is still returned at once, and fetched again in the
+background. Later it is fetched before it is returned; if that fails, the old entry is returned for a limited time,
+marked as stale. At most one fetch is in progress for a key, however many wait for it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 
 from freehold.clock import Clock, SystemClock
 from freehold.composition.budget import within
-from freehold.composition.flight import SingleFlight
+from freehold.composition.single_flight import SingleFlight
 from freehold.errors import DeclarationError, OperationTimeout, Unavailable
 
 __all__ = ["CachePolicy", "Cached", "Freshness", "ReferenceCache"]
@@ -26,7 +26,7 @@ V = TypeVar("V")
 
 
 class Freshness(StrEnum):
-    """How a value that comes from the cache is. `STALE_ON_ERROR`: past its time, and its source does not answer."""
+    """How fresh a value of the cache is. `STALE_ON_ERROR`: past its time to live, and its source does not respond."""
 
     FRESH = "fresh"
     STALE = "stale"
@@ -35,15 +35,15 @@ class Freshness(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CachePolicy:
-    """How long and how much.
+    """How long entries are used, and how many there are.
 
-    ttl_seconds            an entry is fresh
-    revalidate_seconds     after that, it is given out while it is fetched again
-    error_seconds          after the time to live, it is given out where it cannot be fetched
-    negative_ttl_seconds   "there is no such thing" is believed
-    retry_seconds          after a failed fetch, an entry that may be given out is not fetched again
-    size_max               entries, and again as many negative ones: made-up keys push out no real ones
-    load_seconds           limit of a fetch
+    ttl_seconds            how long an entry is fresh
+    revalidate_seconds     how long after that it is still returned while it is fetched again in the background
+    error_seconds          how long after its time to live it is returned if it cannot be fetched
+    negative_ttl_seconds   how long it is cached that a key does not exist
+    retry_seconds          pause after a failed fetch, if the old entry may be returned
+    size_max               number of entries, and of negative ones: invented keys do not evict entries of real ones
+    load_seconds           time limit of a fetch
     """
 
     ttl_seconds: float = 300.0
@@ -55,17 +55,17 @@ class CachePolicy:
     load_seconds: float = 2.0
 
     def __post_init__(self) -> None:
-        """Raise `DeclarationError` for numbers that cannot be meant."""
+        """Raise `DeclarationError` for numbers out of range."""
         times = (self.revalidate_seconds, self.error_seconds, self.negative_ttl_seconds, self.retry_seconds)
         limits = (self.ttl_seconds, self.load_seconds)
         possible = all(isfinite(each) and each >= 0 for each in times)
         if not possible or not all(isfinite(each) and each > 0 for each in limits) or self.size_max < 1:
-            raise DeclarationError("a cache's numbers cannot be meant", hint="seconds and sizes are greater than 0")
+            raise DeclarationError("a cache has a number out of range", hint="seconds and sizes are greater than 0")
 
 
 @dataclass(frozen=True, slots=True)
 class Cached(Generic[V]):
-    """What the cache answers: the value, None where there is no such thing; how fresh, and how old."""
+    """A result of the cache: the value, None if the key does not exist; how fresh, and how old."""
 
     value: V | None
     freshness: Freshness
@@ -81,10 +81,10 @@ class _Entry(Generic[V]):
 
 
 class ReferenceCache(Generic[K, V]):
-    """Values by key from `load`, which returns None where there is no such thing.
+    """Values by key, fetched by `load`, which returns None if the key does not exist.
 
-    A cancelled waiter leaves the others waiting; a fetch that nobody waits for ends, but for one that goes on behind an
-    answer. `close` ends these. For one event loop.
+    If one of several waiters is cancelled, the fetch continues for the others. A fetch that nobody waits for is
+    cancelled, except one in the background, which `close` cancels. For one event loop.
     """
 
     def __init__(
@@ -100,8 +100,8 @@ class ReferenceCache(Generic[K, V]):
     async def get(self, key: K) -> Cached[V]:
         """The value, from the cache or from its source.
 
-        Raises `Unavailable` where there is nothing that may be given out and the source does not answer in time, and
-        whatever else `load` raises.
+        Raises `Unavailable` if there is no entry to return and the source does not respond in time, and other errors of
+        `load`.
         """
         entry, now = self._entry(key), self._clock.monotonic()
         if entry is None:
@@ -123,7 +123,7 @@ class ReferenceCache(Generic[K, V]):
             raise
 
     def invalidate(self, key: K) -> None:
-        """Forget a key. A fetch that is in progress answers those who wait for it, and is not kept."""
+        """Remove a key. A fetch in progress returns its value to those who wait for it, and does not store it."""
         self._known.pop(key, None)
         self._absent.pop(key, None)
         self._flights.pop(key, None)
@@ -132,7 +132,7 @@ class ReferenceCache(Generic[K, V]):
         return len(self._known) + len(self._absent)
 
     async def close(self) -> None:
-        """End what is in progress; who waits for it gets `Unavailable`."""
+        """Cancel fetches in progress; their waiters get `Unavailable`."""
         flights, self._flights = list(self._flights.values()), {}
         for flight in flights:
             await flight.close()
@@ -145,7 +145,7 @@ class ReferenceCache(Generic[K, V]):
         return entry
 
     def _past_seconds(self, entry: _Entry[V], now: float) -> float:
-        """How long it is past its time to live; negative before."""
+        """Seconds since the end of its time to live; negative before that."""
         ttl = self._policy.negative_ttl_seconds if entry.value is None else self._policy.ttl_seconds
         return now - entry.loaded - ttl
 
@@ -176,7 +176,7 @@ class ReferenceCache(Generic[K, V]):
             if is_current():
                 self._note_failure(key)
             if isinstance(error, TimeoutError):
-                raise OperationTimeout("reference data did not come in time", hint="try again later") from error
+                raise OperationTimeout("reference data did not arrive in time", hint="try again later") from error
             raise
         else:
             entry = _Entry(value, begun)

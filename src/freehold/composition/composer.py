@@ -1,4 +1,4 @@
-"""Composes answers: every part as soon as it can be asked for, all within one budget, what is missing by name.
+"""Composes responses: reads each part as soon as its inputs are there, all within one budget, and lists missing parts.
 
 Imports the foundation and the modules of composition.
 """
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
 from freehold.clock import Clock, SystemClock
-from freehold.composition.ask import PartContext, SharedContext
 from freehold.composition.breaker import BreakerPolicy
 from freehold.composition.budget import Budget, within
-from freehold.composition.caller import RETRY, BreakerView, Caller
+from freehold.composition.client import RETRY, BreakerView, Client
+from freehold.composition.context import PartContext, SharedContext
 from freehold.composition.declaration import Composition, Part, PartInputs
 from freehold.composition.fetch import CallFailed, Fetch, Reason
 from freehold.errors import NotFound, Unavailable
@@ -26,14 +26,14 @@ __all__ = ["Composed", "Composer", "CompositionFailed", "MergeHeaders", "Missing
 G = TypeVar("G")
 T = TypeVar("T")
 MergeHeaders = Callable[[Sequence[Mapping[str, str]]], Mapping[str, str]]
-"""Makes the answer's headers from those of the replies."""
+"""Makes the headers of the response from those of the replies."""
 _BREAKER: Final = BreakerPolicy()
 _OUTAGES: Final = frozenset({Reason.TIMEOUT, Reason.UNAVAILABLE, Reason.CIRCUIT_OPEN})
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A part that could not be had, and why: a `Reason`, or `depends-on` and the part that it would have needed."""
+    """A part that could not be read, and why: a `Reason`, or `depends-on` and the part that it needs."""
 
     part: str
     service: str
@@ -41,22 +41,25 @@ class Missing:
 
 
 class CompositionFailed(Unavailable):
-    """A required part is missing, so there is no answer: which, whose, why, and the `status` its service answered.
+    """A required part is missing, so there is no response. `missing` names the part, its service and the reason;
+    `status` is that of the service's reply, if there was one.
 
-    Where the reason is `refused`, the service is well, and asking again later is of no use.
+    If the reason is `refused`, the service works, and the same request would be refused again.
     """
 
     def __init__(self, composition: str, missing: Missing, status: int | None = None) -> None:
         super().__init__(
             f"'{composition}' cannot be composed: '{missing.part}' of '{missing.service}' is missing, {missing.reason}",
-            hint="look at what was asked" if missing.reason == Reason.REFUSED.value else "try again later",
+            hint="check the request" if missing.reason == Reason.REFUSED.value else "try again later",
         )
         self.missing = missing
         self.status = status
 
 
 class Composed(Generic[G]):
-    """An answer. `missing` and `stale` are in the order of declaration; `headers` are merged from the replies."""
+    """A composed response. `missing` and `stale` are in the order of declaration; `headers` are merged from the
+    replies.
+    """
 
     def __init__(
         self,
@@ -71,17 +74,17 @@ class Composed(Generic[G]):
         self._values = values
 
     def __getitem__(self, part: Part[T]) -> T | None:
-        """What was found of a part; None where it does not exist, or is missing."""
+        """The value of a part; None if it does not exist, or is missing."""
         value: T | None = self._values.get(part)
         return value
 
 
 class Composer:
-    """Composes over services that `fetch` reaches. One for a process and event loop: it knows which service fails.
+    """Composes responses from services that `fetch` calls. One for a process and event loop: it has their breakers.
 
-    Every service has a breaker by the policy `breaker`; a call that failed quickly is tried again by `retry`, once at
-    most. `merge_headers` makes the answer's headers from those of all replies. `close` ends what goes on behind
-    answers.
+    Every service has a circuit breaker with the policy `breaker`; a call that failed quickly is retried once at most,
+    by `retry`. `merge_headers` makes the headers of the response from those of all replies. `close` cancels background
+    fetches.
     """
 
     def __init__(
@@ -94,8 +97,8 @@ class Composer:
         clock: Clock | None = None,
     ) -> None:
         self.clock: Clock = clock or SystemClock()
-        self._caller = Caller(fetch, self.clock, breaker, retry)
-        self._desk = SharedContext(self._caller, self.clock)
+        self._client = Client(fetch, self.clock, breaker, retry)
+        self._shared = SharedContext(self._client, self.clock)
         self._merge_headers = merge_headers
         self._outages = Outages("compositions", self.clock)
 
@@ -107,37 +110,37 @@ class Composer:
         headers: Mapping[str, str] | None = None,
         budget: Budget | None = None,
     ) -> Composed[G]:
-        """Compose an answer; `headers` (names in lower case) go along with every call.
+        """Compose a response; `headers` (names in lower case) are sent with every call.
 
-        The time is the composition's, or the `budget` given where that is less. No call is in progress any more when
+        The time limit is that of the composition, or `budget` if that is less. No call is in progress any more when
         this returns, raises or is cancelled.
 
-        Raises `CompositionFailed` where a required part is missing, `NotFound` where a part does not exist that must.
-        Both end the other parts at once.
+        Raises `CompositionFailed` if a required part is missing, `NotFound` if a part with `must_exist` does not exist.
+        Both cancel the other parts at once.
         """
         own = Budget(composition.budget_seconds, self.clock)
         shorter = budget if budget is not None and budget.left_seconds() < own.left_seconds() else own
         outages = current_outages() or self._outages
-        run = _Run(composition, given, self._desk.ask(shorter, headers), outages)
+        run = _Run(composition, given, self._shared.begin(shorter, headers), outages)
         await run.all_parts()
         return run.composed(self._merge_headers)
 
     def breakers(self) -> Mapping[str, BreakerView]:
-        """How the services do that were called so far."""
-        return self._caller.breakers()
+        """The breakers of the services that were called so far."""
+        return self._client.breakers()
 
     async def close(self) -> None:
-        """End what goes on behind answers."""
-        await self._desk.close()
+        """Cancel fetches that run in the background."""
+        await self._shared.close()
 
 
 class _Run(Generic[G]):
-    """One answer being composed."""
+    """The composition of one response."""
 
-    def __init__(self, composition: Composition[G], given: G, ask: PartContext, outages: Outages) -> None:
+    def __init__(self, composition: Composition[G], given: G, context: PartContext, outages: Outages) -> None:
         self._composition = composition
         self._given = given
-        self._ask = ask
+        self._context = context
         self._outages = outages
         self._ended = {part: asyncio.Event() for part in composition.parts}
         self._values: dict[Part[Any], Any] = {}
@@ -150,14 +153,14 @@ class _Run(Generic[G]):
                 for part in self._composition.parts:
                     group.create_task(self._part(part), name=f"{self._composition.name}.{part.name}")
         except BaseExceptionGroup as errors:
-            # The first failure ended the others: it says why, the group adds nothing.
+            # The first failure cancelled the others: it is the reason, and the group adds nothing.
             raise errors.exceptions[0] from errors.exceptions[0].__cause__
 
     def composed(self, merge_headers: MergeHeaders | None) -> Composed[G]:
         parts = self._composition.parts
         missing = tuple(self._missing[part] for part in parts if part in self._missing)
         stale = tuple(part.name for part in parts if part.name in self._stale)
-        headers = merge_headers(self._ask.replies) if merge_headers is not None else {}
+        headers = merge_headers(self._context.replies) if merge_headers is not None else {}
         return Composed(self._values, missing, stale, headers)
 
     async def _part(self, part: Part[Any]) -> None:
@@ -169,26 +172,26 @@ class _Run(Generic[G]):
         elif any(self._values[needed] is None for needed in part.after):
             self._have(part, None)
         else:
-            await self._ask_for(part)
+            await self._read(part)
         self._ended[part].set()
 
-    async def _ask_for(self, part: Part[Any]) -> None:
+    async def _read(self, part: Part[Any]) -> None:
         key = part.by(PartInputs(self._given, part, self._values))
-        ask = self._ask.of_part()
+        context = self._context.of_part()
         try:
-            value = await within(ask.desk.clock, ask.budget.left_seconds(), part.source.read(ask, key))
+            value = await within(context.shared.clock, context.budget.left_seconds(), part.source.read(context, key))
         except CallFailed as error:
             self._miss(part, error.reason.value, error)
         except TimeoutError as error:
             self._miss(part, Reason.BUDGET.value, error)
         else:
-            if ask.stale:
+            if context.stale:
                 self._stale.add(part.name)
             self._have(part, value)
 
     def _have(self, part: Part[Any], value: object) -> None:
         if value is None and part.must_exist:
-            raise NotFound(f"'{self._composition.name}' does not exist: there is no '{part.name}'")
+            raise NotFound(f"'{self._composition.name}' does not exist: its part '{part.name}' does not")
         self._values[part] = value
 
     def _miss(self, part: Part[Any], reason: str, cause: Exception | None = None) -> None:

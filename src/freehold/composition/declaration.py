@@ -1,7 +1,7 @@
-"""What people write: a composition, its parts, and what each of them needs. Imports the foundation and sources.
+"""Declarations: a composition, its parts, and what each of them needs. Imports the foundation and sources.
 
-What is declared is checked where it is declared. A part comes after parts that are there already, so that no circle can
-be written down.
+Each declaration is checked when it is made. A part depends only on parts declared before it, so that there are no
+circles.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 
 
 class Part(Generic[T_co]):
-    """A part of an answer, declared by `Composition.part`; what was found of it is looked up by it."""
+    """A part of a response, declared by `Composition.part`; the key of its value in `Composed`."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Part(Generic[T_co]):
 
     @property
     def service(self) -> str:
-        """Whose the part is."""
+        """The service that the part is read from."""
         return self.source.service
 
     def __repr__(self) -> str:
@@ -53,7 +53,7 @@ class Part(Generic[T_co]):
 
 
 class PartInputs(Generic[G]):
-    """What a part's key is made from: what the whole was asked with, and the parts that this one comes after."""
+    """The inputs for a part's key: what `compose` was given, and the values of parts that this one comes after."""
 
     def __init__(self, given: G, part: Part[Any], values: Mapping[Part[Any], Any]) -> None:
         self.given = given
@@ -61,10 +61,10 @@ class PartInputs(Generic[G]):
         self._values = values
 
     def __getitem__(self, part: Part[T]) -> T:
-        """What was found of a part. Raises `DeclarationError` where this part does not say that it comes after it."""
+        """The value of a part. Raises `DeclarationError` for a part that is not declared with `after`."""
         if part not in self._part.after:
             raise DeclarationError(
-                f"the part '{self._part.name}' looks at '{part.name}', which it does not come after",
+                f"the part '{self._part.name}' reads '{part.name}', which it does not come after",
                 hint=f"declare it with after={part.name}",
             )
         value: T = self._values[part]
@@ -72,24 +72,24 @@ class PartInputs(Generic[G]):
 
 
 class Composition(Generic[G]):
-    """An answer that is joined from several services within one time budget.
+    """A response that is built from several services within one time budget.
 
-    `G` is what it is asked with: an id, or whatever the keys are made from. Raises `DeclarationError` for a name that
-    is none, and a budget of no time.
+    `G` is the type that the keys are made from: an id, or any other input of `compose`. Raises `DeclarationError` for
+    an invalid name and for a budget that is not above 0.
     """
 
     def __init__(self, name: str, *, budget_seconds: float) -> None:
         self.name = _checked(name)
         if not (isfinite(budget_seconds) and budget_seconds > 0):
             raise DeclarationError(
-                f"the composition '{name}' has no time", hint="budget_seconds is a finite number greater than 0"
+                f"the composition '{name}' has no time budget", hint="budget_seconds is a finite number greater than 0"
             )
         self.budget_seconds = budget_seconds
         self._parts: dict[str, Part[Any]] = {}
 
     @property
     def parts(self) -> tuple[Part[Any], ...]:
-        """The parts, as declared; each comes after those it needs."""
+        """The parts, in the order of declaration; each comes after those that it needs."""
         return tuple(self._parts.values())
 
     def part(
@@ -104,13 +104,13 @@ class Composition(Generic[G]):
     ) -> Part[T]:
         """Declare a part: what `source` has under the key, or the keys, that `by` makes.
 
-        It is asked for as soon as the parts that it comes after are there; `by` may look at these and no others. Where
-        one of them is missing, it is missing; where one of them does not exist, neither does it, and nobody is asked.
+        It is read as soon as the parts of `after` were read; `by` may use these and no others. If one of them is
+        missing, this part is missing; if one of them does not exist, this part does not exist and is not read.
 
-        required    the whole fails where this part is missing.
-        must_exist  the whole does not exist where this part does not.
+        required    the composition fails if this part is missing.
+        must_exist  the composition raises `NotFound` if this part does not exist.
 
-        Raises `DeclarationError` for a name twice, and for parts of another composition.
+        Raises `DeclarationError` for a name that exists already, and for parts of another composition.
         """
         if _checked(name) in self._parts:
             raise DeclarationError(f"the composition '{self.name}' has a part '{name}' already", hint="rename one")
@@ -118,7 +118,7 @@ class Composition(Generic[G]):
         for part in needed:
             if part not in self._parts.values():
                 raise DeclarationError(
-                    f"the part '{name}' comes after something that is no part of '{self.name}'",
+                    f"the part '{name}' comes after something that is not a part of '{self.name}'",
                     hint="after= takes what part() of the same composition returned",
                 )
         declared: Part[T] = Part(name, source, by, after=needed, required=required, must_exist=must_exist)
@@ -128,5 +128,5 @@ class Composition(Generic[G]):
 
 def _checked(name: str) -> str:
     if not _NAME.fullmatch(name):
-        raise DeclarationError(f"'{name}' is no name", hint="a name is lower-case letters, digits, - and _")
+        raise DeclarationError(f"'{name}' is not a name", hint="a name is lower-case letters, digits, - and _")
     return name

@@ -1,6 +1,6 @@
-"""Work for a request that ends with it: when the client leaves, nobody needs the answer. Imports the foundation only.
+"""Cancels the work for a request when its client disconnects. Imports the foundation only.
 
-Speaks ASGI, so it serves Starlette, FastAPI and every other such framework without importing one.
+Uses ASGI, so it works with Starlette, FastAPI and every other ASGI framework without importing one.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
 class ClientDisconnected(FreeholdError):
-    """The client closed the connection before it had the answer; the work for it was given up."""
+    """The client closed the connection before the response; the work for it was cancelled."""
 
     def __init__(self) -> None:
-        super().__init__("the client left before it was answered")
+        super().__init__("the client disconnected before the response")
 
 
 async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """Do the work while the client is there; `receive` is the request's, its body read already or not wanted.
+    """Run the work while the client is connected. `receive` is that of the request, whose body is read or not needed.
 
-    Raises `ClientDisconnected` when the client leaves, after the work was cancelled and has ended.
+    Raises `ClientDisconnected` when the client disconnects, after the work was cancelled and has ended.
     """
     working = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(_left(receive))

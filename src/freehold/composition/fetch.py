@@ -1,6 +1,6 @@
-"""The port to the services that an answer is composed from: one request, one reply. Imports the foundation only.
+"""The port to the services that a response is composed from: one request, one reply. Imports the foundation only.
 
-`freehold.composition.http.HttpFetch` is the adapter for HTTP; a test, or another transport, gives its own.
+`freehold.composition.http.HttpFetch` is the adapter for HTTP; tests and other transports have their own.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ __all__ = ["CallFailed", "Fetch", "InvalidRequest", "Reason", "Reply", "Request"
 
 
 class Reason(StrEnum):
-    """Why a part is missing. `DEPENDS_ON` is followed by the part that it needed and that is missing itself.
+    """Why a part is missing. `DEPENDS_ON` is followed by the name of a part that it needs and that is missing itself.
 
-    `REFUSED` says that the service is well: it does not take what was asked, or its answer is none to be used.
+    `REFUSED`: the service works, but refused the request, or its reply cannot be decoded.
     """
 
     TIMEOUT = "timeout"
@@ -31,10 +31,10 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A reading request to a service. It may be sent a second time, so it must change nothing, whatever its method.
+    """A request to read from a service. It may be sent twice, so it must change nothing, whatever its method.
 
-    `limit_seconds` is how long the caller waits; it is also among the headers (`freehold-budget-ms`). A transport need
-    not keep the time: it is cancelled when the time is over.
+    `limit_seconds` is how long the client waits; it is also in the header `freehold-budget-ms`. The transport needs no
+    timer: it is cancelled at the limit.
     """
 
     service: str
@@ -47,7 +47,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a service answered, whatever the status. Names of headers are in lower case."""
+    """The reply of a service, with any status. Names of headers are in lower case."""
 
     status: int
     body: bytes = b""
@@ -58,28 +58,28 @@ class Fetch(Protocol):
     """Sends a request and returns the reply."""
 
     async def __call__(self, request: Request) -> Reply:
-        """Return the reply, whatever its status.
+        """Return the reply, with any status.
 
-        Raises `freehold.errors.Unavailable` where none came; `InvalidRequest` where the request cannot be sent, and
-        `UnusableReply` where the reply cannot be taken, which both say nothing against the service. Cancelled, it gives
-        the connection up, so that the service can notice.
+        Raises `freehold.errors.Unavailable` if there is no reply; `InvalidRequest` if the request cannot be sent, and
+        `UnusableReply` if the reply is too large, which are not failures of the service. A cancellation closes the
+        connection, so that the service can stop its work.
         """
 
 
 class InvalidRequest(FreeholdError):
-    """A request cannot be sent as it is: its path or its headers hold what none may hold. Nobody was asked."""
+    """A request cannot be sent: its path or a header contains forbidden characters. No service was called."""
 
 
 class UnusableReply(FreeholdError):
-    """A service answered, with something that cannot be taken: it is too large."""
+    """The reply of a service is too large."""
 
 
 class CallFailed(Unavailable):
-    """A service did not give what was asked of it: `service`, the `reason`, and the `status` it answered, if it did."""
+    """A call to a service failed: `service`, the `reason`, and the `status` of its reply, if there was one."""
 
     def __init__(self, service: str, reason: Reason, detail: str = "", *, status: int | None = None) -> None:
         text = f"the service '{service}' did not answer: {reason.value}" + (f", {detail}" if detail else "")
-        super().__init__(text, hint="the answer is composed without it; try again later")
+        super().__init__(text, hint="the response is composed without it; try again later")
         self.service = service
         self.reason = reason
         self.status = status

@@ -1,6 +1,7 @@
 """`Fetch` over HTTP. Imports aiohttp (extra `composition`) when it is used, and the port.
 
-Connections are kept open and shared. Redirects are not followed, cookies not kept, and an answer has a bounded size.
+Connections are kept open and shared. Redirects are not followed, cookies are not kept, and the size of a response is
+limited.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ if TYPE_CHECKING:
 
 __all__ = ["HttpFetch"]
 
-ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
+RESPONSE_BYTES_MAX: Final = 16 * 1024 * 1024
 CONNECTIONS_MAX: Final = 256
 _CHUNK_BYTES: Final = 256 * 1024
 
 
 class HttpFetch:
-    """Reaches services at the base addresses `urls`, by name: `async with HttpFetch({"users": "http://users:80"})`.
+    """Calls services at the base URLs `urls`, by name: `async with HttpFetch({"users": "http://users:80"})`.
 
-    It opens its own connections, or uses the `session` given, which remains its owner's to close. For one event loop.
-    Raises `MissingDriver` without aiohttp, `ConfigurationError` for an address that is none.
+    It opens its own connections, or uses the given `session`, which the caller closes. For one event loop. Raises
+    `MissingDriver` without aiohttp, `ConfigurationError` for an invalid URL.
     """
 
     def __init__(
@@ -35,7 +36,7 @@ class HttpFetch:
         urls: Mapping[str, str],
         *,
         session: ClientSession | None = None,
-        answer_bytes_max: int = ANSWER_BYTES_MAX,
+        response_bytes_max: int = RESPONSE_BYTES_MAX,
         connections_max: int = CONNECTIONS_MAX,
     ) -> None:
         try:
@@ -48,33 +49,33 @@ class HttpFetch:
         self._urls = {service: self._address(service, url) for service, url in urls.items()}
         self._given = session
         self._session = session
-        self._answer_bytes_max = answer_bytes_max
+        self._response_bytes_max = response_bytes_max
         self._connections_max = connections_max
 
     async def __aenter__(self) -> Self:
-        """Ready to be used; connections are opened when they are needed."""
+        """Return itself; connections are opened when they are needed."""
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the connections that are its own."""
+        """Close its own connections."""
         await self.close()
 
     async def __call__(self, request: Request) -> Reply:
-        """Send the request. Cancelled, it closes the connection, which the service sees.
+        """Send the request. A cancellation closes the connection, so that the service can stop its work.
 
-        Raises `Unavailable` where no answer came, `UnusableReply` where too large a one did; `InvalidRequest` for a
-        path or headers that cannot be sent; `ConfigurationError` for a service without an address.
+        Raises `Unavailable` if there is no response, `UnusableReply` if it is too large, `InvalidRequest` for a path or
+        headers that cannot be sent, `ConfigurationError` for a service without a URL.
         """
         base = self._urls.get(request.service)
         if base is None:
-            raise ConfigurationError(f"the service '{request.service}' has no address", hint="name it in urls")
+            raise ConfigurationError(f"the service '{request.service}' has no URL", hint="add it to urls")
         if not fits_path(request.path):
-            raise InvalidRequest(f"a path for '{request.service}' is none", hint="begin with / and quote what is in it")
+            raise InvalidRequest(f"a path for '{request.service}' is not valid", hint="begin with / and quote keys")
         if not all(map(fits_header, request.headers.values())):
-            raise InvalidRequest(f"a header for '{request.service}' is none", hint="it is a text of one line")
-        # The path is quoted already: quoting it once more would change the keys in it.
+            raise InvalidRequest(f"a header for '{request.service}' is not valid", hint="it must be one line of text")
+        # The path is quoted already; to quote it again would change the keys in it.
         url = self._url(base + request.path, encoded=True)
         try:
             async with self._opened().request(
@@ -83,22 +84,22 @@ class HttpFetch:
                 data=request.body,
                 headers=request.headers,
                 allow_redirects=False,
-                # The caller keeps the time by its own clock, and cancels.
+                # The client measures the time by its own clock, and cancels.
                 timeout=self._aiohttp.ClientTimeout(total=None),
             ) as response:
                 body = await self._body(request.service, response)
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 return Reply(response.status, body, headers)
         except (self._aiohttp.InvalidURL, ValueError, TypeError) as error:
-            # Found while the request is made ready: of what was asked, not of the service.
+            # Raised before the request is sent: an error of the request, not of the service.
             raise InvalidRequest(
-                f"a request to '{request.service}' cannot be sent", hint="look at its path and headers"
+                f"a request to '{request.service}' cannot be sent", hint="check its path and headers"
             ) from error
         except (self._aiohttp.ClientError, OSError) as error:
             raise Unavailable(f"the service '{request.service}' cannot be reached", hint="is it running?") from error
 
     async def close(self) -> None:
-        """Close the connections that are its own; a later call opens new ones."""
+        """Close its own connections; a later call opens new ones."""
         session, self._session = self._session, self._given
         if session is not None and session is not self._given:
             await session.close()
@@ -109,7 +110,7 @@ class HttpFetch:
         except (ValueError, TypeError):
             parsed = None
         if parsed is None or parsed.scheme not in {"http", "https"} or not parsed.host:
-            raise ConfigurationError(f"the service '{service}' has no http address", hint="http://host:port")
+            raise ConfigurationError(f"the URL of service '{service}' is not valid", hint="http://host:port")
         return url.rstrip("/")
 
     def _opened(self) -> ClientSession:
@@ -125,10 +126,10 @@ class HttpFetch:
         size_bytes = 0
         async for part in response.content.iter_chunked(_CHUNK_BYTES):
             size_bytes += len(part)
-            if size_bytes > self._answer_bytes_max:
+            if size_bytes > self._response_bytes_max:
                 response.close()
                 raise UnusableReply(
-                    f"the answer of '{service}' is larger than {self._answer_bytes_max} bytes", hint="ask for less"
+                    f"the response of '{service}' is larger than {self._response_bytes_max} bytes", hint="request less"
                 )
             parts.append(part)
         return b"".join(parts)

@@ -1,4 +1,6 @@
-"""Against N+1: keys that are asked for one by one are fetched together. Imports the foundation and `flight`."""
+"""A loader against N+1 calls: keys that are requested one by one are fetched together. Imports the foundation and
+`single_flight`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from math import isfinite
 from typing import Final, Generic, TypeVar
 
 from freehold.clock import Clock, SystemClock
-from freehold.composition.flight import SingleFlight
+from freehold.composition.single_flight import SingleFlight
 from freehold.errors import DeclarationError, Unavailable
 
 __all__ = ["Loader"]
@@ -19,14 +21,14 @@ _CALLS_AT_ONCE: Final = 4
 
 
 class Loader(Generic[K, V]):
-    """Collects the keys asked for in one turn of the event loop, or within `window_seconds`, and loads them together.
+    """Collects the keys requested in one turn of the event loop, or within `window_seconds`, and loads them together.
 
-    `load` gets at most `size_max` different keys and returns what it found; a key that is not in there is None. Where
-    there are more keys, several calls are made, four at once; one that fails fails its own keys. With `remember` a key
-    is asked for once in the loader's life, which must then be short: a request's. Without, a key asked for after its
-    batch has left is asked for again.
+    `load` gets at most `size_max` different keys and returns what it found; a key that is not in the result is None.
+    More keys are divided into several calls, four at once; a call that fails affects its own keys only. With `remember`
+    a key is loaded once in the loader's life, which must then be short, such as a request. Without it, a key that is
+    requested after its batch was sent is loaded again.
 
-    A load that nobody waits for any more is cancelled. Raises `DeclarationError` for a size below 1.
+    A load that nobody waits for any more is cancelled. Raises `DeclarationError` for a size or window out of range.
     """
 
     def __init__(
@@ -39,7 +41,7 @@ class Loader(Generic[K, V]):
         clock: Clock | None = None,
     ) -> None:
         if size_max < 1 or not (isfinite(window_seconds) and window_seconds >= 0):
-            raise DeclarationError("a loader takes one key at least, and cannot wait backwards")
+            raise DeclarationError("a loader's size_max is at least 1, and its window_seconds at least 0")
         self._load = load
         self._size_max = size_max
         self._window_seconds = window_seconds
@@ -49,11 +51,11 @@ class Loader(Generic[K, V]):
         self._known: dict[K, _Batch[K, V]] = {}
 
     async def load(self, key: K) -> V | None:
-        """The value of a key, None where there is none. Raises what `load` raised for its batch."""
+        """The value of a key, None if there is none. Raises the error of `load` for its batch."""
         return (await self.load_all([key]))[key]
 
     async def load_all(self, keys: Iterable[K]) -> dict[K, V | None]:
-        """The values of the keys, in the order given, each once. Raises what `load` raised for one of them."""
+        """The values of the keys, in the order given, each once. Raises the error of `load` for one of them."""
         wanted = list(dict.fromkeys(keys))
         while True:
             batches = {key: self._batch_of(key) for key in wanted}
@@ -61,7 +63,7 @@ class Loader(Generic[K, V]):
             try:
                 await asyncio.gather(*(flight.join() for flight in flights))
             except Unavailable:
-                # Whoever waited for a batch has left it in the very turn in which these keys came to it: begin again.
+                # All other waiters of a batch were cancelled in the turn in which these keys joined it: begin again.
                 if all(flight.joinable for flight in flights):
                     raise
             else:
@@ -80,7 +82,7 @@ class Loader(Generic[K, V]):
         return collecting
 
     async def _run(self, batch: _Batch[K, V]) -> None:
-        """A task begins in the turn after the one that made it, so the rest of that turn still adds its keys."""
+        """Load a batch. A task begins in the turn after its creation, so the rest of that turn still adds keys."""
         if self._window_seconds:
             await self._clock.sleep(self._window_seconds)
         if self._collecting is batch:
@@ -92,7 +94,7 @@ class Loader(Generic[K, V]):
             async with room:
                 try:
                     batch.found.update(await self._load(chunk))
-                except Exception as error:  # noqa: BLE001 - it is raised to whoever waits for one of these keys
+                except Exception as error:  # noqa: BLE001 - it is raised to those who wait for one of these keys
                     batch.failed.update(dict.fromkeys(chunk, error))
 
         async with asyncio.TaskGroup() as calls:
@@ -101,7 +103,7 @@ class Loader(Generic[K, V]):
 
 
 class _Batch(Generic[K, V]):
-    """Keys that are loaded together, and what became of them."""
+    """Keys that are loaded together, with their values or errors."""
 
     def __init__(self, run: Callable[[_Batch[K, V]], Awaitable[None]]) -> None:
         self.keys: dict[K, None] = {}

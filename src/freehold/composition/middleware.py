@@ -1,6 +1,6 @@
-"""The other side of a budget: a service stops working on an answer that nobody waits for any more.
+"""The server's side of a time budget: middleware that stops a request which nobody waits for any more.
 
-ASGI, without a framework: `app.add_middleware(BudgetMiddleware)`. Imports the foundation and `budget`.
+ASGI, for any framework: `app.add_middleware(BudgetMiddleware)`. Imports the foundation and `budget`.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _HEADERS: Final = [(b"content-type", b"application/problem+json"), (b"content-le
 
 
 class BudgetMiddleware:
-    """Cancels a request that brought a budget (`freehold-budget-ms`) when that is used up, and answers 504.
+    """Cancels a request with a budget (`freehold-budget-ms`) when that is used up, and responds 504.
 
-    An answer that has begun is finished. A request without a budget, or with one that is no number, is passed on.
+    A response that has begun is completed. A request without a valid budget has no limit.
     """
 
     def __init__(self, app: App, *, clock: Clock | None = None) -> None:
@@ -37,8 +37,8 @@ class BudgetMiddleware:
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Handle one request."""
-        told = _told(scope)
-        if told is None:
+        value = _header(scope)
+        if value is None:
             await self._app(scope, receive, send)
             return
         begun = asyncio.Event()
@@ -47,7 +47,7 @@ class BudgetMiddleware:
             begun.set()
             await send(message)
 
-        seconds = Budget.from_header(told, _SECONDS_MAX, self._clock).left_seconds()
+        seconds = Budget.from_header(value, _SECONDS_MAX, self._clock).left_seconds()
         await self._in_time(seconds, self._answering(scope, receive, sending), begun)
         if not begun.is_set():
             await send({"type": "http.response.start", "status": 504, "headers": _HEADERS})
@@ -57,7 +57,7 @@ class BudgetMiddleware:
         await self._app(scope, receive, send)
 
     async def _in_time(self, seconds: float, work: Coroutine[Any, Any, None], begun: asyncio.Event) -> None:
-        """Work to its end, or give it up where the time is over before `begun`."""
+        """Run the work to its end, or cancel it if the time is over before `begun` is set."""
         working = asyncio.ensure_future(work)
         beginning = asyncio.ensure_future(begun.wait())
         timer = asyncio.ensure_future(self._clock.sleep(seconds))
@@ -71,7 +71,7 @@ class BudgetMiddleware:
             await asyncio.gather(working, beginning, timer, return_exceptions=True)
 
 
-def _told(scope: MutableMapping[str, Any]) -> str | None:
+def _header(scope: MutableMapping[str, Any]) -> str | None:
     if scope["type"] != "http":
         return None
     return next((value.decode("latin-1") for name, value in scope["headers"] if name == _HEADER), None)

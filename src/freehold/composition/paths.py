@@ -1,4 +1,4 @@
-"""Which keys nothing can have, and which paths and headers can be sent as they are. Imports the standard library."""
+"""Checks of keys, paths and headers before they are sent. Imports the standard library."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _SENT_AS_IT_IS: Final = re.compile(r"/(?!/)(?:[A-Za-z0-9._~!$&'()*+,;=:@/?\[\]-]
 
 
 def is_key(key: str) -> bool:
-    """Whether something may have this key: there is none without a character, with control characters, or with half a
-    character of two.
+    """Whether something may have this key: it is not empty, without control characters, and without half a surrogate
+    pair.
     """
     return bool(key) and _NOT_IN_KEYS.search(key) is None
 
 
 def fits_path(path: str) -> bool:
-    """Whether a path with its query is quoted, and stays on the host that it is sent to."""
+    """Whether a path with its query is quoted, and cannot name another host."""
     return _SENT_AS_IT_IS.fullmatch(path) is not None
 
 
 def fits_header(value: str) -> bool:
-    """Whether the value of a header is one line of whole characters."""
+    """Whether the value of a header is one line, without control characters and half surrogate pairs."""
     return _NOT_IN_HEADERS.search(value) is None

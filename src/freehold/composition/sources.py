@@ -1,7 +1,7 @@
-"""Where a part comes from: one thing by its key, many by their keys in one call, or reference data from a cache.
+"""Sources of parts: one thing by its key, many things by their keys in one call, or reference data from a cache.
 
-A source is declared once and knows no request. Anything with `service` and `read` is one. Imports the foundation, the
-codec and the modules of composition.
+A source is declared once, independently of requests. Any object with `service` and `read` is a source. Imports the
+foundation, the codec and the modules of composition.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from __future__ import annotations
 import string
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from math import isfinite
 from typing import Any, Final, Generic, Protocol, TypeVar, cast
 from urllib.parse import quote
 
 import msgspec
 
-from freehold.composition.ask import PartContext, SharedContext
 from freehold.composition.budget import Budget
 from freehold.composition.cache import CachePolicy, Freshness, ReferenceCache
+from freehold.composition.context import PartContext, SharedContext
 from freehold.composition.fetch import CallFailed, Reason, Reply
 from freehold.composition.loader import Loader
 from freehold.composition.paths import is_key
@@ -34,24 +34,24 @@ LIMIT_SECONDS: Final = 1.0
 
 
 class Source(Protocol[K_contra, T_co]):
-    """Something that a service is asked for."""
+    """The source of a part: reads from a service by key."""
 
     @property
     def service(self) -> str:
-        """Who is asked."""
+        """The service that is called."""
 
-    async def read(self, ask: PartContext, key: K_contra) -> T_co | None:
-        """What the service has under this key; None where there is no such thing. Raises `CallFailed`."""
+    async def read(self, context: PartContext, key: K_contra) -> T_co | None:
+        """What the service has under this key; None if the key does not exist. Raises `CallFailed`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Read(Generic[T]):
-    """One thing by its key: GET of `path`, in which `{key}` stands for it. 404 is None.
+    """One thing by its key: GET of `path`, in which `{key}` is replaced. 404 is None.
 
-    So is a key that nothing can have: an empty one, and one with control characters or half a character of two. Nobody
-    is asked for such.
+    A key that cannot exist is None without a call: an empty one, and one with control characters or half a surrogate
+    pair.
 
-    Raises `DeclarationError` for a path without `{key}`, or with another place in it.
+    Raises `DeclarationError` for a path without `{key}`, or with another placeholder.
     """
 
     service: str
@@ -60,16 +60,16 @@ class Read(Generic[T]):
     limit_seconds: float = LIMIT_SECONDS
 
     def __post_init__(self) -> None:
-        """Check what is declared."""
+        """Check the declaration."""
         if [name for _, name, _, _ in string.Formatter().parse(self.path) if name is not None] != ["key"]:
-            raise DeclarationError(f"the path '{self.path}' does not hold {{key}} once", hint='e.g. "/customers/{key}"')
+            raise DeclarationError(f"the path '{self.path}' needs {{key}} once", hint='e.g. "/customers/{key}"')
         _check_limit(self.limit_seconds)
 
-    async def read(self, ask: PartContext, key: str) -> T | None:
+    async def read(self, context: PartContext, key: str) -> T | None:
         """What the service has under this key. Raises `CallFailed`."""
         if not is_key(key):
             return None
-        reply = await ask.call(
+        reply = await context.call(
             self.service, self.path.format(key=quote(key, safe="")), limit_seconds=self.limit_seconds
         )
         if reply.status == 404:
@@ -81,9 +81,9 @@ class Read(Generic[T]):
 class Batch(Generic[V]):
     """Many things by their keys in one call: POST of `{field: keys}` to `path`. Made by `batch` and `grouped_batch`.
 
-    A key that nothing can have (see `Read`) is None, and does not go along. Within a request a key is asked for once,
-    whoever asks. With `window_seconds`, requests that differ in nothing but
-    their trace share calls: these have the source's own limit, and no trace.
+    A key that cannot exist (see `Read`) is None, and is not sent. Within a request each key is sent once. With
+    `window_seconds`, requests that differ only in their trace share calls, which have the source's own limit and no
+    trace.
     """
 
     service: str
@@ -95,53 +95,53 @@ class Batch(Generic[V]):
     window_seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        """Check what is declared."""
+        """Check the declaration."""
         _check_limit(self.limit_seconds)
         Loader(_load_nothing, size_max=self.size_max, window_seconds=self.window_seconds)
 
-    async def read(self, ask: PartContext, key: Iterable[str]) -> dict[str, V | None]:
-        """What the service has under each of the keys, None where there is none. Raises `CallFailed`."""
+    async def read(self, context: PartContext, key: Iterable[str]) -> dict[str, V | None]:
+        """What the service has under each of the keys, None if the key does not exist. Raises `CallFailed`."""
         keys = list(dict.fromkeys(key))
         wanted = [each for each in keys if is_key(each)]
-        found = await self._read_wanted(ask, wanted) if wanted else {}
+        found = await self._read_wanted(context, wanted) if wanted else {}
         return {each: found.get(each) for each in keys}
 
-    async def _read_wanted(self, ask: PartContext, keys: Sequence[str]) -> dict[str, V | None]:
+    async def _read_wanted(self, context: PartContext, keys: Sequence[str]) -> dict[str, V | None]:
         if self.window_seconds:
             try:
-                return await self._read_shared(ask, keys)
+                return await self._read_shared(context, keys)
             except CallFailed as error:
-                # Keys of others may be what was refused: these are asked for once more by themselves.
+                # A key of another request may be the one that was refused: send these keys again without others.
                 if error.reason is not Reason.REFUSED:
                     raise
-        loader: Loader[str, V] = ask.loader(self, self._own_loader)
+        loader: Loader[str, V] = context.loader(self, self._own_loader)
         return await loader.load_all(keys)
 
-    def _own_loader(self, ask: PartContext) -> Loader[str, V]:
+    def _own_loader(self, context: PartContext) -> Loader[str, V]:
         async def load(keys: Sequence[str]) -> Mapping[str, V]:
-            return self.arrange(await self._reply(ask, keys))
+            return self.arrange(await self._reply(context, keys))
 
-        return Loader(load, size_max=self.size_max, remember=True, clock=ask.desk.clock)
+        return Loader(load, size_max=self.size_max, remember=True, clock=context.shared.clock)
 
-    async def _read_shared(self, ask: PartContext, keys: Sequence[str]) -> dict[str, V | None]:
-        headers = ask.shareable_headers()
+    async def _read_shared(self, context: PartContext, keys: Sequence[str]) -> dict[str, V | None]:
+        headers = context.shareable_headers()
         owner: Hashable = (self, tuple(sorted(headers.items())))
-        loader: Loader[str, _Shared[V]] = ask.desk.loader(owner, lambda desk: self._shared_loader(desk, headers))
+        loader: Loader[str, _Shared[V]] = context.shared.loader(owner, partial(self._shared_loader, headers))
         found = await loader.load_all(keys)
         for reply in {id(each.headers): each.headers for each in found.values() if each is not None}.values():
-            ask.note(reply)
+            context.note(reply)
         return {key: each.value if each is not None else None for key, each in found.items()}
 
-    def _shared_loader(self, desk: SharedContext, headers: Mapping[str, str]) -> Loader[str, _Shared[V]]:
+    def _shared_loader(self, headers: Mapping[str, str], shared: SharedContext) -> Loader[str, _Shared[V]]:
         async def load(keys: Sequence[str]) -> Mapping[str, _Shared[V]]:
-            reply = await self._reply(desk.ask(Budget(self.limit_seconds, desk.clock), headers), keys)
+            reply = await self._reply(shared.begin(Budget(self.limit_seconds, shared.clock), headers), keys)
             found = self.arrange(reply)
             return {key: _Shared(found.get(key), reply.headers) for key in keys}
 
-        return Loader(load, size_max=self.size_max, window_seconds=self.window_seconds, clock=desk.clock)
+        return Loader(load, size_max=self.size_max, window_seconds=self.window_seconds, clock=shared.clock)
 
-    async def _reply(self, ask: PartContext, keys: Sequence[str]) -> Reply:
-        return await ask.call(self.service, self.path, query={self.field: keys}, limit_seconds=self.limit_seconds)
+    async def _reply(self, context: PartContext, keys: Sequence[str]) -> Reply:
+        return await context.call(self.service, self.path, query={self.field: keys}, limit_seconds=self.limit_seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ def batch(
     limit_seconds: float = LIMIT_SECONDS,
     window_seconds: float = 0.0,
 ) -> Batch[V]:
-    """A batch whose answer is a list of rows, at most one for a key."""
+    """A batch whose reply is a list of rows, at most one for a key."""
 
     def arrange(reply: Reply) -> Mapping[str, V]:
         return {key(each): each for each in _decoded(service, reply, _list_of(row))}
@@ -180,7 +180,7 @@ def grouped_batch(
     limit_seconds: float = LIMIT_SECONDS,
     window_seconds: float = 0.0,
 ) -> Batch[list[V]]:
-    """A batch whose answer is a list of rows, any number for a key; they keep their order."""
+    """A batch whose reply is a list of rows, any number for a key; they keep their order."""
 
     def arrange(reply: Reply) -> Mapping[str, list[V]]:
         groups: dict[str, list[V]] = {}
@@ -193,19 +193,19 @@ def grouped_batch(
 
 @dataclass(frozen=True, eq=False)
 class Reference(Generic[T]):
-    """Reference data: read through a cache that all requests share. The request's headers do not go along."""
+    """Reference data, read through a cache that all requests share. The request's headers are not sent."""
 
     source: Source[str, T]
     policy: CachePolicy = field(default_factory=CachePolicy)
 
     @property
     def service(self) -> str:
-        """Who is asked."""
+        """The service that is called."""
         return self.source.service
 
-    async def read(self, ask: PartContext, key: str) -> T | None:
-        """What the cache has, or its source. Raises `CallFailed`; marks the part where it is past its time."""
-        cached: ReferenceCache[str, T] = ask.desk.cache(self, self._cache)
+    async def read(self, context: PartContext, key: str) -> T | None:
+        """The value, from the cache or its source. Marks the part if the value is stale. Raises `CallFailed`."""
+        cached: ReferenceCache[str, T] = context.shared.cache(self, self._cache)
         try:
             found = await cached.get(key)
         except CallFailed:
@@ -215,14 +215,14 @@ class Reference(Generic[T]):
         except Unavailable as error:
             raise CallFailed(self.service, Reason.UNAVAILABLE) from error
         if found.freshness is Freshness.STALE_ON_ERROR:
-            ask.note_stale()
+            context.note_stale()
         return found.value
 
-    def _cache(self, desk: SharedContext) -> ReferenceCache[str, T]:
+    def _cache(self, shared: SharedContext) -> ReferenceCache[str, T]:
         async def load(key: str) -> T | None:
-            return await self.source.read(desk.ask(Budget(self.policy.load_seconds, desk.clock)), key)
+            return await self.source.read(shared.begin(Budget(self.policy.load_seconds, shared.clock)), key)
 
-        return ReferenceCache(load, self.policy, clock=desk.clock)
+        return ReferenceCache(load, self.policy, clock=shared.clock)
 
 
 async def _load_nothing(_keys: Sequence[str]) -> Mapping[str, Any]:
@@ -231,11 +231,11 @@ async def _load_nothing(_keys: Sequence[str]) -> Mapping[str, Any]:
 
 def _check_limit(limit_seconds: float) -> None:
     if not (isfinite(limit_seconds) and limit_seconds > 0):
-        raise DeclarationError("a call needs some time", hint="limit_seconds is a finite number greater than 0")
+        raise DeclarationError("a call has no time limit", hint="limit_seconds is a finite number greater than 0")
 
 
 def _list_of(row: type[V]) -> type[list[V]]:
-    return list[row]  # type: ignore[valid-type]  # the decoder takes the type at run time
+    return list[row]  # type: ignore[valid-type]  # the decoder uses the type at run time
 
 
 @cache
@@ -244,11 +244,11 @@ def _decoder(kind: Hashable) -> msgspec.json.Decoder[Any]:
 
 
 def _decoded(service: str, reply: Reply, kind: type[T]) -> T:
-    """The reply as a `kind`. Raises `CallFailed` where it is none; what stands in it is nobody's business."""
+    """The reply, decoded as a `kind`. Raises `CallFailed` if that fails, without the content of the reply."""
     if reply.status != 200:
-        raise CallFailed(service, Reason.REFUSED, f"it answered {reply.status}", status=reply.status)
+        raise CallFailed(service, Reason.REFUSED, f"its status was {reply.status}", status=reply.status)
     try:
         found: T = _decoder(cast("Hashable", kind)).decode(reply.body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise CallFailed(service, Reason.REFUSED, "its answer cannot be read") from None
+        raise CallFailed(service, Reason.REFUSED, "its reply cannot be decoded") from None
     return found

@@ -41,7 +41,7 @@ async def services() -> AsyncIterator[Downstream]:
 
 @pytest.fixture
 async def fetch(services: Downstream) -> AsyncIterator[HttpFetch]:
-    async with HttpFetch(services.urls, answer_bytes_max=10_000) as opened:
+    async with HttpFetch(services.urls, response_bytes_max=10_000) as opened:
         yield opened
 
 

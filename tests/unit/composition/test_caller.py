@@ -26,22 +26,22 @@ from freehold.composition import (
     Request,
     within,
 )
-from freehold.composition.caller import RETRY, Caller
+from freehold.composition.client import RETRY, Client
 from freehold.policy import Retry
 
 POLICY = BreakerPolicy(window_seconds=10, calls_min=3, open_seconds=5, slow_seconds=0.5)
 ONCE = Retry(attempts=1)
 
 
-def caller(services: Services, clock: MovedClock, retry: Retry = ONCE) -> Caller:
-    return Caller(services, clock, POLICY, retry)
+def caller(services: Services, clock: MovedClock, retry: Retry = ONCE) -> Client:
+    return Client(services, clock, POLICY, retry)
 
 
 def request(limit_seconds: float = 1.0) -> Request:
     return Request("s", "GET", "/", limit_seconds=limit_seconds)
 
 
-async def fails(calling: Caller, clock: MovedClock, wanted: Request | None = None, seconds: float = 9.0) -> CallFailed:
+async def fails(calling: Client, clock: MovedClock, wanted: Request | None = None, seconds: float = 9.0) -> CallFailed:
     task = asyncio.create_task(calling.call(wanted or request(), Budget(seconds, clock)))
     await clock.advance(seconds)
     with pytest.raises(CallFailed) as failed:

@@ -26,7 +26,7 @@ from freehold.composition import (
     UnusableReply,
     batch,
 )
-from freehold.composition.caller import RETRY, Caller
+from freehold.composition.client import RETRY, Client
 from freehold.errors import NotFound
 from freehold.policy import Retry
 
@@ -47,7 +47,7 @@ def raising(error: Exception, clock: MovedClock | None = None, seconds: float = 
 async def test_a_refusal_opens_no_breaker_and_is_not_tried_again(status: int) -> None:
     clock = MovedClock()
     services = Services({"s": always({}, status)})
-    calling = Caller(services, clock, POLICY, RETRY)
+    calling = Client(services, clock, POLICY, RETRY)
     for _ in range(5):
         assert (await calling.call(Request("s", "GET", "/"), Budget(1, clock))).status == status
     shown = calling.breakers()["s"]
@@ -65,7 +65,7 @@ async def test_a_refusal_opens_no_breaker_and_is_not_tried_again(status: int) ->
 async def test_what_cannot_be_asked_or_taken_opens_no_breaker(error: Exception, reason: Reason, seconds: float) -> None:
     clock = MovedClock()
     services = Services({"s": raising(error, clock, seconds)})
-    calling = Caller(services, clock, POLICY, RETRY)
+    calling = Client(services, clock, POLICY, RETRY)
     for _ in range(5):
         task = asyncio.create_task(calling.call(Request("s", "GET", "/"), Budget(9, clock)))
         await clock.advance(seconds)
@@ -79,7 +79,7 @@ async def test_what_cannot_be_asked_or_taken_opens_no_breaker(error: Exception, 
 async def test_an_error_of_ones_own_code_opens_no_breaker_however_long_it_took() -> None:
     clock = MovedClock()
     services = Services({"s": raising(LookupError("a bug"), clock, 0.8)})
-    calling = Caller(services, clock, POLICY, RETRY)
+    calling = Client(services, clock, POLICY, RETRY)
     for _ in range(5):
         task = asyncio.create_task(calling.call(Request("s", "GET", "/"), Budget(9, clock)))
         await clock.advance(0.8)
@@ -91,7 +91,7 @@ async def test_an_error_of_ones_own_code_opens_no_breaker_however_long_it_took()
 async def test_a_probe_that_cannot_be_sent_leaves_the_next_one_to_find_out() -> None:
     clock = MovedClock()
     services = Services({"s": gone})
-    calling = Caller(services, clock, POLICY, Retry(attempts=1))
+    calling = Client(services, clock, POLICY, Retry(attempts=1))
     for _ in range(3):
         with pytest.raises(CallFailed):
             await calling.call(Request("s", "GET", "/"), Budget(1, clock))

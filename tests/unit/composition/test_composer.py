@@ -210,22 +210,22 @@ def test_what_cannot_be_meant_is_refused_where_it_is_declared() -> None:
     strange = other.part("profile", users, by=lambda found: found.given)
     with pytest.raises(DeclarationError, match="already"):
         other.part("profile", users, by=lambda found: found.given)
-    with pytest.raises(DeclarationError, match="no part of 'view'"):
+    with pytest.raises(DeclarationError, match="not a part of 'view'"):
         view.part("more", users, by=lambda found: found.given, after=strange)
-    with pytest.raises(DeclarationError, match="no part of 'view'"):
+    with pytest.raises(DeclarationError, match="not a part of 'view'"):
         view.part("more", users, by=lambda found: found.given, after=["profile"])  # type: ignore[list-item] # the mistake
-    with pytest.raises(DeclarationError, match="no name"):
+    with pytest.raises(DeclarationError, match="not a name"):
         view.part("More", users, by=lambda found: found.given)
     with pytest.raises(DeclarationError, match="no time"):
         Composition("late", budget_seconds=0)
     for path in ("/users", "/users/{id}", "/users/{key}/{key}"):
         with pytest.raises(DeclarationError, match="key"):
             Read("users", path, dict)
-    with pytest.raises(DeclarationError, match="some time"):
+    with pytest.raises(DeclarationError, match="no time limit"):
         Read("users", "/users/{key}", dict, limit_seconds=0)
-    with pytest.raises(DeclarationError, match="one key at least"):
+    with pytest.raises(DeclarationError, match="size_max is at least 1"):
         batch("payments", "/query", Row, field="ids", key=lambda row: row.id, size_max=0)
-    with pytest.raises(DeclarationError, match="twice at most"):
+    with pytest.raises(DeclarationError, match="two attempts at most"):
         composer(Services({}), retry=Retry(attempts=3))
 
 

@@ -1,6 +1,5 @@
-"""What a source asks with: the calls of one request, with its budget and headers, and what outlives the request.
-
-Imports the foundation and the modules of composition.
+"""The contexts by which a source calls services: one for a part of a request, with budget and headers, and one for the
+process. Imports the foundation and the modules of composition.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import msgspec
 from freehold.clock import Clock
 from freehold.composition.budget import Budget
 from freehold.composition.cache import ReferenceCache
-from freehold.composition.caller import Caller
+from freehold.composition.client import Client
 from freehold.composition.fetch import CallFailed, Reason, Reply, Request
 from freehold.composition.loader import Loader
 
@@ -27,29 +26,29 @@ _OWN: Final = frozenset({"x-correlation-id", "traceparent", "tracestate"})
 
 
 class SharedContext:
-    """What all requests of a process share: the caller with its breakers, caches, and loaders that still collect."""
+    """What all requests of a process share: the client with its breakers, caches, and loaders."""
 
-    def __init__(self, caller: Caller, clock: Clock) -> None:
-        self.caller = caller
+    def __init__(self, client: Client, clock: Clock) -> None:
+        self.client = client
         self.clock = clock
         self._caches: dict[Hashable, ReferenceCache[Any, Any]] = {}
         self._loaders: OrderedDict[Hashable, Loader[Any, Any]] = OrderedDict()
 
-    def ask(self, budget: Budget, headers: Mapping[str, str] | None = None) -> PartContext:
-        """Begin asking within the budget; the headers go along with every call."""
+    def begin(self, budget: Budget, headers: Mapping[str, str] | None = None) -> PartContext:
+        """The context of a new request; its headers are sent with every call."""
         return PartContext(self, budget, _Request(dict(headers or {})))
 
     def cache(
         self, owner: Hashable, make: Callable[[SharedContext], ReferenceCache[Any, Any]]
     ) -> ReferenceCache[Any, Any]:
-        """The owner's cache, made when it is first asked for."""
+        """The owner's cache, made at the first request."""
         found = self._caches.get(owner)
         if found is None:
             found = self._caches[owner] = make(self)
         return found
 
     def loader(self, owner: Hashable, make: Callable[[SharedContext], Loader[Any, Any]]) -> Loader[Any, Any]:
-        """The owner's loader; one that was not used for long is made again, which only divides a batch."""
+        """The owner's loader. The least recently used ones are dropped: a new one only splits a batch."""
         found = self._loaders.get(owner)
         if found is None:
             found = self._loaders[owner] = make(self)
@@ -59,7 +58,7 @@ class SharedContext:
         return found
 
     async def close(self) -> None:
-        """End what goes on behind answers."""
+        """Cancel fetches that run in the background."""
         for cache in self._caches.values():
             await cache.close()
 
@@ -74,52 +73,52 @@ class _Request:
 
 
 class PartContext:
-    """One part's way to the services."""
+    """The context of one part: by it a source calls services."""
 
-    def __init__(self, desk: SharedContext, budget: Budget, request: _Request) -> None:
-        self.desk = desk
+    def __init__(self, shared: SharedContext, budget: Budget, request: _Request) -> None:
+        self.shared = shared
         self.budget = budget
         self.stale = False
         self._request = request
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The headers that go along with every call."""
+        """The headers that are sent with every call."""
         return self._request.headers
 
     @property
     def replies(self) -> list[Mapping[str, str]]:
-        """The headers of all replies so far, by call."""
+        """The headers of all replies so far, one mapping for each call."""
         return self._request.replies
 
     async def call(self, service: str, path: str, *, query: object = None, limit_seconds: float = 1.0) -> Reply:
-        """GET, or POST of `query` as JSON where it is given. Returns a reply below 500.
+        """GET, or POST of `query` as JSON if it is given. Returns a reply with a status below 500.
 
-        Raises `CallFailed` where the service does not answer in time, cannot, or is not to be called just now.
+        Raises `CallFailed` if the service fails, does not respond in time, or must not be called now.
         """
         try:
             body = None if query is None else msgspec.json.encode(query)
         except ValueError as error:
-            raise CallFailed(service, Reason.REFUSED, "it cannot be asked that") from error
+            raise CallFailed(service, Reason.REFUSED, "the request cannot be sent") from error
         headers = {**self.headers, "accept": "application/json"}
         if body is not None:
             headers["content-type"] = "application/json"
         request = Request(service, "GET" if body is None else "POST", path, headers, body, limit_seconds)
-        reply = await self.desk.caller.call(request, self.budget)
+        reply = await self.shared.client.call(request, self.budget)
         self.note(reply.headers)
         return reply
 
     def note(self, headers: Mapping[str, str]) -> None:
-        """Remember a reply's headers: they are merged into the answer's."""
+        """Keep a reply's headers: they are merged into those of the response."""
         self.replies.append(headers)
 
     def note_stale(self) -> None:
-        """Mark the part: it is past its time, and its source does not answer."""
+        """Mark the part as stale: it is past its time to live, and its source does not respond."""
         self.stale = True
 
     def of_part(self) -> PartContext:
-        """The same request, for another part."""
-        return PartContext(self.desk, self.budget, self._request)
+        """The context of another part of the same request."""
+        return PartContext(self.shared, self.budget, self._request)
 
     def loader(self, owner: Hashable, make: Callable[[PartContext], Loader[Any, Any]]) -> Loader[Any, Any]:
         """The owner's loader of this request."""
@@ -129,5 +128,5 @@ class PartContext:
         return found
 
     def shareable_headers(self) -> dict[str, str]:
-        """The headers that two requests must agree on to share a call: all but those that name a request."""
+        """The headers that must be equal for two requests to share a call: all but those that identify a request."""
         return {name: value for name, value in self.headers.items() if name not in _OWN}

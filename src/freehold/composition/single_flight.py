@@ -1,4 +1,4 @@
-"""Work that several wait for at once: done once, and given up when nobody waits any more. Imports the foundation."""
+"""Work that is done once for several waiters, and cancelled when nobody waits any more. Imports the foundation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ T = TypeVar("T")
 
 
 class SingleFlight(Generic[T]):
-    """Begins at once. `kept` work goes on without anybody waiting; its owner must `close` it."""
+    """One piece of work that several tasks wait for. It begins at once. With `kept` it continues without waiters; its
+    owner must `close` it.
+    """
 
     def __init__(self, work: Coroutine[Any, Any, T], *, kept: bool = False) -> None:
         self._task = asyncio.create_task(work)
@@ -25,20 +27,20 @@ class SingleFlight(Generic[T]):
 
     @property
     def joinable(self) -> bool:
-        """Whether somebody who comes now gets the result: it is in progress, or done, and not given up."""
+        """Whether `join` returns the result: the work is in progress or done, and not cancelled."""
         return not self._given_up
 
     async def join(self) -> T:
-        """The result, or what the work raised. Cancelled, the others wait on; the last one who leaves ends the work.
+        """Wait for the result; raises the error of the work, and `Unavailable` if the owner closed it.
 
-        Raises `Unavailable` where the owner closed it.
+        A cancelled waiter does not affect the others; when the last one is cancelled, so is the work.
         """
         self._waiting += 1
         try:
             return await asyncio.shield(self._task)
         except asyncio.CancelledError:
             if self._given_up and self._task.cancelled():
-                raise Unavailable("what this waited for was closed", hint="ask again") from None
+                raise Unavailable("the work that this waited for was closed", hint="try again") from None
             raise
         finally:
             self._waiting -= 1
@@ -46,13 +48,13 @@ class SingleFlight(Generic[T]):
                 await self.close()
 
     async def close(self) -> None:
-        """Give the work up; returns when it has ended."""
+        """Cancel the work; returns when it has ended."""
         self._given_up = True
         self._task.cancel()
         await asyncio.wait({self._task})
 
 
 def _seen(task: asyncio.Task[Any]) -> None:
-    """An error that nobody waited for is nobody's: it must not be reported as forgotten."""
+    """Read the task's error, so that asyncio does not report it as never retrieved if there were no waiters."""
     if not task.cancelled():
         task.exception()
