@@ -1,5 +1,5 @@
-"""Helpers for tests of services built on Freehold: a clock that is moved by hand, what was sent, waiting until all is
-done; and exploring sagas through all failures of their steps (`explore`).
+"""Helpers for tests of services: a manual clock (`ManualClock`), a record of sent messages (`recorded`), a wait until
+all work is done (`settled`), and the exploration of a saga through all failures of its steps (`explore`).
 """
 
 from __future__ import annotations

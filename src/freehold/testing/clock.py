@@ -1,4 +1,4 @@
-"""A clock for tests, which moves when it is told to. Testing: imports the foundation."""
+"""A manual clock for tests. Testing: imports the foundation."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ _BEGINNING: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class ManualClock(Clock):
-    """A clock that moves only when it is told to: `Runtime(service, settings=…, clock=ManualClock())`.
+    """A clock that moves only by `advance`: `Runtime(service, settings=…, clock=ManualClock())`.
 
-    It takes the place of the system's, and of the database's own time. Nothing that waits for time goes on until
-    `advance`: retries, timeouts of sagas, scheduled messages, leases. `settled(…, clock=clock)` moves it as far as
-    needed. One for each event loop.
+    It replaces the system's time and the database's. Retries, timeouts of sagas, scheduled messages and leases wait
+    until `advance`; `settled(…, clock=clock)` advances it as far as needed. One for each event loop.
     """
 
     def __init__(self, start: datetime = _BEGINNING) -> None:
@@ -27,15 +26,15 @@ class ManualClock(Clock):
         self._sleepers: list[tuple[float, asyncio.Future[None]]] = []
 
     def now(self) -> datetime:
-        """The time that was set."""
+        """The start, plus the seconds that the clock was advanced by."""
         return self._now
 
     def monotonic(self) -> float:
-        """The seconds that it was moved by."""
+        """The seconds that the clock was advanced by."""
         return self._seconds
 
     async def sleep(self, seconds: float) -> None:
-        """Wait until it was moved so far."""
+        """Wait until the clock was advanced by `seconds`."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._sleepers.append((self._seconds + seconds, future))
         if seconds <= 0:
@@ -43,7 +42,7 @@ class ManualClock(Clock):
         await future
 
     def advance(self, seconds: float) -> None:
-        """Move on, and wake who waited for it."""
+        """Move the clock forward, and wake the sleepers that are due."""
         self._now += timedelta(seconds=seconds)
         self._seconds += seconds
         for due, future in self._sleepers:

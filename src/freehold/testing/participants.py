@@ -1,7 +1,7 @@
-"""Simulated participants of a saga, with receipts as the inbox keeps them. Testing: imports the saga pattern.
+"""Simulated participants of a saga, with receipts like those of the inbox. Testing: imports the saga pattern.
 
-They act once for a key, answer every attempt alike, and never act on what was cancelled. What they did is counted, and
-every step that a saga must never take raises `SagaViolation` at once.
+They act once for an idempotency key, reply the same to every attempt, and never run a cancelled action. They count
+their effects, and raise `SagaViolation` at once if the saga does what it must never do.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ Request = SendCommand | RunCall
 
 
 class SagaViolation(AssertionError):
-    """A saga did what it must never do; the text tells the choices that led there."""
+    """A saga did what it must never do; the text lists the choices that led to it."""
 
 
 @dataclass(slots=True)
 class Participants:
     """The other services.
 
-    effects    how often each step's action holds at present: 0 or 1, or something is wrong.
-    compensated     steps of which an effect was taken back.
+    effects      how often each step's action is in effect at present: 0 or 1.
+    compensated  steps of which an effect was compensated.
     """
 
     definition: SagaDefinition
@@ -35,15 +35,15 @@ class Participants:
     _answers: dict[str, Outcome] = field(default_factory=dict)
 
     def snapshot(self) -> tuple[dict[str, int], set[str]]:
-        """What holds at present, to be put back by `restore` where a transaction is rolled back."""
+        """The present effects, for `restore` after a rollback."""
         return dict(self.effects), set(self.compensated)
 
     def restore(self, before: tuple[dict[str, int], set[str]]) -> None:
-        """Take back what local functions did since `snapshot`."""
+        """Undo what local functions did since `snapshot`."""
         self.effects, self.compensated = dict(before[0]), set(before[1])
 
     def handle(self, request: Request, *, refuse: bool = False) -> Outcome:
-        """Take a request, act on it where it is new, and say what is answered."""
+        """Act on a request if it is new; returns the outcome in the reply."""
         known = self._answers.get(request.idempotency_key)
         if known is None:
             if request.direction is StepDirection.ACTION:
@@ -53,25 +53,25 @@ class Participants:
             self._answers[request.idempotency_key] = known
         return known
 
-    def check_no_way_back(self, request: Request) -> None:
-        """Refuse a compensation that is asked for after the pivot took effect."""
+    def check_before_pivot(self, request: Request) -> None:
+        """Raise `SagaViolation` for a compensation that is requested after the pivot took effect."""
         pivot = self.definition.pivot
         if request.direction is StepDirection.COMPENSATION and pivot is not None and self.effects.get(pivot.name, 0):
             raise SagaViolation(
-                f"the compensation of '{request.step}' was asked for after the pivot '{pivot.name}' took effect"
+                f"the compensation of '{request.step}' was requested after the pivot '{pivot.name}' took effect"
             )
 
     def act_locally(self, step: str, direction: StepDirection) -> None:
-        """Count what a local function did."""
+        """Count the effect of a local function."""
         if direction is StepDirection.ACTION:
-            self._count(step)
+            self._apply(step)
         else:
-            self._take_back(step)
+            self._reverse(step)
 
     def _act(self, request: Request, *, refuse: bool) -> Outcome:
         if refuse:
             return Outcome.REJECTED
-        self._count(request.step)
+        self._apply(request.step)
         return Outcome.DONE
 
     def _compensate(self, request: Request, *, refuse: bool) -> Outcome:
@@ -84,10 +84,10 @@ class Participants:
         if refuse:
             return Outcome.REJECTED
         if self._answers[action_key] is Outcome.DONE:
-            self._take_back(request.step)
+            self._reverse(request.step)
         return Outcome.DONE
 
-    def _count(self, step: str) -> None:
+    def _apply(self, step: str) -> None:
         self.effects[step] = self.effects.get(step, 0) + 1
         if self.effects[step] > 1:
             raise SagaViolation(f"'{step}' took effect twice")
@@ -95,7 +95,7 @@ class Participants:
         if early := [name for name in before if name in self.compensated]:
             raise SagaViolation(f"'{step}' took effect after '{early[0]}', which comes before it, was compensated")
 
-    def _take_back(self, step: str) -> None:
+    def _reverse(self, step: str) -> None:
         self.effects[step] = self.effects.get(step, 0) - 1
         if self.effects[step] < 0:
             raise SagaViolation(f"'{step}' was compensated twice")

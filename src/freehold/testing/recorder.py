@@ -1,4 +1,4 @@
-"""What services sent, for a test to look at. Testing: imports the runtime."""
+"""A record of the messages that services sent. Testing: imports the runtime."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _SCHEDULED_MAX = 10_000
 
 
 class Recording:
-    """Messages that reached a broker, in the order in which it took them; one that was sent twice stands here once.
+    """Messages that a broker confirmed, in that order; a message that was sent twice is recorded once.
 
-    Only what was committed is sent, and it is sent by the relay after the commit: `await settled(…)` before looking.
+    Only committed messages are sent, by the relay, after the commit: `await settled(…)` before you read the record.
     """
 
     def __init__(self, services: Sequence[RunningService]) -> None:
@@ -30,7 +30,7 @@ class Recording:
 
     @property
     def envelopes(self) -> Sequence[Envelope]:
-        """All of them, with what travels around a message: key, causes, headers."""
+        """All messages with their envelopes: key, causes, headers."""
         return list(self._envelopes.values())
 
     def messages(self, declared: type[T]) -> list[T]:
@@ -54,11 +54,11 @@ class Recording:
         return [message for _, message in sorted(found, key=lambda each: each[0])]
 
     def clear(self) -> None:
-        """Forget what was sent so far."""
+        """Remove the messages that were recorded so far."""
         self._envelopes.clear()
 
     def note(self, messages: Sequence[OutgoingMessage], outcomes: Sequence[PublishOutcome]) -> None:
-        """Keep what the broker has taken."""
+        """Record the messages that the broker confirmed."""
         for message, outcome in zip(messages, outcomes, strict=True):
             if isinstance(outcome, PublishConfirmed) and message.id not in self._envelopes:
                 self._envelopes[message.id] = decode_envelope(message.document)
@@ -76,7 +76,7 @@ def recorded(*services: RunningService | Iterable[RunningService]) -> Iterator[R
     recording = Recording(running)
     with ExitStack() as stack:
         for broker in {id(each.broker): each.broker for each in running}.values():
-            stack.enter_context(_heard(broker, recording))
+            stack.enter_context(_recording(broker, recording))
         yield recording
 
 
@@ -89,11 +89,11 @@ def all_of(services: Iterable[RunningService | Iterable[RunningService]]) -> lis
 
 
 @contextmanager
-def _heard(broker: Broker, recording: Recording) -> Iterator[None]:
-    """Listen to one broker: its relays look the method up at each call."""
+def _recording(broker: Broker, recording: Recording) -> Iterator[None]:
+    """Record what is published to one broker, by replacing its method: relays look it up at each call."""
     publish = broker.publish
 
-    async def heard(
+    async def recorded_publish(
         messages: Sequence[OutgoingMessage], timeout_seconds: float, *, log: str = ""
     ) -> Sequence[PublishOutcome]:
         outcomes = await publish(messages, timeout_seconds, log=log)
@@ -102,7 +102,7 @@ def _heard(broker: Broker, recording: Recording) -> Iterator[None]:
 
     place: dict[str, Any] = vars(broker)
     before = place.get("publish")
-    place["publish"] = heard
+    place["publish"] = recorded_publish
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Explore what a saga does in every failure of its steps. Testing: imports the saga pattern; for users' own sagas too.
+"""Explores a saga through every failure of its steps, also sagas of users. Testing: imports the saga pattern.
 
 def test_checkout_ends_well_whatever_fails() -> None:
     report = explore(Checkout, CheckoutState(order_id="1", ...), replies={"hold": {"hold_id": "h"}})
@@ -24,7 +24,7 @@ RUNS_MAX: Final = 200_000
 
 @dataclass(slots=True)
 class Exploration:
-    """What was found: how many different lives, and how often each ended how."""
+    """The result: how many different runs there are, and how many ended with each status."""
 
     runs: int = 0
     statuses: Counter[SagaStatus] = field(default_factory=Counter)
@@ -38,24 +38,24 @@ def explore(
     faults_max: int = 2,
     runs_max: int = RUNS_MAX,
 ) -> Exploration:
-    """Live every life of the saga in which at most `faults_max` things go wrong, and check after each.
+    """Simulate every run of the saga with at most `faults_max` faults, and check each. Raises `SagaViolation`.
 
-    Checked: one terminal status; completed means that every required step took effect once; compensated means that
-    nothing is left; nothing is compensated before what comes after it, nor after the pivot took effect, nor where
-    nothing has failed but code; commands can be made at every point.
+    Checks: there is one terminal status. Completed means that every required step took effect once; compensated, that
+    no effect is left. A step is not compensated before the steps after it, nor after the pivot took effect, nor if only
+    code of the definition has failed. Commands can be made at every point.
 
-    What goes wrong: a request is refused, never heard or heard too late, its answer never or late or twice, a call
-    raises after its effect; code of the definition (local functions, `make`, `make_compensation`, `merge`,
-    `on_completed`, `on_compensated`) has a bug, once or until an operator is asked for. Between any two inputs the
-    instance is stored and read again. Local functions and hooks are not run: they do well, refuse, or raise. Steps that
-    run in parallel answer in every order, at the price of a fault for each other one. `replies` are the fields that a
-    step's reply carries. Raises `SagaViolation`.
+    Faults: a request is refused, or arrives late or never; its reply arrives late, never or twice; a call raises after
+    its effect; code of the definition (local functions, `make`, `make_compensation`, `merge`, `on_completed`,
+    `on_compensated`) raises once, or until the instance needs attention. Between two inputs the instance is stored and
+    read again. Local functions and hooks are not called: they succeed, refuse, or raise. The replies of parallel steps
+    arrive in every order; another order than the first counts as a fault. `replies` are the fields of each step's
+    reply.
     """
     report = Exploration()
     script: list[int] | None = []
     while script is not None:
         if report.runs >= runs_max:
-            raise SagaViolation(f"more than {runs_max} lives; lower faults_max")
+            raise SagaViolation(f"there are more than {runs_max} runs; lower faults_max")
         path = _Path(script, faults_max)
         run = SagaRun(saga.definition(), state, path.choose, replies)
         try:
@@ -68,7 +68,7 @@ def explore(
 
 
 class _Path:
-    """Choices in order: first those of the script, then always the first option. Depth-first enumeration."""
+    """The choices of one run: first those of the script, then always the first option. Depth-first enumeration."""
 
     def __init__(self, script: Sequence[int], faults_max: int) -> None:
         self._script = script
@@ -86,7 +86,7 @@ class _Path:
         return options[index]
 
     def following(self) -> list[int] | None:
-        """The script of the next life, None after the last."""
+        """The script of the next run, None after the last."""
         indexes = [index for _, _, index, _ in self._taken]
         for position in range(len(indexes) - 1, -1, -1):
             if indexes[position] + 1 < self._taken[position][3]:
@@ -95,4 +95,4 @@ class _Path:
 
     def __str__(self) -> str:
         faults = [f"{about}: {chosen}" for about, chosen, index, _ in self._taken if index]
-        return "; ".join(faults) or "without any fault"
+        return "; ".join(faults) or "without faults"

@@ -1,4 +1,4 @@
-"""Waiting until running services have nothing left to do. Testing: imports the runtime."""
+"""A wait until running services have no work left. Testing: imports the runtime."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from freehold.testing.recorder import all_of
 __all__ = ["NotSettled", "settled", "unsettled"]
 
 _LOOKS: Final = 3
-"""So many times in a row nothing was found: a message may move on behind a look."""
+"""How often in a row no work must be found: a message may move during a check, and be missed."""
 _BETWEEN_SECONDS: Final = 0.01
 _STEP_SECONDS: Final = 1.0
 _DEFERRED_SHOWN: Final = 3
 
 
 class NotSettled(OperationTimeout):
-    """Something was still in progress at the time limit; the text says what, service by service."""
+    """Work was still in progress at the time limit; the text lists it by service."""
 
 
 async def settled(
@@ -36,15 +36,15 @@ async def settled(
     timeout_seconds: float = 10.0,
     clock: ManualClock | None = None,
 ) -> None:
-    """Wait until running services, or those of a `Runtime`, have nothing left to do.
+    """Wait until running services, or those of a `Runtime`, have no work left.
 
     That is: nothing in an outbox, nothing unread or deferred, no scheduled message due, no saga running, no projection
-    behind. Messages that are scheduled for later, dead letters and sagas that wait for an operator are no work of a
-    service's. With `clock`, the one that the services were given, time passes as long as something waits for it.
-    Raises `NotSettled` after `timeout_seconds` of real time.
+    behind. Messages that are scheduled for later, dead letters and sagas that wait for an operator do not count. With
+    `clock`, the one that the services use, time is advanced as long as there is work. Raises `NotSettled` after
+    `timeout_seconds` of real time.
     """
     running = all_of(services)
-    found: Sequence[str] = ["nothing was looked at"]
+    found: Sequence[str] = ["nothing was checked"]
     empty = 0
     try:
         async with asyncio.timeout(timeout_seconds):
@@ -53,19 +53,19 @@ async def settled(
                 empty = 0 if found else empty + 1
                 if found and clock is not None:
                     clock.advance(_STEP_SECONDS)
-                # Looked at again, not woken: much of the work is other processes', or the broker's.
+                # A poll in real time: work of the broker and of other processes wakes nobody here.
                 await asyncio.sleep(_BETWEEN_SECONDS)
     except TimeoutError as error:
         raise NotSettled(
-            f"not settled after {timeout_seconds:g} s: {'; '.join(found) or 'something moves on and on'}",
-            hint="raise timeout_seconds, give the clock that the services were given, or look into what is named",
+            f"not settled after {timeout_seconds:g} s: {'; '.join(found) or 'new work appears again and again'}",
+            hint="raise timeout_seconds, pass the clock of the services, or find out why this work is not done",
         ) from error
 
 
 async def unsettled(*services: RunningService | Iterable[RunningService]) -> list[str]:
-    """What is still in progress, a line for each kind of thing, named after its service. Empty: nothing.
+    """The work in progress, a line for each kind of work, after the name of its service; empty for none.
 
-    What moves on while it is looked for may be missed: `settled` looks several times.
+    A message that moves during the check may be missed: `settled` checks several times.
     """
     found: list[str] = []
     for running in all_of(services):
@@ -81,7 +81,7 @@ async def unsettled(*services: RunningService | Iterable[RunningService]) -> lis
                 *await _outbox(running),
             ]
         except FreeholdError as error:
-            lines = [f"cannot be asked ({type(error).__name__}: {error.message})"]
+            lines = [f"cannot be read ({type(error).__name__}: {error.message})"]
         found += [f"{name}: {line}" for line in dict.fromkeys(lines)]
     return found
 
@@ -96,7 +96,7 @@ async def _unread(running: RunningService) -> list[str]:
         return []
     lags = await running.broker.lag(running.service.name)
     lines = [f"{each.pending} messages of {each.topic} unread" for each in lags if each.pending]
-    # Until a consumer has joined, its group has no places, and the broker counts nothing as unread.
+    # Until a consumer has joined, its group has no partitions, and the broker counts no message as unread.
     unjoined = running.service.topics - {each.topic for each in lags} if running.loops.running.get("consumer") else ()
     return lines + [f"the consumer has not joined {topic}" for topic in sorted(unjoined)]
 
@@ -108,7 +108,7 @@ async def _deferred(running: RunningService) -> list[str]:
     next_seconds = await running.stores[INBOX].next_due_seconds(running.service.name)
     kept = await running.stores[INBOX].deferred(running.service.name, _DEFERRED_SHOWN)
     why = ", ".join(dict.fromkeys(each.reason for each in kept))
-    when = "" if next_seconds is None else f", next try in {max(0.0, next_seconds):.1f} s"
+    when = "" if next_seconds is None else f", next attempt in {max(0.0, next_seconds):.1f} s"
     return [f"{stats.pending} deferred messages ({why}{when})"]
 
 
@@ -118,26 +118,26 @@ async def _scheduled(running: RunningService) -> list[str]:
 
 
 async def _sagas(running: RunningService) -> list[str]:
-    under_way = (SagaStatus.RUNNING, SagaStatus.COMPENSATING)
+    active = (SagaStatus.RUNNING, SagaStatus.COMPENSATING)
     counts = await running.stores[SAGAS].count()
     return [
         f"{number} sagas {definition} {status.value}"
         for (definition, status), number in sorted(counts.items())
-        if status in under_way and number
+        if status in active and number
     ]
 
 
 async def _projections(running: RunningService) -> list[str]:
-    followed = {name for name, each in running.service.projections.items() if not each.inline}
-    if not followed:
+    declared = {name for name, each in running.service.projections.items() if not each.inline}
+    if not declared:
         return []
-    look = await ProjectionOperations(running.context).read_status()
+    status = await ProjectionOperations(running.context).read_status()
     lines = [
         f"projection {each.projection} is {each.lag_events} events behind"
-        for each in look.generations
+        for each in status.generations
         if each.lag_events and each.paused is None
     ]
-    live = {each.projection for each in look.generations if each.state is GenerationState.LIVE}
-    if followed - live and await running.stores[EVENTS].high_water_mark():
-        lines += [f"projection {name} has not begun" for name in sorted(followed - live)]
+    live = {each.projection for each in status.generations if each.state is GenerationState.LIVE}
+    if declared - live and await running.stores[EVENTS].high_water_mark():
+        lines += [f"projection {name} has not started" for name in sorted(declared - live)]
     return lines

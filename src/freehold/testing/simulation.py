@@ -1,6 +1,6 @@
-"""One run of a saga against simulated participants, every choice made by the caller. Testing: imports the saga pattern.
+"""One run of a saga with simulated participants; the caller makes every choice. Testing: imports the saga pattern.
 
-The instance goes through its stored form between any two inputs, as it does when another process takes over.
+Between any two inputs the instance is stored and read again, as when another process takes over.
 """
 
 from __future__ import annotations
@@ -43,34 +43,34 @@ from freehold.testing.participants import Participants, Request, SagaViolation
 __all__ = ["Choose", "Fault", "SagaRun"]
 
 Choose = Callable[[str, Sequence[str]], str]
-"""`(about, options)`: which option; the first one is that nothing goes wrong."""
+"""`(about, options)` returns one of the options; the first one means that nothing fails."""
 
 _INPUTS_MAX: Final = 2000
 _BEGIN: Final = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 class Fault(StrEnum):
-    """What becomes of an attempt."""
+    """What happens to an attempt."""
 
     WELL = "well"
     REFUSED = "refused"
-    """A business refusal (of this key: it stays refused)."""
-    REQUEST_LOST = "unheard"
-    """The request is in progress until the end: no attempt of this half arrives before the instance has ended."""
-    REPLY_LOST = "unanswered"
-    """It takes effect, and no answer to this half arrives before the instance has ended."""
+    """A business refusal; this key stays refused."""
+    REQUEST_LOST = "request-lost"
+    """No attempt of this action or compensation arrives before the instance has ended."""
+    REPLY_LOST = "reply-lost"
+    """It takes effect, and no reply to this action or compensation arrives before the instance has ended."""
     SLOW = "slow"
-    """It takes effect, and the answer comes after the next timer."""
+    """It takes effect, and the reply arrives after the next timer."""
     LATE = "late"
     """The request arrives after the next timer."""
-    DUPLICATED = "doubled"
-    """The answer comes twice, the second time after the end."""
+    DUPLICATED = "duplicated"
+    """The reply arrives twice, the second time after the end."""
     RAISED = "raised"
-    """A call that raises, having had its effect."""
+    """A call raises after its effect."""
     BUG = "bug"
     """Code of the definition (a local function, `make`, `merge`, `on_completed`) raises once."""
-    BUG_UNTIL_MENDED = "bug-until-mended"
-    """It raises until it is mended, which happens when an operator is asked for."""
+    BUG_UNTIL_FIXED = "bug-until-fixed"
+    """The code raises until it is fixed, which happens when the instance needs attention."""
 
 
 _COMMAND_FATES: Final = (
@@ -83,28 +83,28 @@ _COMMAND_FATES: Final = (
     Fault.DUPLICATED,
 )
 _CALL_FATES: Final = (*_COMMAND_FATES, Fault.RAISED)
-_HOOK_FATES: Final = (Fault.WELL, Fault.BUG, Fault.BUG_UNTIL_MENDED)
+_HOOK_FATES: Final = (Fault.WELL, Fault.BUG, Fault.BUG_UNTIL_FIXED)
 _BUSINESS: Final = frozenset(
     {Fault.REFUSED, Fault.REQUEST_LOST, Fault.REPLY_LOST, Fault.SLOW, Fault.LATE, Fault.RAISED}
 )
-"""What may make a saga fail: without any of it, nothing is ever compensated."""
+"""Faults that may make a saga fail: without any of them nothing is ever compensated."""
 _HELD: Final = frozenset({Fault.REQUEST_LOST, Fault.REPLY_LOST})
 
 
 class _PlannedBug(Exception):
-    """What code of the definition raises in a simulated life."""
+    """The error that code of the definition raises in a simulated run."""
 
 
 @dataclass(slots=True)
 class _Held:
-    """Something on its way: a request, or the answer to one where `outcome` is set."""
+    """A message in transit: a request, or the reply to it if `outcome` is set."""
 
     request: Request
     outcome: Outcome | None = None
 
 
 class SagaRun:
-    """One life of an instance. `run` returns its terminal status, or raises `SagaViolation`."""
+    """One run of an instance. `run` returns its terminal status, or raises `SagaViolation`."""
 
     def __init__(
         self,
@@ -130,14 +130,14 @@ class SagaRun:
 
     @property
     def instance(self) -> Instance:
-        """The instance as it is now."""
+        """The present instance."""
         return self._instance
 
     def run(self) -> SagaStatus:
-        """Live until the end, then let everything arrive that is still in progress, and check what is left."""
+        """Run until the end, then deliver everything that is still in transit, and check the effects."""
         self._take(Started())
         while not self._instance.ended:
-            self._go_on()
+            self._next()
         ended = self._instance.machine_status
         self._ready += self._after_timer + self._after_end
         self._after_timer, self._after_end = [], []
@@ -148,7 +148,7 @@ class SagaRun:
         self._check(ended)
         return ended
 
-    def _go_on(self) -> None:
+    def _next(self) -> None:
         if self._ready:
             order = [str(number) for number in range(len(self._ready))]
             self._deliver(self._ready.pop(int(self._choose("order", order)) if len(order) > 1 else 0))
@@ -161,17 +161,15 @@ class SagaRun:
             self._ready += self._after_timer
             self._after_timer = []
         elif any(progress.wait_reason is WaitReason.OPERATOR for progress in self._instance.steps.values()):
-            self._fates.clear()  # what was down is repaired before an operator repeats it
+            self._fates.clear()  # the operator repairs the fault before the retry
             self._take(OperatorDecided(OperatorAction.RETRY))
         else:
-            raise SagaViolation(
-                f"nothing will ever happen again, and the instance is {self._instance.machine_status.value}"
-            )
+            raise SagaViolation(f"nothing is left to happen, and the instance is {self._instance.machine_status.value}")
 
     def _decide_or_wait(self) -> None:
-        """The code is mended: an operator says so, or it is tried again by itself."""
+        """After the code was fixed: an operator retries, or the next attempt is made by itself."""
         failing = self._instance.hook_failure
-        if failing is None or self._choose("mended", ["retry", "wait"]) == "retry":
+        if failing is None or self._choose("fixed", ["retry", "wait"]) == "retry":
             self._take(OperatorDecided(OperatorAction.RETRY))
             return
         self._now = max(self._now, failing.wait_until or self._now)
@@ -202,7 +200,7 @@ class SagaRun:
                 self._take(self._answer(request, outcome))
 
     def _fate_of(self, request: Request) -> Fault:
-        """A half that is held back stays so; every other attempt has a fate of its own."""
+        """What happens to a request. `_HELD` faults apply to all later attempts of the same action or compensation."""
         half = (request.step, request.direction)
         if half not in self._fates or self._fates[half] not in _HELD:
             fates = _CALL_FATES if isinstance(request, RunCall) else _COMMAND_FATES
@@ -222,8 +220,8 @@ class SagaRun:
         return CallEnded(request.step, request.direction, request.attempt, outcome, body, code, error)
 
     def _take(self, arrived: Input) -> None:
-        """Take an input as the engine and the runner do: in one transaction, or where code of the definition fails, on
-        record in one, with the failure. The outcome of a call is on record before anything else happens.
+        """Take an input as the engine and the runner do: in one transaction, or if code of the definition fails, stored
+        in another one together with the failure. The outcome of a call is stored before anything else happens.
         """
         if isinstance(arrived, CallEnded):
             self._keep(record(self._definition, self._instance, arrived, self._now))
@@ -234,7 +232,7 @@ class SagaRun:
             self._try(arrived, None if isinstance(arrived, TimerDue | Started) else arrived)
 
     def _try(self, arrived: Input, kept: Input | None) -> None:
-        """One transaction with code of the definition in it; where that fails, another one that keeps the input."""
+        """One transaction with code of the definition in it; if that fails, another one that stores the input."""
         before, held, entries = self._instance, self.participants.snapshot(), list(self.entries)
         requests: list[Request] = []
         try:
@@ -243,7 +241,7 @@ class SagaRun:
             self._instance, self.entries = before, entries
             self.participants.restore(held)
             if isinstance(arrived, Started):
-                self._broken.clear()  # who starts it was told, and starts it again
+                self._broken.clear()  # the caller got the error, and starts it again
                 self._try(arrived, kept)
                 return
             if kept is not None:
@@ -252,11 +250,11 @@ class SagaRun:
             return
         self._reload()
         for request in requests:
-            self._put_under_way(request)
+            self._send(request)
 
     def _keep(self, transition: Transition) -> None:
         if transition.effects:
-            raise SagaViolation("something was asked for by what only puts down an outcome")
+            raise SagaViolation("storing an outcome had effects")
         self._instance = transition.instance
         self.entries.extend(transition.entries)
         self._reload()
@@ -303,19 +301,19 @@ class SagaRun:
             self._hook(f"on_{effect.status.value}")
 
     def _hook(self, about: str) -> None:
-        """Run code of the definition, which may have a bug."""
+        """Simulate code of the definition, which may have a bug."""
         if about not in self._broken:
             fate = Fault(self._choose(about, [each.value for each in _HOOK_FATES]))
             if fate is Fault.WELL:
                 return
-            if fate is Fault.BUG_UNTIL_MENDED:
+            if fate is Fault.BUG_UNTIL_FIXED:
                 self._broken.add(about)
         raise _PlannedBug(about)
 
-    def _put_under_way(self, request: Request) -> None:
-        self.participants.check_no_way_back(request)
+    def _send(self, request: Request) -> None:
+        self.participants.check_before_pivot(request)
         if request.direction is StepDirection.COMPENSATION and not self._business_failed:
-            raise SagaViolation(f"'{request.step}' was compensated, and nothing had failed but code")
+            raise SagaViolation(f"'{request.step}' was compensated, although only code of the definition had failed")
         step = self._definition.by_name[request.step]
         if isinstance(request, SendCommand):
             encode_body(make_command(step, request.direction, self._instance.state))
@@ -326,8 +324,8 @@ class SagaRun:
         if about in self._broken:
             raise _PlannedBug(about)
         fate = Fault(self._choose(about, [*(each.value for each in _HOOK_FATES), Fault.REFUSED.value]))
-        if fate in {Fault.BUG, Fault.BUG_UNTIL_MENDED}:
-            if fate is Fault.BUG_UNTIL_MENDED:
+        if fate in {Fault.BUG, Fault.BUG_UNTIL_FIXED}:
+            if fate is Fault.BUG_UNTIL_FIXED:
                 self._broken.add(about)
             raise _PlannedBug(about)
         if fate is Fault.REFUSED:
@@ -338,7 +336,7 @@ class SagaRun:
         self._turn(LocalEnded(effect.step, effect.direction, self._instance.state), requests)
 
     def _reload(self) -> None:
-        """Forget everything that is not stored, as a crash does."""
+        """Drop everything that is not stored, as a crash does."""
         stored = write_record(self._instance, 1, self._now)
         self._instance = replace(read_instance(stored, self._definition))
         self._now += timedelta(milliseconds=1)
@@ -350,4 +348,4 @@ class SagaRun:
             if ended is SagaStatus.COMPLETED and not step.optional and count != 1:
                 raise SagaViolation(f"completed, and '{step.name}' took effect {count} times")
             if ended is SagaStatus.COMPENSATED and count and (step.compensation is not None or step.pivot):
-                raise SagaViolation(f"compensated, and the effect of '{step.name}' is still there")
+                raise SagaViolation(f"compensated, and '{step.name}' is still in effect")

@@ -148,7 +148,7 @@ async def test_what_does_not_settle_is_named() -> None:
             await settled(runtime, timeout_seconds=0.5)
     text = caught.value.message
     assert "shop: 1 sagas shop.ordering running" in text
-    assert "bakery: 1 deferred messages (ValueError, next try in " in text
+    assert "bakery: 1 deferred messages (ValueError, next attempt in " in text
 
 
 @pytest.mark.parametrize("engine", ["memory", "sqlite"])
@@ -210,7 +210,7 @@ async def test_what_is_scheduled_is_seen_and_no_work_until_it_is_due() -> None:
 async def test_a_service_that_cannot_be_asked_is_named() -> None:
     async with _running(*_services(Trouble(), [])) as runtime:
         await runtime["bakery"].stop()
-        with pytest.raises(NotSettled, match="bakery: cannot be asked"):
+        with pytest.raises(NotSettled, match="bakery: cannot be read"):
             await settled(runtime, timeout_seconds=0.5)
 
 

@@ -40,7 +40,7 @@ def test_bugs_in_the_code_of_a_saga_end_well_with_another_thing_that_fails() -> 
 
 def test_where_nothing_fails_but_code_everything_is_done_once_and_nothing_compensated() -> None:
     """Whatever bug there is, wherever it is: the saga completes, and no step was asked for twice."""
-    bugs = {Fault.BUG: 1, Fault.BUG_UNTIL_MENDED: 8}
+    bugs = {Fault.BUG: 1, Fault.BUG_UNTIL_FIXED: 8}
     places: set[str] = set()
 
     def life(place: str | None, fate: Fault) -> SagaRun:
@@ -173,5 +173,5 @@ def test_the_exploration_notices_participants_without_bars(monkeypatch: pytest.M
         return outcome
 
     monkeypatch.setattr(Participants, "handle", forgetful)
-    with pytest.raises(SagaViolation, match=r"unheard|late"):
+    with pytest.raises(SagaViolation, match=r"request-lost|late"):
         explore(Checkout, ORDER, replies=REPLIES, faults_max=1)
