@@ -1,6 +1,6 @@
-"""The shop's services by name, and how one of them becomes an application. The shop's composition root.
+"""The shop's composition root: its services by name, and the application of each.
 
-Imports all services, FastAPI's integration and the runtime. To be called in the process that serves, after any fork.
+Imports all services, FastAPI's integration and the runtime. Call it in the process that serves, after any fork.
 """
 
 from __future__ import annotations
@@ -75,21 +75,21 @@ SERVICES: Mapping[str, ShopService] = {
         ShopService(overview, overview_api.routes),
     )
 }
-"""Every service that owns a database; the gateway is made by `create_app` alike, and owns none."""
+"""Every service that owns a database. `create_app` also makes the gateway, which owns none."""
 
 
 def run_service(
     name: str, settings: Settings | None = None, broker: Broker | None = None, stores: Stores | None = None
 ) -> RunningService:
-    """Make a service ready to be run; not started. Services of one process share the `broker` given."""
+    """Make the runtime of a service without starting it. Services of one process share the `broker` given."""
     return RunningService(SERVICES[name].service, settings, broker=broker, stores=stores)
 
 
 def create_app(name: str, running: RunningService | None = None) -> FastAPI:
     """Make the application of a service, or of the gateway.
 
-    Its lifespan starts and stops `running`, which is made from the settings where none is given; one that was started
-    already is left alone. Raises `KeyError` for a name that the shop does not have.
+    Its lifespan starts and stops `running`, which is made from the settings where none is given; it does not start one
+    that already runs. Raises `KeyError` for a name that the shop does not have.
     """
     if name == GATEWAY:
         return create_gateway()

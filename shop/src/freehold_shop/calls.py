@@ -38,17 +38,17 @@ class ServiceUnavailable(Unavailable):
 
 
 class ServiceRefused(FreeholdError):
-    """Another service of the shop is well, and does not take what it was asked: asking again is of no use."""
+    """Another service of the shop is available and rejects the request: a retry is of no use."""
 
     def __init__(self, service: str, reason: str) -> None:
-        super().__init__(f"the service '{service}' refuses: {reason}", hint="look at what it is asked")
+        super().__init__(f"the service '{service}' rejects the request: {reason}", hint="check the request")
         self.service = service
         self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a service answered, body undecoded."""
+    """The response of a service, with its body undecoded."""
 
     status: int
     content_type: str
@@ -77,15 +77,15 @@ async def call(
 ) -> Answer:
     """Send one request and return the answer, whatever its status; redirects are not followed.
 
-    `path` is quoted already. Raises `ServiceUnavailable` where no answer came, `ServiceRefused` where the request
-    cannot be sent as it is.
+    `path` is already quoted. Raises `ServiceUnavailable` where no answer came, `ServiceRefused` where the request is
+    not valid.
     """
     connections = await _connections()
     limit = aiohttp.ClientTimeout(total=timeout_seconds or settings().call_timeout_seconds)
     sent = {**(headers or {}), **({"content-type": "application/json"} if body is not None else {})}
     if not fits_path(path):
-        raise ServiceRefused(service, "its path is none")
-    # Quoted already: quoting once more would change the path, and so would resolving what looks like a dot segment.
+        raise ServiceRefused(service, "the path is not valid")
+    # Already quoted: quoting it again would change the path, and so would resolving what looks like a dot segment.
     url = yarl.URL(settings().urls[service] + path, encoded=True)
     try:
         async with connections.session.request(
@@ -96,16 +96,16 @@ async def call(
     except TimeoutError as error:
         raise ServiceUnavailable(service, "no answer in time") from error
     except (aiohttp.InvalidURL, ValueError) as error:
-        raise ServiceRefused(service, "it cannot be asked that") from error
+        raise ServiceRefused(service, "the request is not valid") from error
     except aiohttp.ClientError as error:
         raise ServiceUnavailable(service, "cannot be reached") from error
 
 
 async def fetch(service: str, path: str, kind: type[T], *, query: object = None) -> T | None:
-    """Read something of another service: GET, or POST of `query` where it is given. None where it does not exist.
+    """Read a resource of another service: GET, or POST of `query` where it is given. None where it does not exist.
 
-    `path` is quoted already. Raises `ServiceRefused` where the service does not take it (4xx but for 429, a redirect),
-    `ServiceUnavailable` for every other status, and for an answer that is not a `kind`.
+    `path` is already quoted. Raises `ServiceRefused` where the service rejects the request (4xx except 429, or a
+    redirect), `ServiceUnavailable` for every other status, and for an answer that is not a `kind`.
     """
     body = None if query is None else msgspec.json.encode(query)
     answer = await call(service, "GET" if body is None else "POST", path, body=body)
@@ -122,7 +122,7 @@ async def fetch(service: str, path: str, kind: type[T], *, query: object = None)
 
 
 async def reach(request: Request) -> Reply:
-    """The services as a composition reaches them, over the same connections. Raises `Unavailable`."""
+    """Send a composition's request to a service, over the same connections. Raises `Unavailable`."""
     return await (await _connections()).reach(request)
 
 

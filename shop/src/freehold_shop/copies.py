@@ -1,8 +1,8 @@
-"""Local copies of what another service owns: customers and countries, for the services that need them.
+"""Replicas of what another service owns: customers and countries, for the services that need them.
 
-A copy is written by events, and by an API call where an event has not come yet. Both carry the revision of the source,
-so whichever is older changes nothing. Each service puts the tables into its own database. Imports SQLAlchemy and the
-contracts of users and reference.
+A replica is written by events, and from an API response where an event has not come yet. Both carry the revision of
+the source, and the older one changes nothing. Each service puts the tables into its own database. Imports SQLAlchemy
+and the contracts of users and reference.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ COUNTRY_COPY_DDL = """CREATE TABLE country_copy (
 
 
 COMPARED_SECONDS = 900.0
-"""How often copies are compared with their source; what has drifted is told, and repaired by command."""
+"""How often replicas are compared with their source. Drift is reported; an operator repairs it by command."""
 
 _KEEP_CUSTOMER = """
 INSERT INTO customer_copy (customer_id, name, email, country, address, revision)
@@ -59,12 +59,12 @@ WHERE customer_copy.revision < excluded.revision"""
 _FIND_CUSTOMER = "SELECT country, address FROM customer_copy WHERE customer_id = $1"
 
 CustomerFacts = CustomerRegistered | UserUpdated
-"""What a copy holds: the events of users; the API's answer has the fields of `CustomerRegistered`."""
+"""The content of a replica: the events of users. The API's response has the fields of `CustomerRegistered`."""
 
 
 @dataclass(frozen=True, slots=True)
 class CustomerCopy:
-    """Where a customer is, as far as this service has heard."""
+    """Where a customer lives, by this service's replica."""
 
     country: str
     address: str
@@ -96,19 +96,19 @@ def country_copy_table(metadata: MetaData) -> Table:
 
 
 async def keep_customer(sql: SqlConnection, facts: CustomerFacts) -> None:
-    """Write the copy, unless the one that is there is as new or newer."""
+    """Write the replica's row, unless the stored one has the same revision or a newer one."""
     values = (facts.customer_id, facts.name, facts.email, facts.country, facts.address, facts.revision)
     await sql.execute(_KEEP_CUSTOMER, values)
 
 
 async def find_customer_copy(sql: SqlConnection, customer_id: str) -> CustomerCopy | None:
-    """The copy, or None."""
+    """The replica's row, or None."""
     rows = await sql.fetch(_FIND_CUSTOMER, (customer_id,))
     return CustomerCopy(*rows[0]) if rows else None
 
 
 async def keep_country(connection: AsyncConnection, table: Table, event: CountryDefined) -> None:
-    """Write the copy of a country; the last word counts, a key's events come in order."""
+    """Write the replica's row of a country. The last event wins, since the events of a key come in order."""
     statement = insert_into(table, connection)
     statement = statement.on_conflict_do_update(
         index_elements=[table.c.code],

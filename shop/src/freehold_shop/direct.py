@@ -1,7 +1,7 @@
-"""Endpoints that read the request and make the answer themselves, for the few routes that all load goes over.
+"""Endpoints that read the request and make the response themselves, for the few routes that carry all the load.
 
-FastAPI's dependencies, the model of the body and the one of the answer cost several times what such an endpoint does.
-Here the body is decoded and checked in one go, and its schema is still shown in OpenAPI. Imports FastAPI, msgspec.
+FastAPI's dependencies, its body model and its response model cost several times what such an endpoint does. Here the
+body is decoded and checked in one pass, and OpenAPI still shows its schema. Imports FastAPI, msgspec.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _encoder = msgspec.json.Encoder()
 
 
 class DirectRoute(APIRoute):
-    """Calls its endpoint with the request; what that returns is the answer. Nothing is injected."""
+    """A route that calls its endpoint with the request and returns its response. Nothing is injected."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The endpoint itself."""
@@ -37,7 +37,7 @@ class DirectRoute(APIRoute):
 
 
 async def read_body(request: Request, decoder: msgspec.json.Decoder[T]) -> T:
-    """The body as the decoder's type. Raises `RequestValidationError`, which names the place and not what is there."""
+    """The body as the decoder's type. Raises `RequestValidationError`, which names the place but not the value."""
     body = await request.body()
     try:
         return decoder.decode(body)
@@ -48,7 +48,7 @@ async def read_body(request: Request, decoder: msgspec.json.Decoder[T]) -> T:
 
 
 def json_answer(document: object, status: int = 200) -> Response:
-    """An answer in JSON."""
+    """A response in JSON."""
     return Response(_encoder.encode(document), status, media_type=_JSON)
 
 
@@ -60,7 +60,7 @@ def described(kind: type) -> dict[str, Any]:
 
 
 def _inlined(schema: Any, components: Mapping[str, Any]) -> Any:
-    """The schema with what it refers to in place: the document of the application knows none of these names."""
+    """The schema with its references resolved: the application's document does not have these names."""
     match schema:
         case {"$ref": str(reference)}:
             return _inlined(components[reference.rpartition("/")[2]], components)
@@ -78,7 +78,7 @@ def misfit(kind: str, *place: str | int) -> RequestValidationError:
 
 
 def _no_value_at(body: bytes) -> tuple[str | int, ...]:
-    """Where a body that is no JSON, but that Python reads, has no value: NaN, infinity, half a surrogate pair."""
+    """Where the body has what Python reads and JSON does not allow: NaN, infinity, half a surrogate pair."""
     try:
         pending: list[tuple[tuple[str | int, ...], Any]] = [((), json.loads(body))]
     except (ValueError, RecursionError):
@@ -98,7 +98,7 @@ def _no_value_at(body: bytes) -> tuple[str | int, ...]:
 
 
 def _place(message: str) -> list[str | int]:
-    """Where it is; the rest of msgspec's message may quote the request."""
+    """The place in the body; the rest of msgspec's message may quote the request."""
     found = _PLACE.search(message)
     parts = _PARTS.findall(found.group(1)) if found else []
     return [name or int(number) for name, number in parts]

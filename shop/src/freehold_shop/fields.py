@@ -26,17 +26,17 @@ __all__ = [
 
 
 def _text(pattern: str) -> StringConstraints:
-    """Compiled, a pattern is Python's own, which can look ahead."""
+    """A constraint with a compiled pattern: then pydantic uses Python's engine, which can look ahead."""
     return StringConstraints(pattern=re.compile(pattern))
 
 
 Identity = Annotated[str, _text(rules.IDENTITY)]
-"""An id that something may have."""
+"""An id in a look-up."""
 NewIdentity = Annotated[str, _text(rules.NEW_IDENTITY)]
-"""An id that something may get."""
+"""An id for something new."""
 Sku = Annotated[str, _text(rules.SKU)]
 Key = Annotated[str, _text(rules.KEY)]
-"""A product's code that is looked up."""
+"""A product's code in a look-up."""
 Name = Annotated[str, _text(rules.NAME)]
 Text = Annotated[str, _text(rules.TEXT)]
 Email = Annotated[str, _text(rules.EMAIL)]

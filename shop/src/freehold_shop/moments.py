@@ -1,6 +1,6 @@
-"""When something happened, as the shop's tables keep it: whole milliseconds since 1970, UTC.
+"""Times as the shop's tables store them: whole milliseconds since 1970, UTC.
 
-For people and for the order of display, never to decide. Imports Freehold's clock and transaction.
+For display and its order; no decision depends on them. Imports Freehold's clock and transaction.
 """
 
 from __future__ import annotations
@@ -26,5 +26,5 @@ def now_ms() -> int:
 
 
 def moment_ms(tx: Transaction) -> int:
-    """The time of the message that is being handled; of the wall clock, where there is none."""
+    """The time of the message that the transaction handles; without one, of the wall clock."""
     return milliseconds(tx.cause.time) if tx.cause is not None else now_ms()

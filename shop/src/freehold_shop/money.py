@@ -12,7 +12,7 @@ __all__ = ["CurrencyMismatch", "Money", "checked_pence"]
 
 
 def checked_pence(pence: int) -> int:
-    """An amount that was computed, if the tables and every reader can hold it. Raises `InvalidValue`."""
+    """Return a computed amount if it is within the bounds of tables and readers. Raises `InvalidValue`."""
     if not -PENCE_MAX <= pence <= PENCE_MAX:
         raise InvalidValue("pence", f"must be at most {PENCE_MAX}")
     return pence
@@ -39,10 +39,10 @@ class Money:
 
     def _same(self, other: Money) -> Money:
         if other.currency != self.currency:
-            raise CurrencyMismatch(f"{self.currency} and {other.currency} do not add up")
+            raise CurrencyMismatch(f"{self.currency} and {other.currency} cannot be added")
         return other
 
     @classmethod
     def total(cls, amounts: Iterable[Money], currency: str) -> Money:
-        """The sum of amounts of one currency; nothing where there are none."""
+        """The sum of amounts of one currency; zero where there are none."""
         return sum(amounts, cls(0, currency))

@@ -17,7 +17,7 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class Problem(Exception):
-    """What a request came to, where that is no success. `code` is for programs; neither text holds personal data."""
+    """The error response of a request. `code` is for programs; neither text has personal data."""
 
     def __init__(self, status: int, code: str, detail: str = "", *, retry_after_seconds: int | None = None) -> None:
         super().__init__(code)
@@ -33,7 +33,7 @@ def not_found(what: str) -> Problem:
 
 
 def answer_problems(app: FastAPI) -> None:
-    """Have problems and unavailable services answered as documents; an outage is told in the log, once a minute."""
+    """Answer problems and unavailable services with problem documents; log an outage once a minute."""
     outages = Outages(app.title)
 
     @app.exception_handler(Problem)

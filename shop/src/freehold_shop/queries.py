@@ -1,7 +1,6 @@
-"""Reading a service's database for its API: one statement, outside of any transaction, so that readers never queue.
+"""Queries on a service's database for its API: one statement, outside of any transaction, so that reads never queue.
 
-Statements are SQL with `$1`, `$2` … on both engines. Imports Freehold's runtime and errors, and what is
-known of read models.
+Statements are SQL with `$1`, `$2` … on both engines. Imports Freehold's runtime, errors and projections.
 """
 
 from __future__ import annotations
@@ -17,31 +16,32 @@ from freehold.sql import SQL
 __all__ = ["FRESH_SECONDS", "places", "read", "read_one"]
 
 FRESH_SECONDS = 5.0
-"""How long a read waits for what the caller's consistency token has seen; it answers with what there is then."""
+"""How long a read waits for the positions of the caller's consistency token; then it answers with what is there."""
 
 
 async def read(
     running: RunningService, columns: Sequence[str], rest: str, parameters: Sequence[object] = ()
 ) -> list[dict[str, Any]]:
-    """`SELECT columns rest`, each row by column name. Raises what the database's port does; `Unavailable` too where a
-    table is locked, which passes, and where a read model of the service is not made yet: its tables are missing until
-    then.
+    """Run `SELECT columns rest`; each row is a mapping by column name.
+
+    Raises what the database's port raises, and `Unavailable` where a table is locked for the moment, or where a read
+    model of the service is not built yet, so that its tables are missing.
     """
     sql = f"SELECT {', '.join(columns)} {rest}"
     try:
         async with running.stores[SQL].direct() as connection:
             rows = await connection.fetch(sql, parameters)
     except ConcurrencyConflict as error:
-        raise Unavailable(f"a read was kept waiting: {error.message}", hint="try again") from error
+        raise Unavailable(f"a read was blocked: {error.message}", hint="try again") from error
     except DatabaseError as error:
-        if missing := await _not_made(running):
-            raise Unavailable(f"the read model '{missing}' is not made yet", hint="try again") from error
+        if missing := await _not_built(running):
+            raise Unavailable(f"the read model '{missing}' is not built yet", hint="try again") from error
         raise
     return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
-async def _not_made(running: RunningService) -> str:
-    """The first read model of the service that nobody can read yet; empty for none."""
+async def _not_built(running: RunningService) -> str:
+    """The first read model of the service without a live generation; empty for none."""
     generations = await running.stores[CHECKPOINTS].generations()
     live = {each.projection for each in generations if each.state is GenerationState.LIVE}
     return next((name for name in running.service.projections if name not in live), "")
@@ -56,5 +56,5 @@ async def read_one(
 
 
 def places(values: Sequence[object], first: int = 1) -> str:
-    """`$1, $2, …` for an IN list; of nothing, an element that equals nothing."""
+    """`$1, $2, …` for an IN list; `NULL`, which equals nothing, for an empty one."""
     return ", ".join(f"${number}" for number in range(first, first + len(values))) or "NULL"

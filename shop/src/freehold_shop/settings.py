@@ -1,7 +1,7 @@
-"""What the shop's services need to know beside Freehold's own settings: addresses and time limits.
+"""The settings of the shop's services beside Freehold's own: addresses and time limits.
 
-The supervisor calls `configure` before it forks; alone, a service reads `SHOP_<NAME>_URL` and the like from the
-environment. Imports the standard library only.
+The supervisor calls `configure` before it forks; a service without a supervisor reads `SHOP_<NAME>_URL` and the others
+from the environment. Imports the standard library only.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DEFAULT_PORTS: Mapping[str, int] = {
     "overview": 8010,
 }
 OUTBOX_SENT_RETENTION_SECONDS = 86_400.0
-"""How long messages are kept after their confirmation, where the settings say nothing: a broker may lose them."""
+"""The default of how long messages are kept after their confirmation, to be resent where the broker has lost them."""
 
 
 def _default_urls() -> Mapping[str, str]:
@@ -42,12 +42,12 @@ def _seconds(name: str, default: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class ShopSettings:
-    """`urls` are base addresses by service name, `providers` among them.
+    """The shop's settings. `urls` are base addresses by service name, and of the `providers`.
 
-    checkout                  how orders that do not say it are carried on: `saga` or `choreographed`.
+    checkout                  the checkout of orders that name none: `saga` or `choreographed`.
     hold_seconds              how long inventory holds goods for an order that is not confirmed.
-    call_timeout_seconds      limit of a call from one service to another.
-    provider_timeout_seconds  limit of a call to the payment and e-mail providers.
+    call_timeout_seconds      time limit of a call from one service to another.
+    provider_timeout_seconds  time limit of a call to the payment and e-mail providers.
     """
 
     urls: Mapping[str, str] = field(default_factory=_default_urls)
@@ -61,12 +61,12 @@ _configured: list[ShopSettings] = []
 
 
 def configure(wanted: ShopSettings) -> None:
-    """Use these settings in this process, and in those forked from it, from now on."""
+    """Use these settings from now on, in this process and in those forked from it."""
     _configured[:] = [wanted]
 
 
 def settings() -> ShopSettings:
-    """The settings of this process; read from the environment at the first call where nobody configured them."""
+    """The settings of this process; without `configure` they are read from the environment at the first call."""
     if not _configured:
         _configured.append(ShopSettings())
     return _configured[0]

@@ -27,7 +27,7 @@ class Description(Body):
     currency: CurrencyCode = "GBP"
 
     def data(self, sku: str) -> ProductData:
-        """As the service takes it."""
+        """The same as the service's type."""
         return ProductData(sku, self.description, self.price_pence, self.currency)
 
 
@@ -38,19 +38,19 @@ class NewProduct(Description):
 
 
 class ManyProducts(Body):
-    """Products to list where they are not there yet."""
+    """Products to list where they are not listed yet."""
 
     products: Annotated[list[NewProduct], Field(max_length=5_000)]
 
 
 class Wanted(Body):
-    """Which products."""
+    """A query: the products with these SKUs."""
 
     skus: Annotated[list[Key], Field(max_length=5_000)]
 
 
 def routes(running: RunningService) -> APIRouter:
-    """The API on a running service."""
+    """The routes of the API on a running service."""
     router = APIRouter()
 
     @router.post("/products/bulk")

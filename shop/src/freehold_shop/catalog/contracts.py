@@ -20,7 +20,7 @@ class ProductListed:
 
 @event("catalog.product-changed", version=1, key="sku")
 class ProductChanged:
-    """A product's description or price changed; this is how it stands now. Orders placed keep their price."""
+    """A product's description or price changed; these are the new ones. Orders already placed keep their price."""
 
     sku: str
     description: str

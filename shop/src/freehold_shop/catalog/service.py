@@ -1,4 +1,4 @@
-"""The catalog: products and their prices, published for whoever wants a copy. Imports Freehold and its own modules."""
+"""The catalog: products and their prices, published as events. Imports Freehold and its own modules."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ProductData:
 
 
 async def list_products(tx: Transaction, wanted: Sequence[ProductData]) -> int:
-    """List the products that are not there yet, and publish them; returns how many. The others stay as they are."""
+    """List the products that are not listed yet, and publish them; returns how many. The others do not change."""
     if not wanted:
         return 0
     by_sku = {each.sku: each for each in wanted}
@@ -46,7 +46,7 @@ async def list_products(tx: Transaction, wanted: Sequence[ProductData]) -> int:
 
 
 async def change_product(tx: Transaction, wanted: ProductData) -> bool:
-    """Write how the product is from now on, and publish it. False: there is no such product."""
+    """Change a product's description and price, and publish the change. False: there is no such product."""
     changed = await tx.connection.execute(
         update(product)
         .where(product.c.sku == wanted.sku)

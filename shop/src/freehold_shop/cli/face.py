@@ -1,4 +1,4 @@
-"""How a running shop looks on a terminal: one block at the start, one line while it runs. Imports rich."""
+"""What a terminal shows of a running shop: one block at the start, one line while it runs. Imports rich."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _IN_FLIGHT = ("placed", "stock-reserved", "payment-held")
 
 @dataclass(slots=True)
 class Figures:
-    """What the line tells of orders: how many are in each status (None while orders does not answer)."""
+    """The order counts of the status line: how many in each status (None while orders does not answer)."""
 
     by_status: Mapping[str, int] | None = field(default_factory=dict)
     unanswered: int = 0
 
 
 def block(shop: Shop, ready_seconds: float) -> Panel:
-    """Where everything is, and what to try next."""
+    """The block at the start: where everything is, and what to try next."""
     state = shop.state()
     count = len(state.processes)
     how = "one process" if state.single_process else f"{count} processes"
@@ -48,7 +48,7 @@ def block(shop: Shop, ready_seconds: float) -> Panel:
 
 
 def status_line(state: ShopState, figures: Figures) -> Text:
-    """One line: orders by status, what is broken, what restarts."""
+    """The status line: orders by status, faults that are on, services that restart."""
     line = Text(no_wrap=True, overflow="ellipsis")
     if figures.by_status is None:
         line.append("orders does not answer", style="red")
@@ -74,11 +74,11 @@ def _places(shop: Shop) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True, style="cyan")
     table.add_column(style="dim")
-    table.add_row(Text("gateway", style="bold"), f"{shop.gateway_url}/docs", "where customers come in")
+    table.add_row(Text("gateway", style="bold"), f"{shop.gateway_url}/docs", "the entry for customers")
     for name in SERVICE_NAMES:
         if name != "gateway":
             table.add_row(name, f"{shop.urls[name]}/docs")
-    table.add_row("providers", f"{shop.provider_url}/ledger/summary", "payments and e-mail: doubles, with a ledger")
+    table.add_row("providers", f"{shop.provider_url}/ledger/summary", "payment and e-mail doubles, with a ledger")
     table.add_row("state", Text(str(shop.state_directory), style="default"), "databases, logs, ledger")
     return table
 

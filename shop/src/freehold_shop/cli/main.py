@@ -1,4 +1,4 @@
-"""The command `shop` and its subcommands. Each is imported when it is called; here only click is.
+"""The command `shop` and its subcommands. Each is imported when it is called; this module imports only click.
 
 Exit codes are those of `freehold`.
 """
@@ -27,7 +27,7 @@ _COMMANDS: Mapping[str, Lazy] = {
 @click.group(cls=LazyGroup, lazy=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="freehold-shop", message="%(prog)s %(version)s")
 def cli() -> None:
-    """A shop of services that each own their database, to run, to feed, to break and to check."""
+    """Run, feed, break and verify a shop of services that each own their database."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

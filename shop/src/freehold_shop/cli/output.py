@@ -1,4 +1,4 @@
-"""What commands have in common: the options, and JSON on standard output. Imports click and msgspec."""
+"""What the commands share: options, and JSON on standard output. Imports click and msgspec."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ _PIPE_WIDTH = 10_000
 
 
 def state_option(command: F) -> F:
-    """`--state DIR`: where the run keeps everything."""
+    """The option `--state DIR`: where the shop keeps everything."""
     return click.option(
         "--state",
         "state",
         type=click.Path(path_type=Path, file_okay=False),
         default=Path(_DEFAULT_STATE),
         show_default=True,
-        help="Directory that the run keeps its databases, logs and sockets in.",
+        help="Directory of the shop's databases, logs and sockets.",
     )(command)
 
 
 def at_state(state: Path) -> str:
-    """What a command that is shown for copying needs to find the same directory; nothing for the usual one."""
+    """The `--state` of a command that is printed for copying; empty for the default directory."""
     return "" if state == Path(_DEFAULT_STATE) else f" --state {shlex.quote(str(state))}"
 
 
 def json_option(command: F) -> F:
-    """`--json`: one document on standard output, all else on standard error."""
+    """The option `--json`: one document on standard output, all else on standard error."""
     return click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")(command)
 
 
@@ -51,7 +51,7 @@ def print_json(document: object) -> None:
 
 
 def console() -> Console:
-    """Standard output for people; what is no terminal has no width, so that nothing is folded on its way to `grep`."""
+    """A console on standard output. Into a pipe nothing is wrapped, so that `grep` finds whole lines."""
     from rich.console import Console
 
     return Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)

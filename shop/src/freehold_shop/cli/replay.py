@@ -29,7 +29,7 @@ _STANDARD_INPUT = Path("-")
 
 
 def _rate(_ctx: click.Context, _param: click.Parameter, value: str) -> float | None:
-    """Orders a second; None for `max`, which is no limit."""
+    """Orders a second; None for `max`: no limit."""
     if value == "max":
         return None
     try:
@@ -44,13 +44,13 @@ def _rate(_ctx: click.Context, _param: click.Parameter, value: str) -> float | N
 @click.command("replay")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
 @click.option("--rate", callback=_rate, default="max", show_default=True, metavar="N|max", help="Orders a second.")
-@click.option("--checkout", type=click.Choice(["saga", "choreographed"]), help="How orders are carried on.")
-@click.option("--profile", type=click.Choice(["embedded", "servers"]), help="What a shop that is started runs on.")
+@click.option("--checkout", type=click.Choice(["saga", "choreographed"]), help="How orders are processed.")
+@click.option("--profile", type=click.Choice(["embedded", "servers"]), help="Profile of a shop started for the replay.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON document.")
 @click.option("--rejects", type=click.Path(path_type=Path), help="Where rejected rows go.  [default: beside the state]")
 @click.option("--state", type=click.Path(path_type=Path, file_okay=False), help="The state directory of the shop.")
 @click.option(
-    "--instances", multiple=True, metavar="SERVICE=N", help="Processes of a service of a shop that is started."
+    "--instances", multiple=True, metavar="SERVICE=N", help="Processes of a service, in a shop started for the replay."
 )
 @click.option(
     "--patience",
@@ -58,7 +58,7 @@ def _rate(_ctx: click.Context, _param: click.Parameter, value: str) -> float | N
     default=300.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long a shop that does not move is waited for.",
+    help="How long to wait for a shop that makes no progress.",
 )
 def replay(
     *,
@@ -72,12 +72,12 @@ def replay(
     instances: tuple[str, ...],
     patience: float,
 ) -> int:
-    """Put the orders of retail FILEs through the shop, and verify that nothing got lost.
+    """Put the orders of retail FILEs through the shop, and verify that nothing was lost.
 
-    The running shop is used, or one is started for the purpose. A line of a FILE is an invoice line, an invoice is an
-    order, an invoice that begins with C is a return. Rows that cannot be part of an order are counted by reason and
-    written to the rejects file. FILE - is standard input. Ends with 0 where every order reached an end and the
-    verification holds; ctrl-c ends it early, with the summary of what was done.
+    Uses the running shop, or starts one for the replay. A line of a FILE is an invoice line, an invoice is an order,
+    and an invoice number that begins with C is a return. Rows that cannot be part of an order are counted by reason
+    and written to the rejects file. FILE - is standard input. The exit code is 0 where every order reached a final
+    status and the verification holds; ctrl-c ends the replay early, with the summary of what was done.
     """
     with _readable(files) as named, ProgressBar(named) as bar:
         wanted = Wanted(
@@ -93,15 +93,15 @@ def replay(
         outcome = asyncio.run(
             session.replay(wanted, on_shop=lambda _shop: bar.began(), on_progress=bar.moved, on_verify=bar.verifying)
         )
-    _tell(outcome, as_json=as_json)
+    _print(outcome, as_json=as_json)
     return _exit_code(outcome)
 
 
 @contextlib.contextmanager
 def _readable(files: Sequence[Path]) -> Iterator[tuple[Path, ...]]:
-    """The files, with standard input copied to one of its own: headers are looked at before anything starts."""
+    """The files, with standard input copied into a file: the headers are checked before anything starts."""
     if files.count(_STANDARD_INPUT) > 1:
-        raise click.UsageError("standard input can be read once")
+        raise click.UsageError("standard input can be given once only")
     if _STANDARD_INPUT not in files:
         yield tuple(files)
         return
@@ -112,7 +112,7 @@ def _readable(files: Sequence[Path]) -> Iterator[tuple[Path, ...]]:
         yield tuple(copy if each == _STANDARD_INPUT else each for each in files)
 
 
-def _tell(outcome: Outcome, *, as_json: bool) -> None:
+def _print(outcome: Outcome, *, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(outcome.summary), indent=2))
         if outcome.rows_rejected:

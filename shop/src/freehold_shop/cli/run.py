@@ -55,7 +55,7 @@ def run(
 ) -> None:
     """Run all services, the gateway and the providers' double, and keep orders coming until ctrl-c.
 
-    With --json, one document that says where everything is, as soon as it is ready.
+    With --json: one document with all addresses, as soon as the shop is ready.
     """
     plan = Plan(
         state.absolute(),
@@ -90,7 +90,7 @@ async def _run(plan: Plan, orders_per_second: float, *, as_json: bool) -> None:
 
 
 def _print(shop: Shop, seconds: float) -> None:
-    """The block for people who look on; into a pipe, a line for each place, as it is."""
+    """Print the block on a terminal; into a pipe, one line for each address."""
     if sys.stdout.isatty():
         Console().print(block(shop, seconds))
         return
@@ -99,7 +99,7 @@ def _print(shop: Shop, seconds: float) -> None:
 
 
 async def _keep_going(shop: Shop, orders_per_second: float, notes: Console, counts: StreamCounts) -> None:
-    """Place orders and tell how it goes, until cancelled. Raises `ShopNotRunning` where the supervisor ends."""
+    """Place orders and show the status, until cancelled. Raises `ShopNotRunning` where the supervisor ends."""
     figures = Figures()
     stream = OrderStream(shop.gateway_url, orders_per_second, counts=counts) if orders_per_second > 0 else None
     async with asyncio.TaskGroup() as group:
@@ -152,7 +152,7 @@ async def _by_status(session: aiohttp.ClientSession) -> dict[str, int] | None:
 
 @contextlib.contextmanager
 def _stopped_by_signals() -> Iterator[None]:
-    """Let the first ctrl-c or SIGTERM cancel this task; what follows cannot disturb the stopping, which is bounded."""
+    """Let the first ctrl-c or SIGTERM cancel this task; later ones do not disturb the stop, which has a time limit."""
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
     seen: list[int] = []
 

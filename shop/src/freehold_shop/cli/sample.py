@@ -1,6 +1,6 @@
-"""The shop's own sample data: products, customers and orders that nobody ever made. Imports the standard library.
+"""The shop's own sample data: invented products, customers and orders. Imports the standard library.
 
-Everything is drawn from a random generator that is given, so the same seed gives the same orders.
+Orders are drawn from the random generator that the caller gives, so the same seed gives the same orders.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _PIECES_PER_RECEIPT = 400
 
 @dataclass(frozen=True, slots=True)
 class SampleProduct:
-    """A product. Of a scarce one there is too little for everybody, so that some orders come to nothing."""
+    """A product. Stock of a scarce one does not cover the demand, so that some orders are cancelled."""
 
     sku: str
     description: str
@@ -70,13 +70,13 @@ CUSTOMERS: Sequence[dict[str, str]] = tuple(
 
 
 def receipt(reference: str) -> dict[str, Any]:
-    """A delivery of every product; of the scarce ones a handful."""
+    """A stock receipt of every product: few pieces of the scarce ones."""
     lines = [{"sku": each.sku, "quantity": 5 if each.scarce else _PIECES_PER_RECEIPT} for each in PRODUCTS]
     return {"receipt_ref": reference, "lines": lines}
 
 
 def intake(reference: str) -> dict[str, Any]:
-    """All products and customers, and a first delivery."""
+    """All products and customers, and a first stock receipt."""
     products = [
         {"sku": each.sku, "description": each.description, "price_pence": each.price_pence} for each in PRODUCTS
     ]
@@ -84,7 +84,7 @@ def intake(reference: str) -> dict[str, Any]:
 
 
 def order(source: random.Random) -> dict[str, Any]:
-    """One customer's wish of one to four products."""
+    """An order of one customer, for one to four products."""
     chosen = source.sample(PRODUCTS, source.randint(1, 4))
     lines = [
         {"sku": each.sku, "quantity": source.randint(1, 3), "price_pence": each.price_pence}

@@ -1,4 +1,4 @@
-"""Keeps orders coming to a running shop, through its gateway like any customer, and has some of them delivered.
+"""Places orders in a running shop through its gateway, as a customer does, and has some of them delivered.
 
 Imports aiohttp and the sample data.
 """
@@ -28,16 +28,16 @@ _CARRIER_SECONDS = 5.0
 
 @dataclass(slots=True)
 class StreamCounts:
-    """What became of the requests. `failed` ones had no answer, or one that says to come later."""
+    """The results of the requests. `failed` ones had no answer, or one that was no success."""
 
     placed: int = 0
     failed: int = 0
 
 
 class OrderStream:
-    """Places so many orders per second until cancelled. A shop that does not answer is asked on and on.
+    """Places so many orders per second until cancelled, also while the shop does not answer.
 
-    Orders are carried on in one of `checkouts`, drawn for each; without any, as the shop's setting says.
+    Each order uses one of `checkouts`, drawn at random; without any, the shop's setting decides.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class OrderStream:
         self._under_way: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Fill the shop with sample goods, then place orders; cancelled, those in progress are given up."""
+        """Fill the shop with sample goods, then place orders. When cancelled, cancels requests in progress."""
         timeout = aiohttp.ClientTimeout(total=_REQUEST_SECONDS)
         async with aiohttp.ClientSession(self._url, timeout=timeout) as session:
             await self._insist(session, "/intake", intake(f"sample-{new_id()}"))
@@ -78,7 +78,7 @@ class OrderStream:
                 self._begin(self._insist(session, "/stock/receipts", receipt(f"sample-{new_id()}")))
             if len(self._under_way) < _UNDER_WAY_MAX:
                 self._begin(self._place(session))
-            # By the clock rather than by pauses: slow answers do not thin out the stream.
+            # Due times rather than pauses, so that slow answers do not lower the rate.
             due = max(due + self._interval_seconds * self._source.uniform(0.5, 1.5), loop.time() - 1.0)
             await asyncio.sleep(max(0.0, due - loop.time()))
 
@@ -101,13 +101,13 @@ class OrderStream:
             self._begin(self._carry(session, str(answer["order_id"])))
 
     async def _carry(self, session: aiohttp.ClientSession, order_id: str) -> None:
-        """Be the carrier, for a while: what was not confirmed by then stays where it is."""
+        """Act as the carrier: report dispatch, then delivery. A report that is not accepted is not repeated."""
         for step in ("dispatch", "delivery"):
             await asyncio.sleep(_CARRIER_SECONDS * self._source.uniform(0.5, 1.5))
             await self._post(session, f"/shipments/{order_id}/{step}")
 
     async def _insist(self, session: aiohttp.ClientSession, path: str, body: dict[str, Any]) -> None:
-        """Send until it is accepted; the shop takes the same delivery once."""
+        """Send until it is accepted; the shop is idempotent by the reference in the body."""
         while True:
             if await self._post(session, path, body) is not None:
                 return
@@ -120,7 +120,7 @@ class OrderStream:
         body: dict[str, Any] | None = None,
         headers: dict[str, str] | None = None,
     ) -> dict[str, Any] | None:
-        """What was answered, None where it was not accepted."""
+        """The answer, or None where the request was not accepted."""
         try:
             async with session.post(path, json=body, headers=headers) as response:
                 document: dict[str, Any] = await response.json(content_type=None)

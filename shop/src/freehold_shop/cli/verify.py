@@ -39,16 +39,16 @@ __all__ = ["verify"]
 def verify(*, as_json: bool, state: Path, wait: float) -> int:
     """Compare all databases of the running shop with each other and with the providers' ledger.
 
-    Nothing is changed. Where orders keep coming, what had ended before is compared. Ends with 0 where every check
-    holds.
+    Changes nothing. Where orders keep coming, only what was complete before is compared. The exit code is 0 where
+    every check holds.
     """
     shop = attach(state)
     target = Target(shop.databases, shop.broker_url, shop.provider_url)
     verified = asyncio.run(verify_shop(target, wait_seconds=wait))
     if not verified.quietness.quiet:
         click.echo(
-            f"the shop did not come to rest in {wait:g} s: {verified.quietness.words or 'orders keep coming'}; "
-            "what has not settled yet was left out",
+            f"the shop was not quiet within {wait:g} s: {verified.quietness.words or 'orders keep coming'}; "
+            "the checks leave out what was not complete",
             err=True,
         )
     if as_json:

@@ -1,4 +1,4 @@
-"""Failures on purpose, of a shop that runs: each knows how it begins, how it ends, and how to say what it does.
+"""Faults that can be injected into a running shop: each has a begin, an end and a description.
 
 May import Freehold, the providers' wire and the supervisor's names; the services import nothing from here.
 """

@@ -1,8 +1,8 @@
-"""Takes back what `poison` did: discards the dead letters that its messages have become, as an operator would do.
+"""Ends `poison`: discards the dead letters that its messages have become, as an operator would do.
 
-A reader is known to be past the poison by a marker, one more unreadable message that was published behind it under the
-same key: where that is a dead letter, all that came before it is one too, however much else keeps coming. Imports the
-composition root, the runtime's actions, and the poison.
+A marker shows that a reader is past the poison: one more unreadable message, published behind it under the same key.
+Once the marker is a dead letter, everything before it is one too, whatever else keeps coming. Imports the composition
+root, the runtime's actions, and the poison.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ async def draw_out(
 ) -> int:
     """Wait until every reader has read past the poison in its topics, and discard the dead letters that it became.
 
-    Returns how many were discarded. Raises `Unavailable` where a reader does not catch up in time, or its database
-    stays away, or the broker is: the fault stays on then, and this can be repeated.
+    Returns how many were discarded. Raises `Unavailable` where a reader does not catch up in time, or its database or
+    the broker is not available: the fault then stays on, and this can be repeated.
     """
     markers = await _publish_markers(settings, frozenset().union(*readers.values()))
     behind = [_Reader(name, settings[name], {markers[topic]: topic for topic in readers[name]}) for name in readers]
@@ -44,17 +44,17 @@ async def draw_out(
                 while behind:
                     discarded += sum([await reader.discard() for reader in behind])
                     behind = [reader for reader in behind if not reader.is_clean]
-                    await asyncio.sleep(_LOOK_SECONDS)  # readers are other processes, and tell nobody
+                    await asyncio.sleep(_LOOK_SECONDS)  # readers are other processes and send no signal
     if behind:
         raise Unavailable(
-            f"in {read_seconds:g} s {'; '.join(reader.words for reader in behind)}",
-            hint="see whether these services run and read: freehold ps",
+            f"after {read_seconds:g} s: {'; '.join(reader.words for reader in behind)}",
+            hint="check with freehold ps whether these services run and read",
         )
     return discarded
 
 
 class _Reader:
-    """A service that reads poisoned topics. `unread` are the markers, with their topics, that it has not read yet."""
+    """A service that reads poisoned topics. `unread` has the markers that it has not read yet, with their topics."""
 
     def __init__(self, name: str, settings: Settings, unread: dict[bytes, str]) -> None:
         self.name, self.settings, self.unread = name, settings, unread
@@ -63,7 +63,7 @@ class _Reader:
         self.trouble = ""
 
     async def discard(self) -> int:
-        """Discard what poison is there; returns how many. What is away, or locked, is looked for at the next look."""
+        """Discard the poison found; returns how many. A database that is away or locked is tried again later."""
         try:
             await self.stores.database.open()
             actions = DeadLetterActions(service_context(Service(self.name), self.stores, self.settings))
@@ -84,7 +84,7 @@ class _Reader:
 
     @property
     def words(self) -> str:
-        """What is waited for."""
+        """The reason for waiting, for messages."""
         if self.trouble:
             return f"the database of {self.name} could not be used: {self.trouble}"
         if self.unread:
@@ -93,7 +93,7 @@ class _Reader:
 
 
 async def _publish_markers(settings: Mapping[str, Settings], topics: frozenset[str]) -> Mapping[str, bytes]:
-    """A marker for each topic; returns their documents."""
+    """Publish a marker to each topic; returns their documents."""
     chosen = next(iter(settings.values()))
     markers = [nonsense(topic) for topic in sorted(topics)]
     broker = open_broker(chosen.broker, chosen.broker_options)

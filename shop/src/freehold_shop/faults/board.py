@@ -1,4 +1,4 @@
-"""Which faults are on, and until when. Imports the definition of a fault and the control wire."""
+"""The faults that are on, and until when. Imports the definition of a fault and the control wire."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class FaultBoard:
     _reasons: dict[str, str] = field(default_factory=dict)
 
     def states(self) -> list[FaultState]:
-        """Every fault, and whether it is on."""
+        """The state of every fault."""
         return [self._state(fault) for fault in self.faults.values()]
 
     def on(self) -> list[str]:
@@ -35,22 +35,22 @@ class FaultBoard:
         return list(self._until)
 
     def outliving(self) -> list[str]:
-        """The names of those that are on and outlive the shop."""
+        """The names of the faults that are on and outlive the shop."""
         return [name for name in self._until if self.faults[name].outlives_the_shop]
 
     def end_left(self, names: Iterable[str]) -> None:
-        """End, as soon as that can be done, what an earlier shop left behind of these."""
+        """End those of these faults that outlive the shop and that an earlier run left on, as soon as possible."""
         for name in names:
             if name in self.faults and self.faults[name].outlives_the_shop:
                 self._until[name] = self.now()
 
     def begin(self, name: str | None, seconds: float | None) -> list[FaultState]:
-        """Begin a fault, or give one that is on another end. Raises what the fault does, `ConfigurationError`."""
+        """Begin a fault, or change the end of one that is on. Raises what the fault raises, `ConfigurationError`."""
         fault = self._find(name)
         if seconds is not None and not 0 < seconds <= SECONDS_MAX:
             raise ConfigurationError("a fault lasts more than 0 seconds and at most a day")
         if seconds is not None and not fault.lasting:
-            raise ConfigurationError(f"{fault.name} is over in a moment", hint="leave the duration out")
+            raise ConfigurationError(f"{fault.name} happens once and does not last", hint="leave the duration out")
         if fault.name in self._endings:
             raise Unavailable(f"{fault.name} is being healed", hint="wait until that is over")
         if fault.name not in self._until:
@@ -61,9 +61,10 @@ class FaultBoard:
         return [self._state(fault)]
 
     def heal(self, name: str | None) -> list[FaultState]:
-        """End one fault, or all that are on, in the catalogue's order; returns those that ended, or are being ended.
+        """End one fault, or all that are on, in the catalogue's order; returns those that ended or are ending.
 
-        The first that cannot be ended is raised, after the others were. What fails later is in the fault's `reason`.
+        Ends the others first, then raises the error of the first that cannot end. A later failure is in the fault's
+        `reason`.
         """
         names = [each for each in self.faults if each in self._until] if name is None else [self._find(name).name]
         healed: list[FaultState] = []
@@ -78,14 +79,14 @@ class FaultBoard:
         return healed
 
     def next_end(self) -> float | None:
-        """When the next fault ends by itself, by `now`."""
+        """When the next fault ends by itself, in the time of `now`."""
         times = (until for name, until in self._until.items() if name not in self._endings)
         return min((until for until in times if until is not None), default=None)
 
     def end_due(self) -> list[str]:
-        """End what has lasted long enough; what cannot be ended just now is tried again a second later.
+        """End the faults whose time is over; one that cannot end now is tried again a second later.
 
-        Returns the names of the faults that are over now, those that took their time to end among them.
+        Returns the names of the faults that are over now, including those whose end took longer.
         """
         ended = [name for name in list(self._endings) if self._is_over(name)]
         for name, until in list(self._until.items()):
@@ -98,7 +99,7 @@ class FaultBoard:
         return ended
 
     def _is_over(self, name: str) -> bool:
-        """Whether a fault that was being ended is over; one whose end failed stays on."""
+        """Whether a fault that is ending is over; one whose end failed stays on."""
         try:
             if not self._endings[name].poll():
                 return False

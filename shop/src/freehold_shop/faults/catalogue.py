@@ -1,4 +1,4 @@
-"""Every fault there is. Imports the definition of a fault."""
+"""All faults of the shop. Imports the definition of a fault."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from freehold_shop.faults.fault import Ending, Fault, Site, Trouble
 __all__ = ["catalogue"]
 
 _DATABASE_OF_ORDERS: Mapping[Trouble, str] = {
-    Trouble.DOWN: "The database of orders is gone: PostgreSQL ends its sessions and lets nobody connect; of SQLite"
+    Trouble.DOWN: "The database of orders is down: PostgreSQL ends its sessions and accepts no connection; for SQLite"
     " another process keeps the file's write lock.",
     Trouble.FULL: "The database of orders is full: PostgreSQL answers 53100 to every write, by triggers on its tables;"
-    " SQLite has SQLITE_FULL for whatever needs another page, by max_page_count.",
+    " SQLite answers SQLITE_FULL to what needs another page, by max_page_count.",
     Trouble.READ_ONLY: "The database of orders is read-only: PostgreSQL by default_transaction_read_only, SQLite by"
     " query_only in the processes of orders.",
-    Trouble.LOCKED: "The tables of orders are locked, as by an ALTER TABLE whose transaction stays open; of SQLite"
+    Trouble.LOCKED: "The tables of orders are locked, as by an ALTER TABLE whose transaction stays open; for SQLite"
     " another process takes the write lock for eight seconds, again and again.",
 }
 
 _STOPPABLE = ("orders", "inventory")
-"""One that orchestrates the sagas, and one that they wait for."""
+"""The service that orchestrates the sagas, and one that they wait for."""
 
 
 def catalogue(services: Sequence[str]) -> Mapping[str, Fault]:
-    """The faults by name, for a shop of these services. All that last end in this order: what needs a broker and
-    databases that work comes last.
+    """The faults by name, for a shop of these services.
+
+    Lasting faults end in this order: those whose end needs the broker and the databases come last.
     """
     lasting = (
         *_of_payments(),
@@ -63,14 +64,14 @@ def _of_broker() -> Sequence[Fault]:
     return (
         Fault(
             "broker-down",
-            "The broker is gone for everybody: killed where it is a server, its file locked where it is embedded.",
+            "The broker is down: NATS is killed, the embedded broker's file is locked.",
             begin=lambda site: site.broker_outage(on=True),
             end=_at_once(lambda site: site.broker_outage(on=False)),
         ),
         Fault(
             "broker-at-its-limit",
-            "The broker takes no message more: the stream of NATS may not grow (10077), and the embedded broker's file"
-            " gets no page more (SQLITE_FULL).",
+            "The broker accepts no more messages: the stream of NATS may not grow (10077), and the embedded broker's"
+            " file gets no more pages (SQLITE_FULL).",
             begin=lambda site: site.broker_limit(on=True),
             end=_at_once(lambda site: site.broker_limit(on=False)),
         ),
@@ -81,7 +82,7 @@ def _of_messages() -> Sequence[Fault]:
     return (
         Fault(
             "relay-stopped",
-            "The relays of orders stand still: orders are placed, and nobody else hears of them.",
+            "The relays of orders are stopped: orders are placed, and no other service receives their events.",
             begin=lambda site: site.stop_relays("orders", on=True),
             end=_at_once(lambda site: site.stop_relays("orders", on=False)),
         ),
@@ -106,10 +107,10 @@ def _emptied() -> Fault:
 
 
 def _poison() -> Fault:
-    """The last of those that last: to take it back, broker and databases must be there again."""
+    """The last of the lasting faults: its end needs the broker and the databases."""
     return Fault(
         "poison-message",
-        "Messages that nobody can read go to every topic: they become dead letters, which healing discards.",
+        "Every topic gets messages that no service can read: they become dead letters, which healing discards.",
         begin=lambda site: site.poison(),
         end=lambda site: site.draw_poison_out(),
         outlives_the_shop=True,
@@ -137,7 +138,7 @@ def _slow_projections() -> Fault:
 def _stopped(service: str) -> Fault:
     return Fault(
         f"{service}-stopped",
-        f"The processes of {service} are stopped (SIGSTOP), whatever they do; healing lets them go on (SIGCONT).",
+        f"The processes of {service} are stopped at any point (SIGSTOP); healing continues them (SIGCONT).",
         begin=lambda site: site.stop_processes(service, on=True),
         end=_at_once(lambda site: site.stop_processes(service, on=False)),
     )

@@ -25,16 +25,16 @@ EVERY = 10
 
 @dataclass(slots=True)
 class Switch:
-    """On or off; read at each publishing."""
+    """A switch, on or off; read at each publish."""
 
     on: bool = False
 
 
 class DuplicatingBroker:
-    """Passes everything on to another broker, and every tenth message two times over.
+    """Passes everything on to another broker, and every tenth message twice.
 
-    The copies come after their batch, so that a copy is also older than what stands before it, as a relay's that was
-    cut off before its confirmation.
+    The copies come after their batch, so that a copy also comes behind newer messages, as when a relay crashes before
+    it sees the confirmation.
     """
 
     def __init__(self, broker: Broker, switch: Switch) -> None:
@@ -49,12 +49,12 @@ class DuplicatingBroker:
 
     @property
     def partitions(self) -> int:
-        """Those of the other broker."""
+        """The partitions of the other broker."""
         return self._broker.partitions
 
     @property
     def notice(self) -> str:
-        """What the other broker has to say."""
+        """The notice of the other broker."""
         return self._broker.notice if isinstance(self._broker, Noticing) else ""
 
     async def open(self) -> None:
@@ -108,7 +108,7 @@ class DuplicatingBroker:
         return await self._broker.log_holds(mark)
 
     async def run_checks(self) -> list[CheckResult]:
-        """Examine the other broker."""
+        """Run the checks of the other broker."""
         return await self._broker.run_checks()
 
     def _chosen(self, messages: Sequence[OutgoingMessage]) -> list[OutgoingMessage]:

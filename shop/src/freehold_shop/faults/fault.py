@@ -11,7 +11,7 @@ __all__ = ["Ending", "Fault", "Site", "Trouble"]
 
 
 class Trouble(StrEnum):
-    """What can be wrong with a service's database."""
+    """The troubles that a service's database can have."""
 
     DOWN = "down"
     FULL = "full"
@@ -20,14 +20,14 @@ class Trouble(StrEnum):
 
 
 class Ending(Protocol):
-    """The end of a fault that takes its time: the shop goes on meanwhile."""
+    """The end of a fault that takes longer: the shop continues meanwhile."""
 
     def poll(self) -> bool:
-        """Whether it is over. Raises the `FreeholdError` that it failed with; nothing goes on then."""
+        """Whether the fault is over. Raises the `FreeholdError` that the end failed with, and stops trying then."""
 
 
 class Site(Protocol):
-    """A running shop as faults see it; the supervisor implements it. Every method is blocking and bounded in time."""
+    """What faults can do to a running shop; the supervisor implements it. Each method blocks, with a time limit."""
 
     def payments_rule(self, rule: str, *, on: bool) -> None:
         """Switch one of the payment provider's rules: `down`, `slow` or `decline`."""
@@ -42,13 +42,13 @@ class Site(Protocol):
         """Begin or end an outage of the broker."""
 
     def empty_broker(self) -> None:
-        """Have the broker lose all that it holds, while it is in use."""
+        """Make the broker lose all its messages while it is in use."""
 
     def send_again(self) -> Ending:
-        """Have every service send once more what the broker had confirmed and lost."""
+        """Make every service send again what the broker had confirmed and lost."""
 
     def broker_limit(self, *, on: bool) -> None:
-        """Let the broker take no message more, or lift that limit."""
+        """Make the broker accept no more messages, or lift that limit."""
 
     def database_trouble(self, service: str, trouble: Trouble, *, on: bool) -> None:
         """Begin or end a trouble of one service's database."""
@@ -57,26 +57,26 @@ class Site(Protocol):
         """Stop a service's relays, or start them again; also in processes that start meanwhile."""
 
     def duplicate_messages(self, *, on: bool) -> None:
-        """Have every tenth message published twice, or no longer."""
+        """Publish every tenth message twice, or no longer."""
 
     def slow_projections(self, *, on: bool) -> None:
-        """Have the projections of orders and overview come late to each batch, or no longer."""
+        """Delay each batch of the projections of orders and overview, or no longer."""
 
     def poison(self) -> None:
-        """Publish messages that nobody can read."""
+        """Publish messages that no service can read."""
 
     def draw_poison_out(self) -> Ending:
-        """Drop the dead letters that the poison has become, once every reader is past it."""
+        """Discard the dead letters that the poison has become, once every reader is past it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A failure. One without an `end` is over in a moment, such as a crash: there is nothing to heal.
+    """A fault. One without an `end` happens once, such as a crash: there is nothing to heal.
 
-    `begin` and `end` raise a `FreeholdError` where it cannot be done, and change nothing then. `end` can be repeated;
-    where it takes longer than a moment it returns an `Ending`, and the fault is on until that is over.
+    `begin` and `end` raise a `FreeholdError` where they fail, and then change nothing. `end` can be repeated; where it
+    takes longer it returns an `Ending`, and the fault is on until that is over.
 
-    outlives_the_shop  what it did stays in databases and messages when the shop stops: the next one ends it.
+    outlives_the_shop  its effects stay in databases and messages when the shop stops: the next run ends it.
     """
 
     name: str

@@ -1,8 +1,8 @@
-"""What the SQLite connections of this process may do to a file: nothing, while it is full or read-only on purpose.
+"""Limits on the SQLite connections of this process that make a file full or read-only on purpose.
 
-The limits are SQLite's own, so the errors are as well: `max_page_count` gives SQLITE_FULL, `query_only` gives
-SQLITE_READONLY. A connection takes them over in the thread that uses it, before its next statement: two threads that
-use one connection at a time end the process (SIGSEGV). Imports the standard library only.
+The limits are SQLite's own, and so are the errors: `max_page_count` gives SQLITE_FULL, `query_only` gives
+SQLITE_READONLY. A connection applies them in the thread that uses it, before its next statement: two threads that use
+one connection at the same time crash the process (SIGSEGV). Imports the standard library only.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 __all__ = ["FileLimits"]
 
 _PAGES_AS_THEY_ARE = 1
-"""SQLite takes what the file has already for less."""
+"""SQLite raises a limit that is below the file's size to that size."""
 _PAGES_MAX = 1_073_741_823
 
 
@@ -31,15 +31,15 @@ _NONE = _Limits()
 
 
 class FileLimits:
-    """Has the connections that are made after `watch` keep to limits. Safe to be used by several threads."""
+    """Applies limits to the connections that are made after `watch`. Safe to use from several threads."""
 
     def __init__(self) -> None:
         self._limits = _NONE
 
     def watch(self) -> None:
-        """Have every connection that `sqlite3.connect` makes from now on keep to them, for the rest of this process.
+        """Apply the limits to every connection that `sqlite3.connect` makes from now on, until this process ends.
 
-        One that is of a class of its own stays as it is.
+        A connection with a factory of its own has no limits.
         """
         connect = sqlite3.connect
 
@@ -50,47 +50,47 @@ class FileLimits:
                 connection.keep_to(lambda: self._limits)
             return connection
 
-        sqlite3.connect = limited  # type: ignore[assignment] # the overloads are those of what it wraps
+        sqlite3.connect = limited  # type: ignore[assignment] # it has the overloads of the function that it wraps
 
     def put(self, *, full: frozenset[Path], read_only: frozenset[Path]) -> None:
-        """Have these limits and no others, from the next statement of each connection on."""
+        """Set the limits, instead of earlier ones, from the next statement of each connection on."""
         self._limits = _Limits(full, read_only)
 
 
 class _LimitedConnection(sqlite3.Connection):
-    """Takes over the limits that are wanted before each statement."""
+    """Applies the current limits before each statement."""
 
     _wanted: Callable[[], _Limits] | None = None
     _known = _NONE
     _file = Path()
 
     def keep_to(self, wanted: Callable[[], _Limits]) -> None:
-        """Keep to these limits from now on."""
+        """Apply these limits from now on."""
         _, _, file = super().execute("PRAGMA database_list").fetchone()
         self._file = Path(file)
         self._wanted = wanted
 
     def cursor(self, *arguments: Any, **keywords: Any) -> Any:
         """As in the base class."""
-        self._take_over()
+        self._apply()
         return super().cursor(*arguments, **keywords)
 
     def execute(self, *arguments: Any) -> sqlite3.Cursor:
         """As in the base class."""
-        self._take_over()
+        self._apply()
         return super().execute(*arguments)
 
     def executemany(self, *arguments: Any) -> sqlite3.Cursor:
         """As in the base class."""
-        self._take_over()
+        self._apply()
         return super().executemany(*arguments)
 
     def executescript(self, *arguments: Any) -> sqlite3.Cursor:
         """As in the base class."""
-        self._take_over()
+        self._apply()
         return super().executescript(*arguments)
 
-    def _take_over(self) -> None:
+    def _apply(self) -> None:
         wanted, known = self._known if self._wanted is None else self._wanted(), self._known
         if wanted is known:
             return
@@ -101,4 +101,4 @@ class _LimitedConnection(sqlite3.Connection):
             super().execute(f"PRAGMA query_only = {query_only}")
             super().execute(f"PRAGMA max_page_count = {pages}").fetchall()
         except sqlite3.Error:
-            self._known = known  # what is wrong, the statement that follows says as well; they come before the next
+            self._known = known  # the next statement raises the error too; the limits are applied before the one after

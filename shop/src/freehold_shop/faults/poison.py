@@ -1,4 +1,4 @@
-"""Messages that nobody can read, for every topic. Imports the broker port, the messages and the composition root."""
+"""Messages that no service can read, for every topic. Imports the broker port, the messages, the composition root."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from freehold.runtime import open_broker
 __all__ = ["KEY", "SOURCE", "is_poison", "nonsense", "poison", "publish_all", "publish_poison"]
 
 KEY = "poison"
-"""The key of all poison: what is published behind it, with this key, is read behind it."""
+"""The key of all poison: what is published later with this key is read later."""
 SOURCE = "poison"
-"""The source of what is a proper envelope around it."""
+"""The source in the envelopes of poison."""
 
 _PUBLISH_SECONDS = 10.0
 _BODY = b'{"poison": true}'
@@ -34,7 +34,7 @@ async def poison(broker_url: str, options: BrokerOptions, handled: Iterable[Mess
 
 
 async def publish_poison(broker: Broker, handled: Iterable[MessageType]) -> int:
-    """Publish them through an open broker: two for each topic, and one for each message that somebody handles."""
+    """Publish them through an open broker: two for each topic, and one for each message that a service handles."""
     wanted = list(handled)
     messages: list[OutgoingMessage] = []
     for topic in sorted({each.topic for each in wanted}):
@@ -47,25 +47,25 @@ async def publish_all(broker: Broker, messages: Sequence[OutgoingMessage]) -> in
     outcomes = await broker.publish(messages, _PUBLISH_SECONDS)
     stored = sum(isinstance(outcome, PublishConfirmed) for outcome in outcomes)
     if stored < len(messages):
-        raise Unavailable(f"the broker took {stored} of {len(messages)} poisonous messages", hint="try again")
+        raise Unavailable(f"the broker accepted {stored} of {len(messages)} poisonous messages", hint="try again")
     return stored
 
 
 def is_poison(document: bytes) -> bool:
-    """Whether a dead letter's document is one of ours."""
+    """Whether a dead letter's document is poison."""
     if document.startswith(_NO_DOCUMENT) or document == _NO_ENVELOPE:
         return True
     return _BODY in document and f'"source":"{SOURCE}"'.encode() in document
 
 
 def nonsense(topic: str) -> OutgoingMessage:
-    """Bytes that are no document, and like no others."""
+    """A message whose document is no JSON, and is unique."""
     message_id = new_id()
     return OutgoingMessage(id=message_id, topic=topic, key=KEY, document=_NO_DOCUMENT + message_id.hex.encode())
 
 
 def _badly_shaped(declared: MessageType) -> OutgoingMessage:
-    """A proper envelope around a body that does not fit the declared class."""
+    """A valid envelope with a body that does not fit the declared class."""
     message_id = new_id()
     envelope = Envelope(
         id=message_id,

@@ -1,4 +1,4 @@
-"""Has every service send again what the broker confirmed and lost, as `freehold outbox resend` does.
+"""Sends again what the broker confirmed and lost, for every service, as `freehold outbox resend` does.
 
 Imports the composition root and the runtime's resending.
 """
@@ -21,9 +21,10 @@ _RETRY_SECONDS: Final = 0.5
 
 
 async def send_again(settings: Mapping[str, Settings], limit_seconds: float = RESEND_SECONDS) -> int:
-    """Put back into each outbox all that is kept of it; returns how many messages. Their relays publish them.
+    """Put the kept messages of each outbox back into it; returns how many. The relays publish them.
 
-    Raises `Unavailable` where the broker or a database stays away: the fault stays on then, and this can be repeated.
+    Raises `Unavailable` where the broker or a database is not available in time: the fault then stays on, and this can
+    be repeated.
     """
     chosen = next(iter(settings.values()))
     broker = open_broker(chosen.broker, chosen.broker_options)
@@ -35,7 +36,7 @@ async def send_again(settings: Mapping[str, Settings], limit_seconds: float = RE
 
 
 async def _wait_for(broker: Broker) -> None:
-    """Until the broker says which log it has: a loss that nobody has seen yet would stay open behind this."""
+    """Wait until the broker tells its log's identity. Otherwise a loss not noticed yet would be resent only in part."""
     reason = "no answer"
     try:
         async with asyncio.timeout(_BROKER_SECONDS):
@@ -45,11 +46,11 @@ async def _wait_for(broker: Broker) -> None:
                     await broker.log_identity()
                 except Unavailable as error:
                     reason = str(error)
-                    await asyncio.sleep(_RETRY_SECONDS)  # a broker that is away cannot wake anybody
+                    await asyncio.sleep(_RETRY_SECONDS)  # a broker that is away sends no signal
                 else:
                     return
     except TimeoutError as error:
-        raise Unavailable(f"the broker is away: {reason}", hint="heal that first") from error
+        raise Unavailable(f"the broker is not available: {reason}", hint="heal that first") from error
 
 
 async def _send_all(settings: Mapping[str, Settings], broker: Broker, limit_seconds: float) -> int:
@@ -67,12 +68,12 @@ async def _send_all(settings: Mapping[str, Settings], broker: Broker, limit_seco
                     else:
                         del left[name]
                 if left:
-                    await asyncio.sleep(_RETRY_SECONDS)  # a database that is away cannot wake anybody
+                    await asyncio.sleep(_RETRY_SECONDS)  # a database that is away sends no signal
     except TimeoutError as error:
         words = "; ".join(
             f"the database of {name} could not be used: {reasons.get(name, 'no answer')}" for name in left
         )
-        raise Unavailable(f"in {limit_seconds:g} s {words}", hint="heal what is wrong with it first") from error
+        raise Unavailable(f"after {limit_seconds:g} s: {words}", hint="heal the databases first") from error
     return count
 
 

@@ -1,7 +1,7 @@
-"""An event store that keeps projections waiting while a brake is on. Imports the event store port and the stores.
+"""An event store that delays projections while a brake is on. Imports the event store port and the stores.
 
-Only what projections read is late, before a batch's transaction begins: appends, aggregates and other readers of the
-database are as quick as ever, and nobody finds a lock held.
+Only the reads of projections are delayed, before a batch's transaction begins: appends, aggregates and other readers
+of the database are not slower, and no lock is held longer.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ LATE_SECONDS: Final = (0.025, 0.075)
 
 @dataclass(slots=True)
 class Brake:
-    """On or off; asked before each batch."""
+    """A switch, on or off; read before each batch."""
 
     on: bool = False
     _source: random.Random = field(default_factory=lambda: random.Random(4))
 
     async def hold(self) -> None:
-        """Return later, while it is on."""
+        """Return after a delay while the brake is on, else at once."""
         if self.on:
-            await asyncio.sleep(self._source.uniform(*LATE_SECONDS))  # the slowness itself, not a wait for something
+            await asyncio.sleep(self._source.uniform(*LATE_SECONDS))  # the delay itself, not a wait for something
 
 
 def braked(stores: Stores, brake: Brake) -> Stores:
-    """The same stores, whose events come late to projections while the brake is on."""
+    """The same stores, with an event store that delays projections while the brake is on."""
     return stores.replacing(EVENTS, BrakedEvents(stores[EVENTS], brake))
 
 
 class BrakedEvents:
-    """Passes everything on to another event store; `read_all`, which projections follow by, waits for the brake."""
+    """Passes everything on to another event store; `read_all`, which projections use, waits for the brake."""
 
     def __init__(self, events: EventStore, brake: Brake) -> None:
         self._events = events
@@ -91,7 +91,7 @@ class BrakedEvents:
         return await self._events.version(stream, db_tx=db_tx)
 
     async def read_all(self, after: int, *, limit: int = 1000, event_filter: EventFilter = EVERYTHING) -> Page:
-        """Read, late."""
+        """Read, after the brake's delay."""
         await self._brake.hold()
         return await self._events.read_all(after, limit=limit, event_filter=event_filter)
 

@@ -1,1 +1,1 @@
-"""The gateway service: the one address for clients, composing what the services own."""
+"""The gateway service: the only address that clients need. It composes the data of the services."""

@@ -1,4 +1,4 @@
-"""The gateway as an application. It owns nothing: it has no database and no messages. Imports FastAPI and its parts."""
+"""The gateway's application. It has no database and no messages. Imports FastAPI and the gateway's modules."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["create_gateway"]
 
 
 def create_gateway() -> FastAPI:
-    """Make the application; the services are found by `settings().urls`."""
+    """Make the application; it finds the services by `settings().urls`."""
     composer = compositions.create_composer()
 
     @asynccontextmanager
@@ -41,5 +41,5 @@ def create_gateway() -> FastAPI:
 
 
 async def _alive() -> dict[str, str]:
-    """Ready when it runs: with services down it still answers in part."""
+    """Ready whenever it runs: it answers in part while services are down."""
     return {"status": "ok"}

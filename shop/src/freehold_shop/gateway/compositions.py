@@ -1,4 +1,4 @@
-"""What the gateway's composed routes have in common: their composer, and how a composition becomes an answer.
+"""What the gateway's composed routes share: their composer, and the response made from a composition.
 
 Imports FastAPI, Freehold's composition and consistency, and the shop's calls.
 """
@@ -30,25 +30,25 @@ from freehold_shop.problems import Problem, not_found
 __all__ = ["BUDGET_SECONDS", "Compose", "answer", "create_composer", "routes"]
 
 BUDGET_SECONDS = 2.0
-_CLIENT_LEFT = 499  # what proxies write down for it; nobody reads it
+_CLIENT_LEFT = 499  # the status that proxies log for a client that disconnected; no client reads it
 _CORRELATION = "x-correlation-id"
 _CONSISTENCY = "freehold-consistency"
 
 
 class Compose(Protocol):
-    """Composes one document, for one request."""
+    """A function that composes one document for one request."""
 
     async def __call__(self, *, headers: Mapping[str, str], budget: Budget) -> tuple[object, Mapping[str, str]]:
-        """The document, and the headers of its answer. Raises `CompositionFailed`, `NotFound`."""
+        """Return the document and the headers of the response. Raises `CompositionFailed`, `NotFound`."""
 
 
 def create_composer() -> Composer:
-    """The gateway's composer: it knows which service fails, and keeps the reference data."""
+    """Make the gateway's composer, which has the circuit breakers and caches the reference data."""
     return Composer(reach, merge_headers=_merged)
 
 
 def routes(composer: Composer) -> APIRouter:
-    """How the services do, as the gateway sees them."""
+    """The route that shows the gateway's circuit breakers."""
     router = APIRouter()
 
     @router.get("/breakers")
@@ -59,11 +59,10 @@ def routes(composer: Composer) -> APIRouter:
 
 
 async def answer(request: Request, what: str, compose: Compose) -> Response:
-    """The composed document as an answer, with its headers. Composing ends when the client leaves.
+    """The composed document as a response, with its headers. Composing ends when the client disconnects.
 
-    It has the gateway's time, or what the client says that it waits, where that is less. Raises `ServiceUnavailable`
-    where a required part is missing, `ServiceRefused` where its service does not take what it is asked, `Problem` where
-    there is no such thing as `what`.
+    The time budget is the gateway's, or the client's where that is less. Raises `ServiceUnavailable` where a required
+    part is missing, `ServiceRefused` where its service rejects the request, `Problem` where `what` does not exist.
     """
     headers = _passed_on(request)
     budget = Budget.from_header(request.headers.get(BUDGET_HEADER), BUDGET_SECONDS)
@@ -83,18 +82,18 @@ async def answer(request: Request, what: str, compose: Compose) -> Response:
 
 
 def _refused(error: CompositionFailed) -> Exception:
-    """What the services refuse of a request whose parameters fit is the consistency token that it brought."""
+    """The error for a part that its service rejected: since the parameters fit, a 400 means the consistency token."""
     if error.status == 400:
-        return Problem(400, "bad-request", "the services do not take the headers of this request")
-    return ServiceRefused(error.missing.service, "it does not take what it is asked")
+        return Problem(400, "bad-request", "the services reject the headers of this request")
+    return ServiceRefused(error.missing.service, "the request is not valid")
 
 
 def _merged(replies: Sequence[Mapping[str, str]]) -> Mapping[str, str]:
-    """One consistency header for all: what the client has seen, and what the services that answered have."""
+    """One consistency header for all: merged from the client's and from those of the services that answered."""
     token = merge_headers(reply.get(_CONSISTENCY, "") for reply in replies)
     return {_CONSISTENCY: token} if token else {}
 
 
 def _passed_on(request: Request) -> dict[str, str]:
-    """What goes along with the calls of a composition; they only read, so no idempotency key does."""
+    """The headers that are passed on to the services; no idempotency key, since a composition only reads."""
     return {name: value for name, value in passed_headers(request).items() if name != "idempotency-key"}

@@ -1,8 +1,8 @@
 """Everything about a customer, composed from six services, with the names of country and products.
 
-The document is the one of `shape`, and so are its orders of lists. With `?from=read-model` the same is read from the
-overview, which keeps it from the services' events; there are no names of country and products in that. Without users a
-profile is missing like any other part; only a customer whom users does not know has no document. Imports FastAPI,
+`shape` defines the document and the order of its lists. With `?from=read-model` the same document is read from the
+overview, which projects it from the services' events, without names of country and products. While users is down the
+profile is missing like any other part; only a customer that users does not know has no document. Imports FastAPI,
 Freehold's composition, the shape and the gateway's compositions.
 """
 
@@ -51,7 +51,7 @@ T = TypeVar("T")
 
 
 class _Sent(msgspec.Struct, frozen=True):
-    """What notifications keeps of an e-mail."""
+    """An e-mail that notifications has sent."""
 
     order_id: str
     template: str
@@ -115,7 +115,7 @@ _products = _customer.part(
 _READ_MODEL = Published("GET", "/customers/{customer_id}/360", "overview", statuses=(404,))
 _FROM = Parameter(
     "from",
-    "What it is made from.",
+    "The source of the document.",
     schema={"type": "string", "enum": ["composition", "read-model"], "default": "composition"},
 )
 
@@ -150,7 +150,7 @@ def routes(composer: Composer) -> APIRouter:
 async def compose_customer360(
     composer: Composer, customer_id: str, *, headers: Mapping[str, str] | None = None, budget: Budget | None = None
 ) -> tuple[Customer360, Mapping[str, str]]:
-    """The document, and the headers of its answer. Raises `NotFound` for a customer whom users does not know."""
+    """The document, and the headers of the response. Raises `NotFound` for a customer that users does not know."""
     found = await composer.compose(_customer, customer_id, headers=headers, budget=budget)
     return _document(customer_id, found), found.headers
 

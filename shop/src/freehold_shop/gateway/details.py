@@ -1,7 +1,7 @@
-"""Everything about an order, put together from the services that own the parts.
+"""Everything about an order, composed from the services that own the parts.
 
 A part whose service does not answer is left out and named under `missing`; a part that does not exist (yet) is null.
-Only without orders there is nothing to tell. Imports FastAPI, Freehold's composition and the gateway's compositions.
+Only the part of orders is required. Imports FastAPI, Freehold's composition and the gateway's compositions.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def routes(composer: Composer) -> APIRouter:
 async def compose_details(
     composer: Composer, order_id: str, *, headers: Mapping[str, str] | None = None, budget: Budget | None = None
 ) -> tuple[Document, Mapping[str, str]]:
-    """The details, and the headers of their answer.
+    """The details, and the headers of the response.
 
     Raises `CompositionFailed` where orders does not answer, `NotFound` for an unknown order.
     """

@@ -1,7 +1,7 @@
-"""Taking in products, customers and stock together, for whoever streams orders from a file: one request for many.
+"""The intake of many products, customers and stock in one request, for clients that load orders from a file.
 
-Each service takes its share in one transaction, side by side, and what it has already it leaves alone: the same request
-may be sent again. Imports FastAPI and the shop's calls.
+The services get their shares at the same time; each writes its share in one transaction and does not change what it
+has already, so the request may be repeated. Imports FastAPI and the shop's calls.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NOTHING = msgspec.Raw(b"")  # msgspec knows no optional Raw
 
 
 class Intake(msgspec.Struct, forbid_unknown_fields=True):
-    """The shares, passed on without a look into them; the services check them."""
+    """The shares, passed on undecoded; the services check them."""
 
     products: msgspec.Raw = _NOTHING
     customers: msgspec.Raw = _NOTHING
@@ -53,7 +53,7 @@ _BODY = {
 
 
 def routes() -> APIRouter:
-    """The intake."""
+    """The route of the intake."""
     router = APIRouter(route_class=DirectRoute)
 
     @router.post("/intake", responses=problem_responses(400, 404, 413, 422, 503), openapi_extra=_BODY)
@@ -61,7 +61,7 @@ def routes() -> APIRouter:
         try:
             intake = msgspec.json.decode(await request.body(), type=Intake)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            raise Problem(422, "not-an-intake", "products, customers and stock are what can be taken in") from None
+            raise Problem(422, "not-an-intake", "an intake may have products, customers and stock only") from None
         passed = {name: text for name, text in passed_headers(request).items() if name != "idempotency-key"}
         shares = {
             "products": ("catalog", "/products/bulk", _wrapped("products", intake.products)),
@@ -84,7 +84,7 @@ def _wrapped(name: str, share: msgspec.Raw) -> bytes | None:
 
 
 async def _pass_on(service: str, path: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, Any]:
-    """The answer as (status, document); an unavailable service is a 503 like any other answer."""
+    """The response as (status, document); an unavailable service gives 503 like any other response."""
     try:
         answer = await call(service, "POST", path, body=body, headers=headers, timeout_seconds=INTAKE_SECONDS)
         return answer.status, msgspec.json.decode(answer.body)

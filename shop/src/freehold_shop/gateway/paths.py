@@ -1,7 +1,7 @@
-"""Which paths the gateway takes: no segment of them is `.` or `..`, however it is written.
+"""The check that no path of a request has a segment `.` or `..`, however it is encoded.
 
-Such a segment takes another meaning on its way: clients, proxies and servers resolve it, some after they decoded it,
-once or twice, or after they cut parameters off it. Imports Starlette's types and the shop's problems.
+Clients, proxies and servers resolve such a segment at different points: some after decoding once or twice, some after
+cutting off parameters. So each may see another path. Imports Starlette's types and the shop's problems.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SEPARATORS: Final = re.compile(r"[/\\]")
 
 
 def has_dot_segment(path: str) -> bool:
-    """Whether a path holds `.` or `..` as a segment, as it is or decoded, also more than once."""
+    """Whether a path has `.` or `..` as a segment, as it is or after decoding it once or several times."""
     for _ in range(_DECODINGS_MAX):
         if any(segment.partition(";")[0] in {".", ".."} for segment in _SEPARATORS.split(path)):
             return True
@@ -33,7 +33,7 @@ def has_dot_segment(path: str) -> bool:
 
 
 class PathMiddleware:
-    """Answers 400 to a path with dot segments, before anything is looked up by it."""
+    """Answers 400 to a path with dot segments, before routing."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -41,7 +41,7 @@ class PathMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         if scope["type"] == "http" and _is_odd(scope):
-            refusal = problem(400, "a path holds no segments . and ..", code="dot-segments")
+            refusal = problem(400, "a path must not have the segments . and ..", code="dot-segments")
             await refusal(scope, receive, send)
             return
         await self._app(scope, receive, send)

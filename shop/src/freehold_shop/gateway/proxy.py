@@ -1,4 +1,4 @@
-"""Requests that one service answers alone: passed on as they come, answered as it answers.
+"""Routes that one service answers alone: the request is passed on to it, and its response is returned.
 
 Imports FastAPI and the shop's calls.
 """
@@ -46,7 +46,7 @@ _ROUTES: Final = (
         "GET",
         "/order-summaries",
         "orders",
-        (Parameter("customer_id", "Of which customer.", required=True), LIMIT),
+        (Parameter("customer_id", "The customer.", required=True), LIMIT),
     ),
     Published("POST", "/orders/query", "orders"),
     Published("GET", "/orders/{order_id}", "orders", statuses=(404,)),
@@ -75,7 +75,7 @@ def routes() -> APIRouter:
 
 
 def passed_headers(request: Request) -> dict[str, str]:
-    """What goes along with every call that a request leads to; a correlation id is given to a request without one."""
+    """The headers that are passed on with every call of a request; a request without a correlation id gets one."""
     found = {name: value for name, value in request.scope["headers"] if name in _PASSED_ON}
     headers = {_PASSED_ON[name]: value.decode("latin-1") for name, value in found.items()}
     if "x-correlation-id" not in headers:
@@ -84,7 +84,7 @@ def passed_headers(request: Request) -> dict[str, str]:
 
 
 async def forward(request: Request, published: Published) -> Response:
-    """Pass a request on to the route's service, and its answer back.
+    """Pass a request on to the route's service, and return its response.
 
     Raises `RequestValidationError` for parameters that do not fit, `ServiceUnavailable` and `ServiceRefused`.
     """
@@ -97,7 +97,7 @@ async def forward(request: Request, published: Published) -> Response:
         timeout_seconds=FORWARD_SECONDS,
     )
     if 300 <= answer.status < 400:
-        raise ServiceRefused(published.service, "it answered with another address")
+        raise ServiceRefused(published.service, "it answered with a redirect")
     kept = {name: answer.headers[name] for name in _GIVEN_BACK if name in answer.headers}
     kept["content-type"] = answer.content_type
     return Response(answer.body, answer.status, kept)

@@ -1,7 +1,7 @@
-"""What of the services the gateway publishes: each route with its parameters, their bounds, and the service behind it.
+"""The services' routes that the gateway publishes: each with its parameters, their bounds, and its service.
 
-A request is passed on to the path that is made again from its checked parameters, and with declared parameters of the
-query only; so nothing else of a service can be reached. Imports FastAPI and the shop's problems.
+The path of the request to the service is built from the checked parameters, with declared query parameters only; so
+no other route of a service can be reached. Imports FastAPI and the shop's problems.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _TEMPLATE_NAMES: Final = re.compile(r"\{(\w+)(?::path)?\}")
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter of a path or a query. One of a path has to fit `pattern`; one of a query its service checks."""
+    """A parameter of a path or a query. A path parameter must fit `pattern`; the service checks a query parameter."""
 
     name: str
     description: str
@@ -38,12 +38,12 @@ class Parameter:
 
     @cached_property
     def fits(self) -> re.Pattern[str]:
-        """The whole text has to match."""
+        """The compiled pattern; the whole text must match."""
         return re.compile(self.pattern)
 
     @property
     def document(self) -> dict[str, Any]:
-        """As OpenAPI has it."""
+        """The parameter in OpenAPI's form."""
         schema = dict(self.schema or {"type": "string"})
         if self.pattern:
             schema["pattern"] = self.pattern
@@ -61,7 +61,7 @@ CUSTOMER_ID: Final = Parameter("customer_id", "The customer.", rules.IDENTITY, p
 _RETURN_REF: Final = Parameter("return_ref", "The return.", rules.IDENTITY, place="path")
 _SKU: Final = Parameter(
     "sku",
-    "The product; slashes in it stand as they are.",
+    "The product; slashes in it are not encoded.",
     r"^(?=.{1,64}$)[^/\\\x00-\x1f\x7f-\x9f\ud800-\udfff]+(?:/[^/\\\x00-\x1f\x7f-\x9f\ud800-\udfff]+)*$(?!\n)",
     place="path",
 )
@@ -69,13 +69,13 @@ _IN_PATHS: Final = {each.name: each for each in (ORDER_ID, CUSTOMER_ID, _RETURN_
 LIMIT: Final = Parameter(
     "limit", "How many at most.", schema={"type": "integer", "minimum": 1, "maximum": 1_000, "default": 100}
 )
-CONSISTENCY: Final = Parameter("Freehold-Consistency", "What the caller has seen.", place="header")
-_KEY: Final = Parameter("Idempotency-Key", "Makes a repetition have no second effect.", place="header")
+CONSISTENCY: Final = Parameter("Freehold-Consistency", "The caller's consistency token.", place="header")
+_KEY: Final = Parameter("Idempotency-Key", "A repeated request with the same key has no second effect.", place="header")
 
 
 @dataclass(frozen=True)
 class Published:
-    """A route of a service that clients may use. `statuses` are refusals beyond those that every route has."""
+    """A route of a service that clients may use. `statuses` are error statuses beyond those that every route has."""
 
     method: str
     path: str
@@ -100,7 +100,7 @@ class Published:
 
     @property
     def responses(self) -> dict[int | str, dict[str, Any]]:
-        """The refusals, for OpenAPI."""
+        """The error responses, for OpenAPI."""
         return problem_responses(*sorted({*_STATUSES, *self.statuses}))
 
     def target(self, request: Request) -> str:
@@ -113,7 +113,7 @@ class Published:
 
 
 def path_value(request: Request, parameter: Parameter) -> str:
-    """What the path has for a parameter. Raises `RequestValidationError` where it does not fit."""
+    """The value of a path parameter. Raises `RequestValidationError` where it does not fit."""
     value = str(request.path_params[parameter.name])
     if parameter.fits.fullmatch(value) is None:
         raise RequestValidationError(

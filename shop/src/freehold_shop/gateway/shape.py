@@ -1,7 +1,7 @@
-"""The document of a customer's 360: the same whether it was composed from the services or read from a read model.
+"""The document of a customer's 360, the same from the composition and from the read model.
 
-Everything that both must agree on is in the parts named by `PARTS`; two documents of one customer are compared part by
-part, field by field. Imports msgspec only.
+Both must agree on the parts named by `PARTS`; two documents of one customer are compared part by part, field by field.
+Imports msgspec only.
 
 Lists have one order, so that equal content is an equal document:
 
@@ -11,7 +11,7 @@ shipments       by `order_id`, for the orders listed
 notifications   by `order_id`, then by `kind`, for the orders listed
 holds           by `order_id`: reservations that are held now; their lines by `sku`
 
-A part that is not known is None and named in `missing`; a part of which there is nothing is an empty list.
+A part that is not known is None and named in `missing`; a part without rows is an empty list.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ __all__ = [
 ORDERS_MAX: Final = 1_000
 SENT: Final = "sent"
 PARTS: Final = ("profile", "orders", "payments", "shipments", "notifications", "holds")
-"""The parts that composition and read model are compared by; names of countries and products are looked up beside."""
+"""The parts that are compared between composition and read model; it has no names of countries and products."""
 
 
 class Profile(msgspec.Struct, frozen=True):
-    """Who the customer is, as users knows them. `country` is an ISO 3166 code."""
+    """The customer, from users. `country` is an ISO 3166 code."""
 
     customer_id: str
     name: str
@@ -53,7 +53,7 @@ class Profile(msgspec.Struct, frozen=True):
 
 
 class Order(msgspec.Struct, frozen=True):
-    """An order as orders knows it."""
+    """An order, from orders."""
 
     order_id: str
     status: str
@@ -63,7 +63,7 @@ class Order(msgspec.Struct, frozen=True):
 
 
 class Payment(msgspec.Struct, frozen=True):
-    """The payment of an order as payments knows it."""
+    """The payment of an order, from payments."""
 
     order_id: str
     status: str
@@ -73,14 +73,14 @@ class Payment(msgspec.Struct, frozen=True):
 
 
 class Shipment(msgspec.Struct, frozen=True):
-    """The parcel of an order as shipping knows it."""
+    """The parcel of an order, from shipping."""
 
     order_id: str
     status: str
 
 
 class Notification(msgspec.Struct, frozen=True):
-    """A message to the customer. `kind` is the template's name; `state` is `SENT`: notifications keeps no others."""
+    """A message to the customer. `kind` is the template's name; `state` is always `SENT`."""
 
     order_id: str
     kind: str
@@ -88,7 +88,7 @@ class Notification(msgspec.Struct, frozen=True):
 
 
 class HoldLine(msgspec.Struct, frozen=True):
-    """So many pieces of a product that are held."""
+    """The quantity of a product that is held."""
 
     sku: str
     quantity: int
@@ -109,14 +109,14 @@ class Country(msgspec.Struct, frozen=True):
 
 
 class Product(msgspec.Struct, frozen=True):
-    """What a product that is held is called."""
+    """The description of a product that is held, from the catalog."""
 
     sku: str
     description: str
 
 
 class Missing(msgspec.Struct, frozen=True):
-    """A part that could not be had: whose it is, and why.
+    """A part that could not be read, its service, and the reason.
 
     `reason` is one of `timeout`, `unavailable`, `circuit-open`, `refused`, `budget`, or `depends-on X`, X being a part.
     """
@@ -127,9 +127,9 @@ class Missing(msgspec.Struct, frozen=True):
 
 
 class Customer360(msgspec.Struct, frozen=True):
-    """Everything about a customer. `country` and `products` (by sku) are names for codes in the other parts.
+    """Everything about a customer. `country` and `products` (by sku) have the names for codes in the other parts.
 
-    `stale` names the parts that come from a cache past its time because their service does not answer.
+    `stale` names the parts that come from an expired cache entry because their service does not answer.
     """
 
     customer_id: str

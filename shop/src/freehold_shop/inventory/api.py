@@ -24,33 +24,33 @@ _RESERVATION = ("order_id", "status", "changed_at_ms")
 
 
 class Pieces(Body):
-    """So many pieces of a product."""
+    """A quantity of a product."""
 
     sku: Sku
     quantity: Quantity
 
 
 class Receipt(Body):
-    """A delivery. It is put on the shelf once, however often it is sent."""
+    """A stock receipt. It is added to the stock once, however often it is sent."""
 
     receipt_ref: NewIdentity
     lines: Annotated[list[Pieces], Field(min_length=1, max_length=5_000)]
 
 
 class Wanted(Body):
-    """Which products."""
+    """A query: the stock of these products."""
 
     skus: Annotated[list[Key], Field(max_length=5_000)]
 
 
 class WantedHolds(Body):
-    """What is held for which orders."""
+    """A query: the goods held for these orders."""
 
     order_ids: Annotated[list[Identity], Field(max_length=5_000)]
 
 
 def routes(running: RunningService) -> APIRouter:
-    """The API on a running service."""
+    """The routes of the API on a running service."""
     router = APIRouter()
 
     @router.post("/stock/receipts")

@@ -1,8 +1,8 @@
 """Commands to and events of the inventory. Imports the messages of Freehold and money; the only module
 others may import.
 
-A command is answered and publishes nothing where its sender is the only one to care; the reaction to an event
-publishes, and carries along what the next one in a choreographed checkout needs. Refusals: `insufficient-stock`.
+A command gets a reply, and publishes an event only where other services need it. The reaction to an event publishes an
+event with what the next service of a choreographed checkout needs. Rejections: `insufficient-stock`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class StockLine:
-    """So many pieces of a product."""
+    """A quantity of a product."""
 
     sku: str
     quantity: int
@@ -40,7 +40,7 @@ class StockLine:
 
 @command("inventory.reserve-stock", version=1, key="order_id")
 class ReserveStock:
-    """Hold the pieces for an order, all or none, for 15 minutes. Answered as done, or refused."""
+    """Hold the goods for an order, all or none, for 15 minutes. The reply: done or rejected."""
 
     order_id: str
     lines: tuple[StockLine, ...]
@@ -48,28 +48,28 @@ class ReserveStock:
 
 @command("inventory.release-stock", version=1, key="order_id")
 class ReleaseStock:
-    """Give back what is held for an order. Nothing held: nothing happens."""
+    """Release the goods held for an order. No effect where none are held."""
 
     order_id: str
 
 
 @command("inventory.commit-stock", version=1, key="order_id")
 class CommitStock:
-    """Take what is held out of the stock for good: the goods leave. Where the hold expired, free stock is taken."""
+    """Remove the held goods from the stock: they leave. Where the hold has expired, free stock is used."""
 
     order_id: str
 
 
 @command("inventory.expire-reservation", version=1, key="order_id")
 class ExpireReservation:
-    """The hold's time is over; inventory schedules it to itself."""
+    """End a hold whose time is over; inventory schedules this to itself."""
 
     order_id: str
 
 
 @command("inventory.return-stock", version=1, key="order_id")
 class ReturnStock:
-    """Goods of an order came back: put them on the shelf. Answered to everybody by `StockReturned`."""
+    """Add returned goods of an order to the stock. `StockReturned` reports it."""
 
     order_id: str
     return_ref: str
@@ -78,7 +78,7 @@ class ReturnStock:
 
 @event("inventory.stock-reserved", version=1, key="order_id")
 class StockReserved:
-    """The pieces are held for the order, which may be paid now."""
+    """The goods are held for the order, which may be paid now."""
 
     order_id: str
     customer_id: str
@@ -87,14 +87,14 @@ class StockReserved:
 
 @event("inventory.stock-held", version=1, key="order_id")
 class StockHeld:
-    """The pieces are held for an order whose checkout is directed: nobody acts on it. For copies."""
+    """The goods are held for an order whose checkout is orchestrated. For read models; no service acts on it."""
 
     order_id: str
 
 
 @event("inventory.reservation-failed", version=1, key="order_id")
 class InventoryReservationFailed:
-    """Nothing is held for the order, for this reason."""
+    """Nothing is held for the order, for `reason`."""
 
     order_id: str
     reason: str
@@ -102,28 +102,28 @@ class InventoryReservationFailed:
 
 @event("inventory.stock-released", version=1, key="order_id")
 class StockReleased:
-    """What was held for the order can be bought by others again."""
+    """The goods held for the order are free again."""
 
     order_id: str
 
 
 @event("inventory.reservation-expired", version=1, key="order_id")
 class ReservationExpired:
-    """Nobody confirmed the order within the hold's time; what was held has been released."""
+    """The order was not confirmed within the hold's time; its goods are free again."""
 
     order_id: str
 
 
 @event("inventory.stock-commit-refused", version=1, key="order_id")
 class StockCommitRefused:
-    """The order was confirmed after its hold had expired, and the stock went to others meanwhile."""
+    """The order was confirmed after its hold had expired, and the free stock does not suffice."""
 
     order_id: str
 
 
 @event("inventory.stock-received", version=1, key="receipt_ref")
 class StockReceived:
-    """A delivery was put on the shelf."""
+    """A stock receipt was added to the stock."""
 
     receipt_ref: str
     lines: tuple[StockLine, ...]
@@ -131,7 +131,7 @@ class StockReceived:
 
 @event("inventory.stock-returned", version=1, key="order_id")
 class StockReturned:
-    """Returned goods are on the shelf again."""
+    """Returned goods are in the stock again."""
 
     order_id: str
     return_ref: str

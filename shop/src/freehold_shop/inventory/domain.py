@@ -1,4 +1,4 @@
-"""The rules of stock: what moves in which way, and when an order cannot be served. Imports the contracts only."""
+"""The rules of stock: the movements and their effects, the states of a reservation. Imports the contracts only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = [
     "RECEIVE",
     "RELEASE",
     "RESERVE",
-    "TAKE_BACK",
+    "RESTOCK",
     "Movement",
     "MovementReason",
     "ReservationStatus",
@@ -30,7 +30,7 @@ INSUFFICIENT_STOCK = "insufficient-stock"
 
 
 class ReservationStatus(StrEnum):
-    """Where a reservation is. All but `held` are terminal; `refused`: never held, `lost`: expired, then confirmed."""
+    """The status of a reservation. `held` moves on; `refused`: never held; `lost`: no stock left after it expired."""
 
     HELD = "held"
     COMMITTED = "committed"
@@ -41,7 +41,7 @@ class ReservationStatus(StrEnum):
 
 
 class MovementReason(StrEnum):
-    """Why stock moved; the ledger's word."""
+    """Why stock moved, as stored in the ledger."""
 
     RECEIVED = "received"
     RESERVED = "reserved"
@@ -54,7 +54,7 @@ class MovementReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """A change of stock: each piece of a line counts so often into `on_hand` and into `reserved`."""
+    """A change of stock: the factors of a line's quantity for `on_hand` and `reserved`."""
 
     reason: MovementReason
     on_hand: int
@@ -67,11 +67,11 @@ RELEASE = Movement(MovementReason.RELEASED, on_hand=0, reserved=-1)
 EXPIRE = Movement(MovementReason.EXPIRED, on_hand=0, reserved=-1)
 COMMIT = Movement(MovementReason.COMMITTED, on_hand=-1, reserved=-1)
 COMMIT_LATE = Movement(MovementReason.COMMITTED_LATE, on_hand=-1, reserved=0)
-TAKE_BACK = Movement(MovementReason.RETURNED, on_hand=1, reserved=0)
+RESTOCK = Movement(MovementReason.RETURNED, on_hand=1, reserved=0)
 
 
 def merge_lines(lines: Iterable[StockLine]) -> tuple[StockLine, ...]:
-    """One line a product, ordered by sku: everybody locks stock in this order, so nobody waits in a circle."""
+    """One line a product, ordered by sku: all transactions lock stock in this order, so there is no deadlock."""
     quantities: defaultdict[str, int] = defaultdict(int)
     for line in lines:
         quantities[line.sku] += line.quantity
@@ -79,5 +79,5 @@ def merge_lines(lines: Iterable[StockLine]) -> tuple[StockLine, ...]:
 
 
 def lines_document(lines: Iterable[StockLine]) -> str:
-    """Lines as the database's statements take them: `[["85123A", 6], …]`."""
+    """Lines as the JSON document that the SQL statements take: `[["85123A", 6], …]`."""
     return json.dumps([[line.sku, line.quantity] for line in lines], separators=(",", ":"))

@@ -1,7 +1,7 @@
 """Reserving, committing, releasing and expiring stock, each in the caller's transaction. Imports the shelf and rules.
 
-A reservation leaves `held` once, by a conditional update: of commit, release and expiry one wins and the others find
-nothing to do.
+A reservation leaves `held` once, by a conditional update: one of commit, release and expiry wins, and the others have
+no effect.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from freehold_shop.inventory.domain import (
     INSUFFICIENT_STOCK,
     RELEASE,
     RESERVE,
-    TAKE_BACK,
+    RESTOCK,
     Movement,
     ReservationStatus,
     lines_document,
@@ -30,15 +30,15 @@ from freehold_shop.inventory.statements import RECEIPT_CLAIM, RESERVATION_FIND, 
 from freehold_shop.moments import moment_ms
 from freehold_shop.settings import settings
 
-__all__ = ["ReturnTooEarly", "commit", "expire", "receive", "release", "reserve", "take_back"]
+__all__ = ["ReturnTooEarly", "commit", "expire", "receive", "release", "reserve", "restock"]
 
 
 class ReturnTooEarly(Exception):
-    """Goods came back before the order's confirmation was handled here; it is on its way, so try again."""
+    """Goods came back before the order's confirmation was handled here; it will come, so retry."""
 
 
 async def reserve(tx: Transaction, order_id: str, wanted: Sequence[StockLine]) -> Rejected | None:
-    """Hold all lines or none. None: they are held. A second time for the same order changes nothing."""
+    """Hold all lines or none. None: they are held. Repeating it for the same order changes nothing."""
     lines = merge_lines(wanted)
     document = lines_document(lines)
     shelf = shelf_of(tx)
@@ -50,12 +50,12 @@ async def reserve(tx: Transaction, order_id: str, wanted: Sequence[StockLine]) -
     if short:
         await tx.cancel(expiry_id)
         await _set_status(tx, order_id, ReservationStatus.REFUSED)
-        return Rejected(INSUFFICIENT_STOCK, f"{short} of {len(lines)} products are not there in the quantity wanted")
+        return Rejected(INSUFFICIENT_STOCK, f"{short} of {len(lines)} products have too little free stock")
     return None
 
 
 async def commit(tx: Transaction, order_id: str) -> bool:
-    """Take what is held off the shelf. Where the hold has expired, take it from free stock; False: that is gone."""
+    """Remove the held goods from the stock. Where the hold has expired, use free stock; False: too little is left."""
     if await _end_hold(tx, order_id, ReservationStatus.COMMITTED, COMMIT):
         return True
     found = await tx.sql.fetch(RESERVATION_FIND, (order_id,))
@@ -72,23 +72,23 @@ async def commit(tx: Transaction, order_id: str) -> bool:
 
 
 async def release(tx: Transaction, order_id: str) -> bool:
-    """Give back what is held. False: nothing is."""
+    """Release the held goods. False: none are held."""
     return await _end_hold(tx, order_id, ReservationStatus.RELEASED, RELEASE)
 
 
 async def expire(tx: Transaction, order_id: str) -> bool:
-    """Give back what was held too long. False: it was committed or released in time."""
+    """Release goods whose hold is over. False: it was committed or released in time."""
     return await shelf_of(tx).end_hold(order_id, ReservationStatus.EXPIRED, EXPIRE) is not None
 
 
-async def take_back(tx: Transaction, order_id: str, return_ref: str, lines: Sequence[StockLine]) -> None:
-    """Put returned goods of an order on the shelf. Raises `ReturnTooEarly` where they have not left it yet."""
+async def restock(tx: Transaction, order_id: str, return_ref: str, lines: Sequence[StockLine]) -> None:
+    """Add returned goods of an order to the stock. Raises `ReturnTooEarly` where they have not left it yet."""
     shelf = shelf_of(tx)
     await shelf.take_turn()
     found = await tx.sql.fetch(RESERVATION_FIND, (order_id,))
     match found[0][0] if found else None:
         case ReservationStatus.COMMITTED.value:
-            await shelf.move(TAKE_BACK, lines_document(merge_lines(lines)), f"{return_ref}/{order_id}")
+            await shelf.move(RESTOCK, lines_document(merge_lines(lines)), f"{return_ref}/{order_id}")
         case ReservationStatus.HELD.value | ReservationStatus.EXPIRED.value:
             raise ReturnTooEarly(order_id)
         case _:
@@ -96,7 +96,7 @@ async def take_back(tx: Transaction, order_id: str, return_ref: str, lines: Sequ
 
 
 async def receive(tx: Transaction, receipt_ref: str, lines: Sequence[StockLine]) -> bool:
-    """Put a delivery on the shelf, once for a reference. False: it was received before."""
+    """Add a stock receipt to the stock, once for a reference. False: it was received before."""
     shelf = shelf_of(tx)
     await shelf.take_turn()
     if not await tx.sql.execute(RECEIPT_CLAIM, (receipt_ref,)):
@@ -106,7 +106,7 @@ async def receive(tx: Transaction, receipt_ref: str, lines: Sequence[StockLine])
 
 
 async def _end_hold(tx: Transaction, order_id: str, status: ReservationStatus, movement: Movement) -> bool:
-    """Move a held reservation on before its time is over, and take its timer back. False: it is not held any more."""
+    """End a held reservation before its time is over, and cancel its timer. False: it is not held any more."""
     ended = await shelf_of(tx).end_hold(order_id, status, movement)
     if ended is None:
         return False

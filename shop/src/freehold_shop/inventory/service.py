@@ -1,4 +1,4 @@
-"""The inventory: what it does at commands of an orchestrated checkout, and at events of a choreographed one.
+"""The inventory: its handlers of the commands of an orchestrated checkout, and of the events of a choreographed one.
 
 Imports Freehold, its own modules and the contracts of orders.
 """
@@ -44,13 +44,13 @@ async def reserve_stock(command: ReserveStock, tx: Transaction) -> Rejected | No
 
 @inventory.handles(ReleaseStock)
 async def release_stock(command: ReleaseStock, tx: Transaction) -> None:
-    """Give back what is held."""
+    """Release the held goods."""
     await _release(command.order_id, tx)
 
 
 @inventory.handles(CommitStock)
 async def commit_stock(command: CommitStock, tx: Transaction) -> Rejected | None:
-    """Take what is held off the shelf."""
+    """Remove the held goods from the stock."""
     if await reservations.commit(tx, command.order_id):
         return None
     return Rejected("reservation-expired")
@@ -58,21 +58,21 @@ async def commit_stock(command: CommitStock, tx: Transaction) -> Rejected | None
 
 @inventory.handles(ReturnStock, retry=_WAIT_FOR_CONFIRMATION)
 async def return_stock(command: ReturnStock, tx: Transaction) -> None:
-    """Put returned goods on the shelf."""
-    await reservations.take_back(tx, command.order_id, command.return_ref, command.lines)
+    """Add returned goods to the stock."""
+    await reservations.restock(tx, command.order_id, command.return_ref, command.lines)
     tx.publish(StockReturned(command.order_id, command.return_ref))
 
 
 @inventory.handles(ExpireReservation)
 async def expire_reservation(command: ExpireReservation, tx: Transaction) -> None:
-    """Nobody confirmed the order in time."""
+    """Release the goods of an order that was not confirmed in time."""
     if await reservations.expire(tx, command.order_id):
         tx.publish(ReservationExpired(command.order_id))
 
 
 @inventory.handles(OrderPlaced)
 async def begin_choreographed_checkout(event: OrderPlaced, tx: Transaction) -> None:
-    """Where nobody orchestrates the checkout, placing an order is what makes inventory reserve."""
+    """Reserve the goods of an order whose checkout is choreographed."""
     if event.checkout is not CheckoutMode.CHOREOGRAPHED:
         return
     lines = [StockLine(line.sku, line.quantity) for line in event.lines]
@@ -85,14 +85,14 @@ async def begin_choreographed_checkout(event: OrderPlaced, tx: Transaction) -> N
 
 @inventory.handles(OrderConfirmed)
 async def take_goods_of_confirmed_order(event: OrderConfirmed, tx: Transaction) -> None:
-    """The goods leave, in both kinds of checkout."""
+    """Remove the goods of a confirmed order from the stock, in both kinds of checkout."""
     if not await reservations.commit(tx, event.order_id):
         tx.publish(StockCommitRefused(event.order_id))
 
 
 @inventory.handles(OrderCancelled)
 async def release_goods_of_cancelled_order(event: OrderCancelled, tx: Transaction) -> None:
-    """Whatever is still held for the order is free again."""
+    """Release the goods that are still held for a cancelled order."""
     await _release(event.order_id, tx)
 
 

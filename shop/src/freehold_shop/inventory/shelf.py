@@ -1,6 +1,6 @@
-"""The tables of the inventory, as its rules write them: one way for each engine. Imports the rules and the statements.
+"""Stock and reservations in the database, one implementation for each engine. Imports the rules and the statements.
 
-Stock is moved by one transaction at a time: on PostgreSQL whoever moves it takes the turn first, SQLite has one writer
+One transaction at a time moves stock: on PostgreSQL it first takes an advisory lock, the turn; SQLite has one writer
 anyway.
 """
 
@@ -35,25 +35,25 @@ class Ended:
 
 
 class Shelf(Protocol):
-    """Stock and reservations in a transaction. Where nothing else is said, a turn that was taken is presumed."""
+    """Stock and reservations in a transaction. Methods that do not take the turn need it to be taken before."""
 
     async def take_turn(self) -> None:
-        """Wait for other transactions that move stock to end."""
+        """Wait until other transactions that move stock have ended."""
 
     async def claim(self, claim: Claim) -> bool:
-        """Take the turn and make a reservation that is `held`, without moving stock. False: the order has one."""
+        """Take the turn and insert a reservation that is `held`, without moving stock. False: the order has one."""
 
     async def end_hold(self, order_id: str, status: ReservationStatus, movement: Movement) -> Ended | None:
-        """Take the turn and move a held reservation on, and its stock. None: it is not held any more."""
+        """Take the turn, change a held reservation's status and move its stock. None: it is not held any more."""
 
     async def move(self, movement: Movement, lines: str, reference: str) -> None:
-        """Move stock and write it down."""
+        """Move stock and record the movement."""
 
     async def move_if_there(self, movement: Movement, lines: str, reference: str) -> int:
-        """As `move`, if all lines are free; returns how many are not."""
+        """Like `move`, if there is free stock for all lines; returns for how many there is not."""
 
     async def receive(self, lines: str, reference: str) -> None:
-        """Put a delivery on the shelf, of new products too."""
+        """Add a stock receipt to the stock, also of new products."""
 
 
 def shelf_of(tx: Transaction) -> Shelf:
@@ -76,7 +76,7 @@ class _PostgresShelf:
     async def end_hold(self, order_id: str, status: ReservationStatus, movement: Movement) -> Ended | None:
         values = (*_movement_values(order_id, movement, order_id, self.at_ms), status.value)
         rows = await self.sql.fetch(statements.POSTGRES_LEAVE_HELD, values)
-        if not rows:  # it may have been made while we waited for the turn
+        if not rows:  # it may have been inserted while we waited for the turn
             await self.take_turn()
             rows = await self.sql.fetch(statements.POSTGRES_LEAVE_HELD, values)
         return Ended(rows[0][0]) if rows else None
@@ -134,5 +134,5 @@ def _claim_values(claim: Claim, at_ms: int) -> tuple[object, ...]:
 
 
 def _movement_values(source: str, movement: Movement, reference: str, at_ms: int) -> tuple[object, ...]:
-    """`source` is where the lines come from: their document, or the order that has them."""
+    """The parameters of a movement. `source` is the document of the lines, or the order that has them."""
     return (source, movement.on_hand, movement.reserved, movement.reason.value, reference, at_ms)

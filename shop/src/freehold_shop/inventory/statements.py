@@ -1,10 +1,10 @@
-"""The SQL that moves stock, over all lines of an order at once, whatever their number. Imports nothing.
+"""The SQL that moves stock, for all lines of an order at once, whatever their number. Imports nothing.
 
-The lines go in as one JSON document (`domain.lines_document`), which the database turns into rows. PostgreSQL does in
-one statement what takes SQLite several; those of SQLite run inside this process and cost next to nothing.
+The lines are passed as one JSON document (`domain.lines_document`), which the database turns into rows. PostgreSQL does
+in one statement what takes SQLite several; those of SQLite run inside this process and cost very little.
 
-Parameters of a movement, in this order: how often a piece counts into `on_hand` and into `reserved`, the reason, the
-reference, and when, in ms.
+Parameters of a movement, in this order: the factors for `on_hand` and `reserved`, the reason, the reference, and the
+time in ms.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ RESERVATION_FIND = "SELECT status, lines FROM reservation WHERE order_id = $1"
 RESERVATION_SET_STATUS = "UPDATE reservation SET status = $2, changed_at_ms = $3 WHERE order_id = $1"
 RECEIPT_CLAIM = "INSERT INTO stock_receipt (receipt_ref) VALUES ($1) ON CONFLICT DO NOTHING"
 
-# One transaction handles a batch of orders, and most orders have some popular product: side by side such transactions
-# would wait for each other's rows in a circle. So whoever moves stock takes the turn first. A statement that takes it
-# by itself sees the database as it was before the wait, so it may depend on nothing but rows that it claims or updates;
-# those PostgreSQL looks at again.
+# One transaction handles a batch of orders, and most orders have some popular product: concurrent transactions would
+# deadlock on its row. So each takes this lock, the turn, before it moves stock. A statement that itself takes the turn
+# has its snapshot from before the wait, so it may depend only on rows that it inserts or updates: PostgreSQL reads
+# those again.
 _TURN = "SELECT 1 AS taken FROM pg_advisory_xact_lock(hashtextextended('inventory.stock', 0))"
 
 POSTGRES_TAKE_TURN = _TURN
@@ -61,7 +61,7 @@ _RECORDED = """
     SELECT sku, quantity * {on_hand}, quantity * {reserved}, {reason}, {reference}, {at_ms} FROM line"""
 
 _FACTORS = {"on_hand": "$2::bigint", "reserved": "$3::bigint"}
-# PostgreSQL expects a hundred lines of every document, and would rather read all of the stock than look up so many.
+# PostgreSQL estimates a hundred lines for every document, and would scan the whole stock table for so many.
 _BY_INDEX = " AND stock.sku = ANY (ARRAY(SELECT sku FROM line))"
 _NOTE = {"reason": "$4::text", "reference": "$5::text", "at_ms": "$6::bigint"}
 
@@ -77,7 +77,7 @@ moved AS ({_MOVED.format(**_FACTORS, also=_BY_INDEX)}
 )
 {_RECORDED.format(**_FACTORS, **_NOTE)}"""
 
-# Only after the turn was taken by an earlier statement: what is free is read here, and nothing else moves it.
+# Only after an earlier statement has taken the turn: it reads the free stock, which nothing else may move meanwhile.
 POSTGRES_MOVE_IF_THERE = f"""
 WITH {_POSTGRES_LINE},
 short AS MATERIALIZED (

@@ -1,8 +1,7 @@
 """Tables of the inventory's database. Imports SQLAlchemy and Freehold's migrations.
 
-`stock.reserved` is the sum of the held reservations, and every change of `stock` is a row of `stock_movement`, in the
-same transaction: summing up the movements gives the stock. The constraints are the last defence
-against overselling.
+`stock.reserved` is the sum of the held reservations. Each change of `stock` writes a row of `stock_movement` in the
+same transaction, so the sum of the movements is the stock. The constraints are the last defence against overselling.
 """
 
 from __future__ import annotations

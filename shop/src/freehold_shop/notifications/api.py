@@ -1,4 +1,4 @@
-"""The HTTP API of notifications. Imports FastAPI and the shop's reading."""
+"""The HTTP API of notifications. Imports FastAPI and the shop's queries."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _NOTIFICATION = ("order_id", "template", "email_id", "sent_at_ms")
 
 
 class Wanted(Body):
-    """Notifications about which orders."""
+    """A query: the notifications about these orders."""
 
     order_ids: Annotated[list[Identity], Field(max_length=5_000)]
 
 
 def routes(running: RunningService) -> APIRouter:
-    """The API on a running service."""
+    """The routes of the API on a running service."""
     router = APIRouter()
 
     @router.post("/notifications/query")

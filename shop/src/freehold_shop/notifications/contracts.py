@@ -12,7 +12,7 @@ __all__ = ["NotificationSent", "SendConfirmation"]
 
 @command("notifications.send-confirmation", version=1, key="order_id")
 class SendConfirmation:
-    """Tell the customer by e-mail that the order is confirmed; once for an order."""
+    """Send the customer an e-mail that the order is confirmed; once for an order."""
 
     order_id: str
     customer_id: str
@@ -21,7 +21,7 @@ class SendConfirmation:
 
 @event("notifications.notification-sent", version=1, key="order_id")
 class NotificationSent:
-    """The customer was told about the order by e-mail; `template` says what."""
+    """An e-mail about the order was sent to the customer, from this template."""
 
     order_id: str
     template: str

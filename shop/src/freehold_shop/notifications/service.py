@@ -1,6 +1,6 @@
-"""Notifications: e-mails to customers, at the wish of an orchestrated checkout and at events.
+"""Notifications: e-mails to customers, by command of an orchestrated checkout and by events.
 
-The provider has the effect once for a key, so a repetition after a crash writes no second e-mail. Imports Freehold,
+The provider sends one e-mail for a key, so a repetition after a crash sends no second one. Imports Freehold,
 its own modules and the contracts of orders.
 """
 
@@ -20,7 +20,7 @@ __all__ = ["notifications"]
 CONFIRMATION = "order-confirmed"
 CANCELLATION = "order-cancelled"
 
-_WRITE_DOWN = """
+_INSERT = """
 INSERT INTO notification (order_id, template, customer_id, email_id, sent_at_ms) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT DO NOTHING"""
 
@@ -34,20 +34,20 @@ notifications = Service(
 
 @notifications.handles(SendConfirmation)
 async def send_confirmation(command: SendConfirmation, tx: Transaction) -> None:
-    """Orchestrated: the saga asks for the e-mail."""
+    """Orchestrated: send the e-mail that the saga requests."""
     await _send(tx, command.order_id, command.customer_id, CONFIRMATION)
 
 
 @notifications.handles(OrderConfirmed)
-async def tell_of_confirmation(event: OrderConfirmed, tx: Transaction) -> None:
-    """Choreographed: a confirmed order is told to the customer."""
+async def notify_of_confirmation(event: OrderConfirmed, tx: Transaction) -> None:
+    """Choreographed: notify the customer of a confirmed order."""
     if event.checkout is CheckoutMode.CHOREOGRAPHED:
         await _send(tx, event.order_id, event.customer_id, CONFIRMATION)
 
 
 @notifications.handles(OrderCancelled)
-async def tell_of_cancellation(event: OrderCancelled, tx: Transaction) -> None:
-    """A cancelled order is told to the customer, in both kinds of checkout."""
+async def notify_of_cancellation(event: OrderCancelled, tx: Transaction) -> None:
+    """Notify the customer of a cancelled order, in both kinds of checkout."""
     await _send(tx, event.order_id, event.customer_id, CANCELLATION)
 
 
@@ -56,5 +56,5 @@ async def _send(tx: Transaction, order_id: str, customer_id: str, template: str)
     sent = await client.send_email(
         to_ref=customer_id, template=template, order_id=order_id, idempotency_key=f"{template}/{order_id}"
     )
-    if await tx.sql.execute(_WRITE_DOWN, (order_id, template, customer_id, sent.email_id, moment_ms(tx))):
+    if await tx.sql.execute(_INSERT, (order_id, template, customer_id, sent.email_id, moment_ms(tx))):
         tx.publish(NotificationSent(order_id, template))

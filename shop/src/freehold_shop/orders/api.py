@@ -1,4 +1,4 @@
-"""The HTTP API of orders: what changes something. What only reads is in `queries`.
+"""The HTTP API of orders: the routes that change something. Those that only read are in `queries`.
 
 Imports FastAPI and its own modules.
 """
@@ -39,7 +39,7 @@ _PricePence = Annotated[int, msgspec.Meta(ge=1, le=rules.UNIT_PRICE_PENCE_MAX)]
 
 
 class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
-    """So many pieces of a product at this price."""
+    """A quantity of a product at this price."""
 
     sku: Annotated[str, msgspec.Meta(pattern=rules.SKU)]
     quantity: _Quantity
@@ -47,7 +47,7 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
 
 
 class OrderBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An order. Without an id it gets one; without a `checkout` the shop's setting says how it is carried on."""
+    """An order. Without an id it gets one; without a `checkout` the shop's setting decides."""
 
     customer_id: _Identity
     lines: Annotated[list[Line], msgspec.Meta(min_length=1, max_length=2_000)]
@@ -57,7 +57,7 @@ class OrderBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     placed_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
 
     def order(self, key: str | None) -> NewOrder:
-        """As the service takes it. Raises `RequestValidationError` for a time, or a total, beyond all bounds."""
+        """The same as the service's type. Raises `RequestValidationError` for a time or a total out of bounds."""
         if self.placed_at is not None and not rules.is_time(self.placed_at):
             raise misfit("time_out_of_range", "placed_at")
         if sum(each.quantity * each.price_pence for each in self.lines) > rules.PENCE_MAX:
@@ -76,14 +76,14 @@ _order_bodies = msgspec.json.Decoder(OrderBody)
 
 
 class ReturnedPieces(Body):
-    """So many pieces of a product that come back."""
+    """A quantity of a product that the customer returns."""
 
     sku: Key
     quantity: Quantity
 
 
 class ReturnBody(Body):
-    """Goods that a customer sends back."""
+    """Goods that a customer returns."""
 
     return_ref: NewIdentity
     customer_id: Identity
@@ -91,7 +91,7 @@ class ReturnBody(Body):
 
 
 def routes(running: RunningService) -> APIRouter:
-    """The API on a running service."""
+    """The routes of the API on a running service."""
     router = APIRouter()
 
     router.add_api_route(
@@ -112,7 +112,7 @@ def routes(running: RunningService) -> APIRouter:
             requested = await request_return(tx, NewReturn(body.return_ref, body.customer_id, lines))
         except OrderInFlight:
             raise Problem(
-                409, "order-in-flight", "an order with these goods has not ended yet", retry_after_seconds=1
+                409, "order-in-flight", "an order with these goods is still in progress", retry_after_seconds=1
             ) from None
         except ReturnWithoutSale:
             raise Problem(422, RETURN_WITHOUT_SALE, "none of these goods were sold to the customer") from None

@@ -1,4 +1,4 @@
-"""What a batch of an order's events comes to in a table with a row an order: each row is written once, as it ends up.
+"""The changes that a batch of events makes in a table with one row an order, so that each row is written once.
 
 For the read models of orders. Imports the events and rules of orders, and Freehold's projections.
 """
@@ -16,9 +16,9 @@ from freehold_shop.orders.contracts import OrderCancelled, OrderConfirmed, Order
 from freehold_shop.orders.domain import OrderStatus
 from freehold_shop.orders.history import OrderDelivered, OrderPaymentHeld, OrderShipped, OrderStockReserved
 
-__all__ = ["STANDING_EVENTS", "Changes", "Standing", "moment_of"]
+__all__ = ["STATUS_EVENTS", "Changes", "StatusChange", "moment_of"]
 
-STANDING_EVENTS: Final = (
+STATUS_EVENTS: Final = (
     OrderPlaced,
     OrderStockReserved,
     OrderPaymentHeld,
@@ -28,7 +28,7 @@ STANDING_EVENTS: Final = (
     OrderCancelled,
     OrderReturned,
 )
-"""The events that an order's status follows from."""
+"""The events that change an order's status."""
 
 _STATUSES: Final[dict[type, OrderStatus]] = {
     OrderStockReserved: OrderStatus.STOCK_RESERVED,
@@ -42,9 +42,10 @@ _ENDS: Final = frozenset({OrderStatus.CONFIRMED, OrderStatus.CANCELLED})
 
 
 @dataclass(slots=True)
-class Standing:
-    """How an order stands after a batch; None is what the batch says nothing about. `spared` are statuses that are not
-    taken back: a parcel that is delivered does not undo a return.
+class StatusChange:
+    """An order's status after a batch. None: the batch does not change the field.
+
+    A row whose status is one of `spared` keeps it: a delivered parcel does not revert a return.
     """
 
     status: OrderStatus
@@ -55,43 +56,43 @@ class Standing:
 
 @dataclass(slots=True)
 class Changes:
-    """New orders with the time they were taken, and how all that the batch is about stand after it."""
+    """The new orders of a batch, with the time they were accepted, and the status change of each of its orders."""
 
     placed: list[tuple[OrderPlaced, int]] = field(default_factory=list)
-    standings: dict[str, Standing] = field(default_factory=dict)
+    statuses: dict[str, StatusChange] = field(default_factory=dict)
 
     @classmethod
     def of(cls, batch: Sequence[DecodedEvent]) -> Changes:
-        """Read a batch; events that an order's status does not follow from are passed over."""
+        """The changes of a batch; events that do not change a status are ignored."""
         changes = cls()
         for event, recorded in batch:
             if isinstance(event, OrderPlaced):
                 changes.placed.append((event, moment_of(recorded)))
             elif isinstance(event, OrderReturned):
                 status = OrderStatus.RETURNED if event.complete else OrderStatus.PARTIALLY_RETURNED
-                changes._stands(event.order_id, status, (OrderStatus.CANCELLED, OrderStatus.CANCELLED))
+                changes._set(event.order_id, status, (OrderStatus.CANCELLED, OrderStatus.CANCELLED))
             elif type(event) in _STATUSES:
-                changes._moves(event, recorded)
+                changes._advance(event, recorded)
         return changes
 
-    def _moves(self, event: OrderStockReserved | OrderConfirmed | OrderCancelled, recorded: RecordedEvent) -> None:
+    def _advance(self, event: OrderStockReserved | OrderConfirmed | OrderCancelled, recorded: RecordedEvent) -> None:
         status = _STATUSES[type(event)]
         spared = (OrderStatus.PARTIALLY_RETURNED, OrderStatus.RETURNED)
-        known = self.standings.get(event.order_id)
+        known = self.statuses.get(event.order_id)
         if known is None or known.status not in spared:
-            known = self._stands(event.order_id, status, spared)
+            known = self._set(event.order_id, status, spared)
         if status in _ENDS:
             known.ended_at_ms = moment_of(recorded)
         if isinstance(event, OrderCancelled):
             known.reason = event.reason
 
-    def _stands(self, order_id: str, status: OrderStatus, spared: tuple[OrderStatus, OrderStatus]) -> Standing:
-        known = self.standings.setdefault(order_id, Standing(status, spared))
+    def _set(self, order_id: str, status: OrderStatus, spared: tuple[OrderStatus, OrderStatus]) -> StatusChange:
+        known = self.statuses.setdefault(order_id, StatusChange(status, spared))
         if known.status is not OrderStatus.CANCELLED:
             known.status, known.spared = status, spared
         return known
 
 
 def moment_of(recorded: RecordedEvent) -> int:
-    """When an event was decided on, in milliseconds: part of the event, so that it is the same at every reading."""
+    """When an event was decided, in milliseconds: from its stamp, so that it is the same at every read."""
     return milliseconds(stamp_time(recorded.event.hlc))

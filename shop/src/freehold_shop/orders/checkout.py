@@ -1,7 +1,7 @@
-"""The orchestrated checkout: the saga that carries an order from placed to confirmed, or back to nothing.
+"""The orchestrated checkout: the saga that brings an order from placed to confirmed or cancelled.
 
-The patience of its steps is longer than the faults that the shop is made to survive, and ends before inventory's
-hold does. What is held is committed by inventory when it hears of the confirmation.
+The retries of its steps last longer than the faults that the shop is tested with, and end before inventory's hold
+does. Inventory commits the held goods when it receives the confirmation.
 
 Imports Freehold and the contracts of others.
 """
@@ -29,7 +29,7 @@ _WAIT_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class CheckoutState:
-    """What the checkout knows. `failure` is the reason for which it goes back."""
+    """The state of the checkout. `failure` is why it compensates."""
 
     order_id: str
     customer_id: str
@@ -39,17 +39,17 @@ class CheckoutState:
 
 
 async def confirm_order(state: CheckoutState, tx: Transaction) -> None:
-    """Everything is held and paid: the order hears of its stages together, at the end of the saga's own steps."""
+    """Confirm the order, when goods and money are secured; this appends the events of all its stages at once."""
     await placement.reach(tx, state.order_id, Stage.CONFIRMED)
 
 
 async def cancel_order(state: CheckoutState, tx: Transaction) -> None:
-    """Everything was given back."""
+    """Cancel the order, when everything is compensated."""
     await placement.cancel(tx, state.order_id, state.failure or "cancelled")
 
 
 class Checkout(Saga[CheckoutState], name="orders.checkout", version=1, key="order_id"):
-    """Reserve, hold, ship; capture is the point of no return; then confirm, and tell the customer if possible."""
+    """The steps: reserve, hold, ship; capture, the pivot; then confirm, and notify the customer if possible."""
 
     reserve = step(
         ReserveStock,

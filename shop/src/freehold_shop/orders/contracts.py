@@ -1,8 +1,8 @@
 """Events of orders. Imports the messages of Freehold and money; the only module others may import.
 
-`checkout` says who carries the order on: in `saga` the orders service orchestrates the others by commands, in
-`choreographed` they react to events. Who subscribes to `OrderPlaced` or `OrderConfirmed` looks at it to
-know whether to act.
+`checkout` is the kind of the checkout: in `saga` the orders service orchestrates the others by commands, in
+`choreographed` they react to events. A subscriber to `OrderPlaced` or `OrderConfirmed` uses it to decide whether to
+act.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["CheckoutMode", "OrderCancelled", "OrderConfirmed", "OrderLine", "Ord
 
 
 class CheckoutMode(StrEnum):
-    """How an order is carried on."""
+    """The kind of an order's checkout."""
 
     SAGA = "saga"
     CHOREOGRAPHED = "choreographed"
@@ -25,7 +25,7 @@ class CheckoutMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OrderLine:
-    """So many pieces of a product at the price agreed."""
+    """A quantity of a product at the agreed price."""
 
     sku: str
     quantity: int
@@ -34,7 +34,7 @@ class OrderLine:
 
 @event("orders.order-placed", version=1, key="order_id")
 class OrderPlaced:
-    """A customer wants these goods. `placed_at_ms` is the business's time of it, milliseconds since 1970."""
+    """A customer ordered these goods. `placed_at_ms` is the business time, in milliseconds since 1970."""
 
     order_id: str
     customer_id: str
@@ -56,7 +56,7 @@ class OrderConfirmed:
 
 @event("orders.order-cancelled", version=1, key="order_id")
 class OrderCancelled:
-    """The order came to nothing, for this reason. Whoever still holds something for it gives it back."""
+    """The order is cancelled, for `reason`. Services that hold goods or money for it release them."""
 
     order_id: str
     customer_id: str
@@ -66,7 +66,7 @@ class OrderCancelled:
 
 @event("orders.order-returned", version=1, key="order_id")
 class OrderReturned:
-    """Goods of an order came back: refunded and on the shelf again. `complete` says that nothing of it is left."""
+    """Goods of an order were returned: refunded and restocked. `complete`: all goods of the order are returned."""
 
     order_id: str
     return_ref: str

@@ -1,4 +1,4 @@
-"""The customers of orders: their local copy, and how it is filled when an event has not come yet.
+"""The replica of customers in orders, and how a row is fetched when its event has not come yet.
 
 Imports Freehold's transaction, and the shop's calls and copies.
 """
@@ -15,13 +15,13 @@ __all__ = ["ensure_customer"]
 
 
 async def ensure_customer(tx: Transaction, customer_id: str) -> None:
-    """Return when there is a copy of the customer. Nobody is called where it is here already.
+    """Make sure that the replica has the customer: ask users where it does not.
 
-    Raises `Problem` for a customer that does not exist, `ServiceUnavailable` where users cannot be asked just now.
+    Raises `Problem` for a customer that does not exist, `ServiceUnavailable` where users does not answer.
     """
     if await find_customer_copy(tx.sql, customer_id) is not None:
         return
     customer = await fetch("users", f"/customers/{customer_id}", CustomerRegistered)
     if customer is None:
-        raise Problem(422, "unknown-customer", "the customer has to be registered first")
+        raise Problem(422, "unknown-customer", "the customer must be registered first")
     await keep_customer(tx.sql, customer)

@@ -1,6 +1,6 @@
-"""The rules of orders: states, totals, and which earlier orders a return belongs to. Imports the contracts only.
+"""The rules of orders: statuses, totals, and which earlier orders a return belongs to. Imports the contracts only.
 
-The lines of an order are kept as one JSON document: `[[sku, quantity, price_pence, returned], …]`.
+The lines of an order are stored as one JSON document: `[[sku, quantity, price_pence, returned], …]`.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ __all__ = [
     "ReturnLine",
     "SoldLine",
     "lines_document",
+    "mark_returned",
     "match_return",
     "sold_lines",
-    "take_back",
     "total_of",
 ]
 
@@ -35,13 +35,11 @@ RETURN_WITHOUT_SALE = "return-without-sale"
 
 
 class NotSold(Exception):
-    """Goods come back that the order has not sold, or that came back before."""
+    """The order has not sold these goods, or they were returned before."""
 
 
 class OrderStatus(StrEnum):
-    """Where an order is. The first three are on their way to `confirmed` or `cancelled`; `cancelled` and `returned` are
-    final.
-    """
+    """The status of an order. `confirmed` or `cancelled` follows the first three; `cancelled`, `returned` are final."""
 
     PLACED = "placed"
     STOCK_RESERVED = "stock-reserved"
@@ -55,12 +53,12 @@ class OrderStatus(StrEnum):
 
 
 IN_FLIGHT: Final = frozenset({OrderStatus.PLACED, OrderStatus.STOCK_RESERVED, OrderStatus.PAYMENT_HELD})
-"""The statuses of an order of which it is not decided yet whether it is sold."""
+"""The statuses of an order that is neither confirmed nor cancelled yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class SoldLine:
-    """A line of an order with the pieces of it that were returned."""
+    """A line of an order, with the quantity that was returned."""
 
     sku: str
     quantity: int
@@ -69,13 +67,13 @@ class SoldLine:
 
     @property
     def left(self) -> int:
-        """Pieces that can still be returned."""
+        """The quantity that can still be returned."""
         return self.quantity - self.returned
 
 
 @dataclass(frozen=True, slots=True)
 class PastOrder:
-    """An order that goods may have been bought with."""
+    """An earlier order in which returned goods may have been bought."""
 
     order_id: str
     currency: str
@@ -83,13 +81,13 @@ class PastOrder:
 
     @property
     def all_returned(self) -> bool:
-        """Whether nothing of it is left."""
+        """Whether all goods of the order are returned."""
         return all(line.left == 0 for line in self.lines)
 
 
 @dataclass(frozen=True, slots=True)
 class ReturnLine:
-    """So many pieces that come back."""
+    """A quantity of a product that is returned."""
 
     sku: str
     quantity: int
@@ -97,32 +95,32 @@ class ReturnLine:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What of a return belongs to one order: `lines` at the price paid, `order` as it stands afterwards."""
+    """The part of a return that belongs to one order: `lines` at the price paid, and the `order` afterwards."""
 
     order: PastOrder
     lines: tuple[OrderLine, ...]
 
     @property
     def refund(self) -> Money:
-        """What goes back."""
+        """The money to refund."""
         return total_of(self.lines, self.order.currency)
 
 
 @dataclass(frozen=True, slots=True)
 class Matching:
-    """A return matched with orders: what is accepted, and what belongs to no order."""
+    """A return matched with orders: the accepted parts, and the goods that belong to no order."""
 
     accepted: tuple[Accepted, ...]
     unmatched: tuple[ReturnLine, ...]
 
 
 def total_of(lines: Iterable[OrderLine], currency: str) -> Money:
-    """Quantity times price, over all lines. Raises `InvalidValue` where that is more than can be held."""
+    """The sum of quantity times price of all lines. Raises `InvalidValue` where it is out of bounds."""
     return Money(checked_pence(sum(line.quantity * line.price_pence for line in lines)), currency)
 
 
 def lines_document(lines: Iterable[OrderLine | SoldLine]) -> str:
-    """Lines as they are stored."""
+    """Lines as the stored document."""
     rows = [[line.sku, line.quantity, line.price_pence, getattr(line, "returned", 0)] for line in lines]
     return json.dumps(rows, separators=(",", ":"))
 
@@ -133,20 +131,21 @@ def sold_lines(document: str) -> tuple[SoldLine, ...]:
 
 
 def match_return(lines: Sequence[ReturnLine], orders: Sequence[PastOrder]) -> Matching:
-    """Find the orders that returned goods were bought with: in the order given (most recent first), as far as goods
-    of them were not returned before. What is left over was never sold.
+    """Find the orders in which returned goods were bought, as far as they were not returned before.
+
+    Matches the orders in the sequence given (most recent first). The rest was never sold.
     """
-    standing = {order.order_id: list(order.lines) for order in orders}
+    lines_of = {order.order_id: list(order.lines) for order in orders}
     taken: dict[str, list[OrderLine]] = {}
     unmatched: list[ReturnLine] = []
     for line in lines:
         wanted = line.quantity
         for order in orders:
-            wanted = _take(line.sku, wanted, standing[order.order_id], taken.setdefault(order.order_id, []))
+            wanted = _take(line.sku, wanted, lines_of[order.order_id], taken.setdefault(order.order_id, []))
         if wanted:
             unmatched.append(ReturnLine(line.sku, wanted))
     accepted = tuple(
-        Accepted(replace(order, lines=tuple(standing[order.order_id])), tuple(taken[order.order_id]))
+        Accepted(replace(order, lines=tuple(lines_of[order.order_id])), tuple(taken[order.order_id]))
         for order in orders
         if taken.get(order.order_id)
     )
@@ -154,7 +153,7 @@ def match_return(lines: Sequence[ReturnLine], orders: Sequence[PastOrder]) -> Ma
 
 
 def _take(sku: str, wanted: int, lines: list[SoldLine], taken: list[OrderLine]) -> int:
-    """Take up to `wanted` pieces from an order's lines; returns how many are still wanted."""
+    """Mark up to `wanted` pieces of an order's lines as returned; returns how many are still wanted."""
     for position, line in enumerate(lines):
         pieces = min(wanted, line.left) if line.sku == sku else 0
         if pieces:
@@ -164,16 +163,16 @@ def _take(sku: str, wanted: int, lines: list[SoldLine], taken: list[OrderLine]) 
     return wanted
 
 
-def take_back(sold: Sequence[SoldLine], lines: Iterable[OrderLine]) -> tuple[SoldLine, ...]:
-    """An order's lines when goods of it come back at the prices paid. Raises `NotSold` where that much is not left."""
-    standing = list(sold)
+def mark_returned(sold: Sequence[SoldLine], lines: Iterable[OrderLine]) -> tuple[SoldLine, ...]:
+    """An order's lines after goods are returned at the prices paid. Raises `NotSold` where too few are left."""
+    after = list(sold)
     for wanted in lines:
         left = wanted.quantity
-        for position, line in enumerate(standing):
+        for position, line in enumerate(after):
             pieces = min(left, line.left) if (line.sku, line.price_pence) == (wanted.sku, wanted.price_pence) else 0
             if pieces:
-                standing[position] = replace(line, returned=line.returned + pieces)
+                after[position] = replace(line, returned=line.returned + pieces)
                 left -= pieces
         if left:
             raise NotSold(wanted.sku)
-    return tuple(standing)
+    return tuple(after)

@@ -1,4 +1,4 @@
-"""Events that orders keeps in its streams and publishes to nobody: the steps between the published ones.
+"""Events that orders stores in its streams and does not publish: the steps between the published ones.
 
 With those of `contracts` they are an order's whole history. Imports the messages of Freehold, money, the contracts.
 """
@@ -50,7 +50,7 @@ class OrderDelivered:
 
 @event("orders.order-return-requested", version=1, key="order_id")
 class OrderReturnRequested:
-    """Goods of the order are on their way back; what they cost goes back too. Nobody can return them once more."""
+    """Goods of the order are being returned, with their refund. They cannot be returned again."""
 
     order_id: str
     return_ref: str
@@ -60,7 +60,7 @@ class OrderReturnRequested:
 
 @event("orders.order-return-refunded", version=1, key="order_id")
 class OrderReturnRefunded:
-    """The money of a return is back with the customer."""
+    """The money of a return is refunded."""
 
     order_id: str
     return_ref: str
@@ -68,7 +68,7 @@ class OrderReturnRefunded:
 
 @event("orders.order-return-restocked", version=1, key="order_id")
 class OrderReturnRestocked:
-    """The goods of a return are on the shelf."""
+    """The goods of a return are in the stock again."""
 
     order_id: str
     return_ref: str

@@ -1,8 +1,8 @@
-"""An order's life, as pure functions: which events follow from a command, and which state from the events.
+"""An order's life, as pure functions: the events that follow from a command, and the state that follows from events.
 
-An order reaches its stages one after the other and never goes back. Who hears late, twice, or of a later stage first,
-changes nothing that is known: a stage brings along those before it that nobody has told of, and what is behind the
-order leads to no event. Imports the events and rules of orders, and Freehold's aggregates.
+An order reaches its stages one after the other and never returns to an earlier one. Commands may come late, twice or
+out of order: a command for a later stage also appends the events of the stages before it, and a command for a stage
+already reached appends none. Imports the events and rules of orders, and Freehold's aggregates.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from freehold_shop.orders.contracts import (
     OrderPlaced,
     OrderReturned,
 )
-from freehold_shop.orders.domain import NotSold, OrderStatus, SoldLine, take_back
+from freehold_shop.orders.domain import NotSold, OrderStatus, SoldLine, mark_returned
 from freehold_shop.orders.history import (
     OrderDelivered,
     OrderPaymentHeld,
@@ -62,7 +62,7 @@ Event = (
 
 
 def decide(state: Order | None, command: Command) -> Sequence[Event]:
-    """The events that follow. Raises `OrderExists`, `NotSold`; what comes too late leads to none."""
+    """The events that follow from a command; none where it comes too late. Raises `OrderExists`, `NotSold`."""
     if isinstance(command, Place):
         return _place(state, command)
     return () if state is None else _decide(state, command)
@@ -100,13 +100,13 @@ def _evolve(state: Order, event: Event) -> Order:
             return replace(state, reason=event.reason)
         case OrderReturnRequested():
             part = ReturnPart(event.return_ref, event.refund, event.lines)
-            return replace(state, lines=take_back(state.lines, event.lines), returns=(*state.returns, part))
+            return replace(state, lines=mark_returned(state.lines, event.lines), returns=(*state.returns, part))
         case OrderReturnRefunded():
             return _with_part(state, event.return_ref, refunded=True)
         case OrderReturnRestocked():
             return _with_part(state, event.return_ref, restocked=True)
         case OrderPlaced() | OrderReturned():
-            return state  # a return's halves have said it; the event tells the others
+            return state  # the events of a return's halves have changed the state; this one is for other services
 
 
 _STAGES: Final[dict[type, Stage]] = {
@@ -137,7 +137,7 @@ def _place(state: Order | None, command: Place) -> Sequence[Event]:
 
 
 def _reach(state: Order, stage: Stage) -> Sequence[Event]:
-    """The stage, and those before it that nobody has told of. Only what was sold can be shipped."""
+    """The events of the stage and of the stages before it that are missing. Only a confirmed order can be shipped."""
     if state.reason is not None or (stage > Stage.CONFIRMED > state.stage):
         return ()
     return [_reached(state, Stage(each)) for each in range(state.stage + 1, stage + 1)]
@@ -156,11 +156,11 @@ def _reached(state: Order, stage: Stage) -> Event:
         case Stage.DELIVERED:
             return OrderDelivered(state.order_id)
         case Stage.PLACED:
-            raise AssertionError("an order begins there")
+            raise AssertionError("an order begins with this stage")
 
 
 def _cancel(state: Order, command: Cancel) -> Sequence[Event]:
-    """An order that is not sold yet; a confirmed one whose goods are gone, as long as nothing of it has moved."""
+    """Cancel an order before its confirmation; with `confirmed_too` also a confirmed one that is not shipped."""
     unsold = state.reason is None and state.stage < Stage.CONFIRMED
     undone = command.confirmed_too and state.status is OrderStatus.CONFIRMED
     spared = command.only is not None and command.only is not state.checkout
@@ -174,12 +174,12 @@ def _request_return(state: Order, command: RequestReturn) -> Sequence[Event]:
         return ()
     if state.reason is not None or state.stage < Stage.CONFIRMED:
         raise NotSold(state.order_id)
-    take_back(state.lines, command.lines)
+    mark_returned(state.lines, command.lines)
     return (OrderReturnRequested(state.order_id, command.return_ref, command.refund, command.lines),)
 
 
 def _note(state: Order, part: ReturnPart, *, refunded: bool = False, restocked: bool = False) -> Sequence[Event]:
-    """One half of a return is done; with the other half the return is."""
+    """The event that one half of a return is done, and with the second half the event that the return is done."""
     half = (OrderReturnRefunded if refunded else OrderReturnRestocked)(state.order_id, part.return_ref)
     if not (part.refunded or refunded) or not (part.restocked or restocked):
         return (half,)

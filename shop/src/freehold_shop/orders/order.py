@@ -1,4 +1,4 @@
-"""An order as its events have made it, and the commands that can be given to it. Imports the contracts and rules."""
+"""The state of an order, folded from its events, and the commands to it. Imports the contracts and rules."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ __all__ = [
 
 
 class OrderExists(Exception):
-    """Another order, with other content, has this id."""
+    """An order with other content has this id."""
 
 
 class Stage(IntEnum):
-    """How far an order has come. From `CONFIRMED` on it is sold."""
+    """The stages of an order. From `CONFIRMED` on it is sold."""
 
     PLACED = 0
     STOCK_RESERVED = 1
@@ -41,7 +41,7 @@ class Stage(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReturnPart:
-    """What of a return belongs to this order, and which of its two halves are done."""
+    """The part of a return that belongs to this order, and which of its two halves are done."""
 
     return_ref: str
     refund: Money
@@ -51,13 +51,13 @@ class ReturnPart:
 
     @property
     def done(self) -> bool:
-        """Whether money and goods are back."""
+        """Whether it is refunded and restocked."""
         return self.refunded and self.restocked
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An order as its events have made it. `reason` is why it was cancelled."""
+    """The state of an order. `reason` is why it was cancelled."""
 
     order_id: str
     customer_id: str
@@ -71,7 +71,7 @@ class Order:
 
     @property
     def status(self) -> OrderStatus:
-        """What people are told: the cancellation first, then what came back, then the stage."""
+        """The status for display: cancelled first, then returned, then the stage."""
         if self.reason is not None:
             return OrderStatus.CANCELLED
         if any(part.done for part in self.returns):
@@ -80,17 +80,17 @@ class Order:
 
     @property
     def all_returned(self) -> bool:
-        """Whether nothing is left of it and no return is on its way."""
+        """Whether all goods are returned and no return is in progress."""
         return all(line.left == 0 for line in self.lines) and all(part.done for part in self.returns)
 
     def part(self, return_ref: str) -> ReturnPart | None:
-        """What of a return belongs to this order."""
+        """The part of a return that belongs to this order."""
         return next((part for part in self.returns if part.return_ref == return_ref), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A customer wants these goods."""
+    """Place the order of a customer."""
 
     order_id: str
     customer_id: str
@@ -102,16 +102,14 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """The order has come this far."""
+    """Bring the order to a stage."""
 
     stage: Stage
 
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """The order comes to nothing. `only` spares orders of the other kind of checkout; `confirmed_too` is for goods
-    that turn out to be gone.
-    """
+    """Cancel the order. `only`: if it has this kind of checkout. `confirmed_too`: also after its confirmation."""
 
     reason: str
     only: CheckoutMode | None = None
@@ -120,7 +118,7 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class RequestReturn:
-    """Goods of the order, at the prices paid, come back."""
+    """Return goods of the order, at the prices paid."""
 
     return_ref: str
     refund: Money
@@ -129,14 +127,14 @@ class RequestReturn:
 
 @dataclass(frozen=True, slots=True)
 class NoteRefunded:
-    """The money of a return is back."""
+    """Note that a return is refunded."""
 
     return_ref: str
 
 
 @dataclass(frozen=True, slots=True)
 class NoteRestocked:
-    """The goods of a return are back."""
+    """Note that a return is restocked."""
 
     return_ref: str
 

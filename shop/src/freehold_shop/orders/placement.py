@@ -1,7 +1,7 @@
-"""Placing orders and carrying them on, each in the caller's transaction. Imports the order's life, the aggregates.
+"""Placing an order, bringing it to its stages and cancelling it, each in the caller's transaction.
 
-What an order is follows from its events alone. Two transactions that decide on one order at the same time cannot both
-commit: the later one is done again, and decides on what the first one left.
+An order's state follows from its events alone. Of two transactions that decide on one order at the same time only one
+can commit; the other is retried on the new state. Imports the order's life, the aggregates.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ BOOK: Final[Repository[Order | None]] = Repository(
 
 @dataclass(frozen=True, slots=True)
 class NewOrder:
-    """What a customer wants. `placed_at_ms` None stands for now."""
+    """An order to place. `placed_at_ms` None: now."""
 
     order_id: str
     customer_id: str
@@ -50,32 +50,32 @@ class NewOrder:
 
     @property
     def total(self) -> Money:
-        """What it costs."""
+        """The sum of its lines."""
         return total_of(self.lines, self.currency)
 
 
 async def place(tx: Transaction, order: NewOrder) -> bool:
-    """Take an order and publish it. False: it was taken before, and nothing was done.
+    """Place an order and publish it. False: it was placed before; nothing changes.
 
-    Raises `InvalidValue` for an id that no order may have, `OrderExists` where it belongs to one with other content.
+    Raises `InvalidValue` for an invalid id, `OrderExists` where an order with other content has the id.
     """
     if _may_be_called(order.order_id) is None:
-        raise InvalidValue("order_id", "is none that an order may have", hint="letters, digits, - and _; not `summary`")
+        raise InvalidValue("order_id", "is no valid order id", hint="letters, digits, - and _; not `summary`")
     placed_at_ms = order.placed_at_ms if order.placed_at_ms is not None else now_ms()
     wanted = Place(order.order_id, order.customer_id, order.checkout, order.total, order.lines, placed_at_ms)
     return bool((await BOOK.execute(tx, order.order_id, wanted)).events)
 
 
 async def reach(tx: Transaction, order_id: str, stage: Stage) -> bool:
-    """The order has come this far. False: that was known, or it has ended another way."""
+    """Bring an order to a stage. False: it was there before, or it is cancelled."""
     return bool((await BOOK.execute(tx, order_id, Reach(stage))).events)
 
 
 async def cancel(
     tx: Transaction, order_id: str, reason: str, *, only: CheckoutMode | None = None, confirmed_too: bool = False
 ) -> bool:
-    """The order comes to nothing; whoever holds something for it gives it back at the event. False: it had ended.
+    """Cancel an order; at the event the services release what they hold for it. False: it cannot be cancelled any more.
 
-    `only` spares orders of the other kind of checkout. `confirmed_too` is for goods that turn out to be gone.
+    `only`: if it has this kind of checkout. `confirmed_too`: also after its confirmation, where its goods are gone.
     """
     return bool((await BOOK.execute(tx, order_id, Cancel(reason, only, confirmed_too))).events)

@@ -1,4 +1,4 @@
-"""What the API of orders answers to questions. Imports FastAPI, the shop's reading and its own modules."""
+"""The reading routes of the API of orders. Imports FastAPI, the shop's queries and its own modules."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _Identity = Annotated[str, msgspec.Meta(pattern=rules.IDENTITY)]
 
 
 class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which orders."""
+    """A query: these orders."""
 
     order_ids: Annotated[list[_Identity], msgspec.Meta(max_length=5_000)]
 
@@ -62,7 +62,7 @@ _wanted = msgspec.json.Decoder(Wanted)
 
 
 def routes(running: RunningService) -> APIRouter:
-    """The reading API on a running service."""
+    """The reading routes on a running service."""
     router, query = APIRouter(), APIRouter(route_class=DirectRoute)
 
     @router.get("/orders")
@@ -113,7 +113,7 @@ def routes(running: RunningService) -> APIRouter:
 
 
 async def return_document(connection: AsyncConnection, return_ref: str) -> dict[str, Any]:
-    """A return as people see it. Raises `Problem` where there is none."""
+    """A return as the API shows it. Raises `Problem` where there is none."""
     found = await connection.execute(select(return_request).where(return_request.c.return_ref == return_ref))
     request = found.one_or_none()
     if request is None:
@@ -143,7 +143,7 @@ async def return_document(connection: AsyncConnection, return_ref: str) -> dict[
 
 
 def _status(parts: list[tuple[bool, bool]]) -> str:
-    """`completed` when all parts are refunded and restocked, else what all of them have behind them."""
+    """`completed` when all parts are refunded and restocked, else what is done for all of them."""
     refunded, restocked = all(part[0] for part in parts), all(part[1] for part in parts)
     if refunded and restocked:
         return "completed"

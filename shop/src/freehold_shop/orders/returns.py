@@ -1,7 +1,7 @@
 """Returns, from their request to the end, each step in the caller's transaction. Imports the order's life and rules.
 
-A return is divided by the orders that its goods were bought with. For each of them payments is asked to refund and
-inventory to take the goods back; when both have told that they did, the order counts as returned.
+A return is divided by the orders in which its goods were bought. For each, payments gets a command to refund and
+inventory one to restock; when the events of both have come, that part of the order is returned.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ _OPEN = sorted({each.value for each in OrderStatus} - {OrderStatus.CANCELLED.val
 
 
 class OrderInFlight(Exception):
-    """An order that the goods may have been bought with has not ended yet; try again when it has."""
+    """An order in which the goods may have been bought is still in progress; retry when it has ended."""
 
 
 class ReturnWithoutSale(Exception):
-    """Nothing of the return was ever sold to the customer."""
+    """None of the goods were sold to the customer."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewReturn:
-    """Goods that a customer sends back; they do not say which orders they were bought with."""
+    """Goods that a customer returns; the customer does not say in which orders they were bought."""
 
     return_ref: str
     customer_id: str
@@ -56,9 +56,9 @@ class NewReturn:
 
 
 async def request_return(tx: Transaction, wanted: NewReturn) -> bool:
-    """Accept what was sold to the customer, and have it refunded and restocked. False: it was requested before.
+    """Accept the goods that were sold to the customer, and request refund and restock. False: requested before.
 
-    Raises `OrderInFlight`, `ReturnWithoutSale`; nothing is kept then.
+    Raises `OrderInFlight`, `ReturnWithoutSale`; the caller's transaction must then not commit.
     """
     claimed = await claim_row(
         tx.connection,
@@ -87,7 +87,7 @@ async def request_return(tx: Transaction, wanted: NewReturn) -> bool:
 
 
 async def _write(tx: Transaction) -> None:
-    """Write what was decided, so that it can be read in here."""
+    """Write the decided events now, so that later statements of this transaction read their effects."""
     try:
         await tx.write()
     except ConcurrencyConflict as error:
@@ -95,17 +95,17 @@ async def _write(tx: Transaction) -> None:
 
 
 async def note_refunded(tx: Transaction, order_id: str, return_ref: str) -> None:
-    """The money of this part of a return is back with the customer."""
+    """Note that this part of a return is refunded."""
     await BOOK.execute(tx, order_id, NoteRefunded(return_ref))
 
 
 async def note_restocked(tx: Transaction, order_id: str, return_ref: str) -> None:
-    """The goods of this part of a return are on the shelf."""
+    """Note that this part of a return is restocked."""
     await BOOK.execute(tx, order_id, NoteRestocked(return_ref))
 
 
 async def _past_orders(tx: Transaction, wanted: NewReturn) -> Sequence[PastOrder]:
-    """The customer's orders with these goods, most recent first. What changes before the commit is noticed there."""
+    """The customer's orders with these goods, most recent first. A change before the commit is a conflict there."""
     found = await tx.connection.execute(
         select(orders.c.order_id, orders.c.status, orders.c.currency, orders.c.lines)
         .where(orders.c.customer_id == wanted.customer_id, orders.c.status.in_(_OPEN))
@@ -128,7 +128,7 @@ async def _request(tx: Transaction, return_ref: str, accepted: Accepted) -> None
     order_id = accepted.order.order_id
     try:
         await BOOK.execute(tx, order_id, RequestReturn(return_ref, accepted.refund, accepted.lines))
-    except NotSold:  # it has changed since it was looked up
+    except NotSold:  # it has changed since the look-up
         raise OrderInFlight(order_id) from None
     pieces = tuple(StockLine(line.sku, line.quantity) for line in accepted.lines)
     tx.send(RefundPayment(order_id, return_ref, accepted.refund))

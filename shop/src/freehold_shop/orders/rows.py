@@ -1,6 +1,6 @@
-"""The tables `orders` and `order_return`, written in the transaction that appends the events: never behind.
+"""The projection into `orders` and `order_return`, in the transaction that appends the events: it has no lag.
 
-What this service decides over several orders at once, and what its API answers without a token, is read from them.
+The service reads these tables for decisions over several orders, and for API requests without a consistency token.
 Imports Freehold's projections, the tables and the rules.
 """
 
@@ -9,19 +9,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from freehold import DecodedEvent, Projection, ProjectionContext
-from freehold_shop.orders.changes import STANDING_EVENTS, Changes
-from freehold_shop.orders.domain import OrderStatus, lines_document, sold_lines, take_back
+from freehold_shop.orders.changes import STATUS_EVENTS, Changes
+from freehold_shop.orders.domain import OrderStatus, lines_document, mark_returned, sold_lines
 from freehold_shop.orders.history import OrderReturnRefunded, OrderReturnRequested, OrderReturnRestocked
 from freehold_shop.orders.tables import order_return, orders
 
 __all__ = ["order_rows"]
 
-_TAKE = """
+_INSERT = """
 INSERT INTO {orders} (
     order_id, customer_id, status, checkout, currency, total_pence, lines, placed_at_ms, created_at_ms
 )
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"""
-_STAND = """
+_UPDATE_STATUS = """
 UPDATE {orders} SET
     status = CASE WHEN status IN ($3, $4) THEN status ELSE CAST($2 AS TEXT) END,
     reason = coalesce(CAST($5 AS TEXT), reason), ended_at_ms = coalesce(CAST($6 AS BIGINT), ended_at_ms)
@@ -43,13 +43,13 @@ order_rows = Projection(
 )
 
 
-@order_rows.on_batch(*STANDING_EVENTS, OrderReturnRequested, OrderReturnRefunded, OrderReturnRestocked)
+@order_rows.on_batch(*STATUS_EVENTS, OrderReturnRequested, OrderReturnRefunded, OrderReturnRestocked)
 async def write_rows(batch: Sequence[DecodedEvent], write: ProjectionContext) -> None:
-    """Write each order's row once, then what came of its returns."""
+    """Write each order's row once, then the changes of its returns."""
     changes = Changes.of(batch)
     if changes.placed:
         await write.sql.execute_many(
-            _named(_TAKE, write),
+            _named(_INSERT, write),
             [
                 (
                     event.order_id, event.customer_id, OrderStatus.PLACED.value, event.checkout.value,
@@ -58,12 +58,12 @@ async def write_rows(batch: Sequence[DecodedEvent], write: ProjectionContext) ->
                 for event, taken_at in changes.placed
             ],
         )  # fmt: skip
-    if changes.standings:
+    if changes.statuses:
         await write.sql.execute_many(
-            _named(_STAND, write),
+            _named(_UPDATE_STATUS, write),
             [
                 (order_id, each.status.value, each.spared[0].value, each.spared[1].value, each.reason, each.ended_at_ms)
-                for order_id, each in changes.standings.items()
+                for order_id, each in changes.statuses.items()
             ],
         )
     for event, _ in batch:
@@ -80,7 +80,7 @@ async def write_rows(batch: Sequence[DecodedEvent], write: ProjectionContext) ->
 
 async def _keep_return(event: OrderReturnRequested, write: ProjectionContext) -> None:
     document = (await write.sql.fetch(_named(_LINES, write), (event.order_id,)))[0][0]
-    left = lines_document(take_back(sold_lines(document), event.lines))
+    left = lines_document(mark_returned(sold_lines(document), event.lines))
     await write.sql.execute(_named(_KEEP_LINES, write), (event.order_id, left))
     lines, refund = lines_document(event.lines), event.refund
     values = (event.return_ref, event.order_id, lines, refund.currency, refund.pence, False, False)

@@ -1,4 +1,4 @@
-"""Orders: runs the orchestrated checkout, and ends the choreographed one, whose steps others take by themselves.
+"""Orders: orchestrates one kind of checkout, and confirms or cancels the orders of the choreographed one.
 
 Imports Freehold, its own modules and the contracts of others.
 """
@@ -49,19 +49,19 @@ RESERVATION_EXPIRED = "reservation-expired"
 
 @orders.handles(CustomerRegistered)
 async def copy_customer(event: CustomerRegistered, tx: Transaction) -> None:
-    """Keep a copy of the customer."""
+    """Insert the customer into the replica."""
     await keep_customer(tx.sql, event)
 
 
 @orders.handles(UserUpdated)
 async def update_customer(event: UserUpdated, tx: Transaction) -> None:
-    """Keep the copy as the customer is now."""
+    """Update the customer in the replica."""
     await keep_customer(tx.sql, event)
 
 
 @orders.handles(CountryDefined)
 async def copy_country(event: CountryDefined, tx: Transaction) -> None:
-    """Keep a copy of the country."""
+    """Write the country into the replica."""
     await keep_country(tx.connection, country_copy, event)
 
 
@@ -79,7 +79,7 @@ async def note_held_payment(event: PaymentHeld, tx: Transaction) -> None:
 
 @orders.handles(PaymentCaptured)
 async def confirm_paid_order(event: PaymentCaptured, tx: Transaction) -> None:
-    """Choreographed: the last step is done. For an order that was cancelled meanwhile payments gives the money back."""
+    """Choreographed: the last step is done. If the order was cancelled meanwhile, payments refunds the money."""
     await placement.reach(tx, event.order_id, Stage.CONFIRMED)
 
 
@@ -91,25 +91,25 @@ async def cancel_without_goods(event: InventoryReservationFailed, tx: Transactio
 
 @orders.handles(PaymentDeclined)
 async def cancel_without_money(event: PaymentDeclined, tx: Transaction) -> None:
-    """Choreographed: there is no money."""
+    """Choreographed: the payment was declined."""
     await placement.cancel(tx, event.order_id, event.reason)
 
 
 @orders.handles(ShipmentFailed)
 async def cancel_without_parcel(event: ShipmentFailed, tx: Transaction) -> None:
-    """Choreographed: there is no way to the customer."""
+    """Choreographed: the goods cannot be shipped."""
     await placement.cancel(tx, event.order_id, event.reason)
 
 
 @orders.handles(ReservationExpired)
 async def cancel_stuck_order(event: ReservationExpired, tx: Transaction) -> None:
-    """Choreographed: something is stuck, so the order ends here. A saga has its own time limits."""
+    """Choreographed: a step did not end in time, so the order is cancelled. A saga has its own time limits."""
     await placement.cancel(tx, event.order_id, RESERVATION_EXPIRED, only=CheckoutMode.CHOREOGRAPHED)
 
 
 @orders.handles(StockCommitRefused)
 async def cancel_confirmed_order(event: StockCommitRefused, tx: Transaction) -> None:
-    """The order was confirmed too late, and its goods are gone. Payments and shipping give back at the cancellation."""
+    """Cancel an order whose confirmation came too late for its goods. Payments and shipping react to the event."""
     await placement.cancel(tx, event.order_id, RESERVATION_EXPIRED, confirmed_too=True)
 
 
@@ -133,5 +133,5 @@ async def note_refund(event: PaymentRefunded, tx: Transaction) -> None:
 
 @orders.handles(StockReturned)
 async def note_restock(event: StockReturned, tx: Transaction) -> None:
-    """A part of a return is on the shelf."""
+    """A part of a return was restocked."""
     await returns.note_restocked(tx, event.order_id, event.return_ref)

@@ -1,7 +1,7 @@
-"""The read model `order_summary`: a customer's orders at a glance, newest first. It follows the events behind the
-commit, so whoever has just written reads it with a consistency token.
+"""The projection into `order_summary`: a customer's orders at a glance, newest first.
 
-Imports Freehold's projections, the tables and the rules.
+It follows the events after their commit, so a client reads its own writes with a consistency token. Imports Freehold's
+projections, the tables and the rules.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from freehold import DecodedEvent, Projection, ProjectionContext
-from freehold_shop.orders.changes import STANDING_EVENTS, Changes
+from freehold_shop.orders.changes import STATUS_EVENTS, Changes
 from freehold_shop.orders.domain import OrderStatus
 from freehold_shop.orders.tables import order_summary
 
 __all__ = ["summaries"]
 
-_TAKE = """
+_INSERT = """
 INSERT INTO {order_summary} (
     order_id, customer_id, status, currency, total_pence, line_count, pieces, placed_at_ms
 )
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""
-_STAND = """
+_UPDATE_STATUS = """
 UPDATE {order_summary} SET
     status = CASE WHEN status IN ($3, $4) THEN status ELSE CAST($2 AS TEXT) END,
     ended_at_ms = coalesce(CAST($5 AS BIGINT), ended_at_ms)
@@ -35,13 +35,13 @@ summaries = Projection(
 )
 
 
-@summaries.on_batch(*STANDING_EVENTS)
+@summaries.on_batch(*STATUS_EVENTS)
 async def summarise(batch: Sequence[DecodedEvent], write: ProjectionContext) -> None:
     """Write each order's row once."""
     changes = Changes.of(batch)
     if changes.placed:
         await write.sql.execute_many(
-            _TAKE.format(order_summary=write.name(order_summary)),
+            _INSERT.format(order_summary=write.name(order_summary)),
             [
                 (
                     event.order_id, event.customer_id, OrderStatus.PLACED.value, event.total.currency,
@@ -51,11 +51,11 @@ async def summarise(batch: Sequence[DecodedEvent], write: ProjectionContext) -> 
                 for event, _ in changes.placed
             ],
         )  # fmt: skip
-    if changes.standings:
+    if changes.statuses:
         await write.sql.execute_many(
-            _STAND.format(order_summary=write.name(order_summary)),
+            _UPDATE_STATUS.format(order_summary=write.name(order_summary)),
             [
                 (order_id, each.status.value, each.spared[0].value, each.spared[1].value, each.ended_at_ms)
-                for order_id, each in changes.standings.items()
+                for order_id, each in changes.statuses.items()
             ],
         )

@@ -38,7 +38,7 @@ orders = Table(
     Column("total_pence", BigInteger, nullable=False),
     Column("lines", Text, nullable=False),  # JSON: [[sku, quantity, price_pence, returned], …]
     Column("placed_at_ms", BigInteger, nullable=False),  # the business's time: when the customer ordered
-    Column("created_at_ms", BigInteger, nullable=False),  # when this service took the order
+    Column("created_at_ms", BigInteger, nullable=False),  # when this service accepted the order
     Column("ended_at_ms", BigInteger),  # when it was confirmed or cancelled
     Index("orders_of_customer", "customer_id", "placed_at_ms"),
     Index("orders_by_status", "status", "reason"),
@@ -123,7 +123,7 @@ MIGRATIONS = (
             )
         },
     ),
-    # Orders from before they were kept as events stay readable; they have no history to make the new tables from.
+    # Orders from before event sourcing stay readable; they have no events from which the new tables could be built.
     Migration(
         "002-orders-as-events",
         {

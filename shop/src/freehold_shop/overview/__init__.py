@@ -1,1 +1,1 @@
-"""The overview service: everything about a customer as a read model, kept from the events of the other services."""
+"""The overview service: everything about a customer as a read model, projected from the other services' events."""

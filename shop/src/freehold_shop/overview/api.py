@@ -1,6 +1,6 @@
 """The HTTP API of the overview. Imports FastAPI, Freehold's consistency tokens, the shop's queries and its own modules.
 
-The document of a customer is the one that the gateway composes from the services, part by part and field by field.
+The document of a customer has the same parts and fields as the one that the gateway composes from the services.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NOTIFICATION = ("order_id", "template")
 
 
 def routes(running: RunningService) -> APIRouter:
-    """The API on a running service."""
+    """The routes of the API on a running service."""
     router = APIRouter()
 
     @router.get("/customers/{customer_id}/360")
@@ -53,7 +53,7 @@ def _document(
     profile: dict[str, Any], orders: list[dict[str, Any]], notifications: list[dict[str, Any]]
 ) -> dict[str, Any]:
     by_id = sorted(orders, key=lambda row: str(row["order_id"]))
-    told = sorted((row["order_id"], row["template"]) for row in notifications)
+    sent = sorted((row["order_id"], row["template"]) for row in notifications)
     return {
         "customer_id": profile["customer_id"],
         "profile": profile,
@@ -64,7 +64,7 @@ def _document(
             for row in by_id
             if row["shipment_status"] is not None
         ],
-        "notifications": [{"order_id": order_id, "kind": kind, "state": "sent"} for order_id, kind in told],
+        "notifications": [{"order_id": order_id, "kind": kind, "state": "sent"} for order_id, kind in sent],
         "holds": [_hold(row) for row in by_id if row["hold"] == Hold.HELD],
         "country": None,
         "products": None,

@@ -1,7 +1,7 @@
-"""What each event of the other services says about an order, such that the order in which they come does not matter.
+"""The columns of an order that each event of the other services writes, whatever the order of the events.
 
-The events of one service about one order come in their order; those of different services do not. So each service
-writes columns of its own, and what several services have a say in only ever goes up. Imports the others' contracts.
+The events of one service about one order come in order; those of different services do not. So each service writes
+columns of its own, and a column that several services write only increases. Imports the others' contracts.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["COLUMNS", "ORDER_EVENTS", "Facts", "Hold", "OrderEvent", "Standing",
 
 
 class Standing(IntEnum):
-    """An order's status, as orders derives it from the same events: the greatest that was heard of counts."""
+    """The status of an order as a number: the greatest that an event has reported counts."""
 
     UNHEARD_OF = 0
     PLACED = 1
@@ -42,12 +42,12 @@ class Standing(IntEnum):
 
     @property
     def word(self) -> str:
-        """As people and the API of orders call it."""
+        """The status in the API of orders."""
         return self.name.lower().replace("_", "-")
 
 
 class Hold(IntEnum):
-    """An order's goods are held at most once."""
+    """Whether an order's goods are held. They are held at most once, so this only increases."""
 
     NEVER = 0
     HELD = 1
@@ -73,7 +73,7 @@ OrderEvent = (
     | ShipmentDelivered
 )
 ORDER_EVENTS: Final = OrderEvent.__args__
-"""The events that say something about an order."""
+"""The events about an order."""
 
 COLUMNS: Final = (
     "customer_id",
@@ -89,7 +89,7 @@ COLUMNS: Final = (
     "refunded_pence",
     "shipment_status",
 )
-"""What is known of an order, beside its id."""
+"""The columns of an order, without its id."""
 
 Facts = dict[str, str | int | None]
 _UNDELIVERABLE = "undeliverable"
@@ -129,7 +129,7 @@ def _of_orders(event: OrderPlaced | OrderConfirmed | OrderCancelled | OrderRetur
 
 def _of_inventory(event: StockReserved | StockHeld | StockReleased | ReservationExpired) -> Facts:
     match event:
-        case StockReserved():  # where nobody orchestrates the checkout, orders goes by it too
+        case StockReserved():  # of a choreographed checkout: orders has the same status then
             return {"hold": Hold.HELD, "standing": Standing.STOCK_RESERVED}
         case StockHeld():
             return {"hold": Hold.HELD}
@@ -158,7 +158,7 @@ def _of_shipping(
     match event:
         case ShipmentCreated():
             return {"shipment_status": "created"}
-        case ShipmentFailed(reason=reason):  # for an order that was cancelled before, `ShipmentChanged` tells
+        case ShipmentFailed(reason=reason):  # of an order cancelled before, `ShipmentChanged` reports the status
             return {"shipment_status": "failed"} if reason == _UNDELIVERABLE else {}
         case ShipmentChanged(status=status):
             return {"shipment_status": status}

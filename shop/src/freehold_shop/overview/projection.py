@@ -1,4 +1,4 @@
-"""The read model of a customer's 360, written from the events that the overview has kept.
+"""The projection of the events that the overview has stored into the read model of a customer's 360.
 
 A batch writes each order's row once. Imports Freehold's projections, the tables and the contracts of users,
 orders and notifications.
@@ -29,8 +29,8 @@ _NOTIFIED: Final = "INSERT INTO {notification} (order_id, template) VALUES ($1, 
 
 
 def _keep_order() -> str:
-    """What an event does not say stays as it is known; what rises does not fall."""
-    says = [
+    """The upsert of an order: null changes no column, and a column of `_RISING` only increases."""
+    updates = [
         f"{name} = CASE WHEN excluded.{name} > known.{name} THEN excluded.{name} ELSE known.{name} END"
         if name in _RISING
         else f"{name} = coalesce(excluded.{name}, known.{name})"
@@ -39,7 +39,7 @@ def _keep_order() -> str:
     places = ", ".join(f"${number}" for number in range(1, len(COLUMNS) + 2))
     return (
         f"INSERT INTO {{order}} AS known (order_id, {', '.join(COLUMNS)}) VALUES ({places})"  # noqa: S608 - our names
-        f" ON CONFLICT (order_id) DO UPDATE SET {', '.join(says)}"
+        f" ON CONFLICT (order_id) DO UPDATE SET {', '.join(updates)}"
     )
 
 
@@ -47,17 +47,17 @@ _KEEP_ORDER: Final = _keep_order()
 
 
 def customer_stream(customer_id: str) -> str:
-    """The stream of what is told about a customer."""
+    """The stream of the events about a customer."""
     return f"customer-{customer_id}"
 
 
 def order_stream(order_id: str) -> str:
-    """The stream of what is told about an order."""
+    """The stream of the events about an order."""
     return f"order-{order_id}"
 
 
 async def orders_of_customer(stream: str, lookup: KeyLookup) -> Collection[str]:
-    """A customer's orders belong to the customer: those that were placed, and those that the rows call theirs."""
+    """The streams of a customer's orders, found by `OrderPlaced` and by the rows of the read model."""
     category, _, customer_id = stream.partition("-")
     if category != "customer":
         return ()
@@ -82,7 +82,7 @@ customer_360 = Projection(
 
 @customer_360.on_batch(CustomerRegistered, UserUpdated, NotificationSent, *ORDER_EVENTS)
 async def write_overview(batch: Sequence[DecodedEvent], write: ProjectionContext) -> None:
-    """Write what a batch comes to."""
+    """Write the changes of a batch."""
     profiles: list[tuple[object, ...]] = []
     notified: list[tuple[object, ...]] = []
     orders: dict[str, Facts] = {}
@@ -103,9 +103,9 @@ async def write_overview(batch: Sequence[DecodedEvent], write: ProjectionContext
         await write.sql.execute_many(_NOTIFIED.format(notification=write.name(customer_notification)), notified)
 
 
-def merge(known: Facts, told: Facts) -> None:
-    """Add what an event says to what is known, in place."""
-    for name, value in told.items():
+def merge(known: Facts, new: Facts) -> None:
+    """Add the columns that an event writes to the known ones, in place."""
+    for name, value in new.items():
         before = known.get(name)
         if name in _RISING and isinstance(value, int) and isinstance(before, int):
             known[name] = max(int(value), before)

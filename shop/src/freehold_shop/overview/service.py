@@ -1,7 +1,7 @@
-"""The overview: keeps what the other services tell of customers and orders, and makes a read model of it.
+"""The overview: stores the other services' events about customers and orders, and projects a read model from them.
 
-Each event is kept as it came, in a stream of the order or customer it is about: the read model can be built again from
-them without asking anybody. Imports Freehold, its own modules and the contracts of others.
+Each event is stored as received, in a stream of its order or customer, so the read model can be rebuilt without a call
+to another service. Imports Freehold, its own modules and the contracts of others.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ overview.projects(customer_360)
 
 
 async def keep_of_customer(event: CustomerRegistered | UserUpdated, tx: Transaction) -> None:
-    """Keep what users tells."""
+    """Store an event about a customer."""
     tx.keep(customer_stream(event.customer_id))
 
 
 async def keep_of_order(event: OrderEvent | NotificationSent, tx: Transaction) -> None:
-    """Keep what anybody tells of an order."""
+    """Store an event about an order."""
     tx.keep(order_stream(event.order_id))
 
 

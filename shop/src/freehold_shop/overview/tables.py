@@ -1,8 +1,8 @@
 """Tables of the overview's database: the read model of a customer's 360, made and filled by its projection.
 
-Imports SQLAlchemy. `customer_order` has a row an order, with what each service told of it; what a service has not told
-yet is null, for events of different services come in any order. A row without `customer_id` is of an order whose
-placing has not come yet.
+Imports SQLAlchemy. `customer_order` has one row an order, with columns from each service. A column is null until the
+service's event has come, since events of different services come in any order. A row without `customer_id` belongs to
+an order whose `OrderPlaced` has not come yet.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ customer_order = Table(
     Column("total_pence", BigInteger),
     Column("placed_at_ms", BigInteger),
     Column("lines", Text),  # JSON: [[sku, quantity], …], one entry a product, ordered by sku
-    Column("standing", SmallInteger, nullable=False),  # how far the order is: `standing.Standing`
-    Column("hold", SmallInteger, nullable=False),  # whether its goods are held: `standing.Hold`
+    Column("standing", SmallInteger, nullable=False),  # the status as a number: `order_state.Standing`
+    Column("hold", SmallInteger, nullable=False),  # whether its goods are held: `order_state.Hold`
     Column("payment_status", Text),
     Column("amount_pence", BigInteger),
     Column("captured_pence", BigInteger),

@@ -1,4 +1,4 @@
-"""The HTTP API of payments. Imports FastAPI and the shop's reading."""
+"""The HTTP API of payments. Imports FastAPI and the shop's queries."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _PAYMENT = ("order_id", "status", "currency", "amount_pence", "captured_pence", 
 
 
 class Wanted(Body):
-    """Payments of which orders."""
+    """A query: the payments of these orders."""
 
     order_ids: Annotated[list[Identity], Field(max_length=5_000)]
 
 
 def routes(running: RunningService) -> APIRouter:
-    """The API on a running service."""
+    """The routes of the API on a running service."""
     router = APIRouter()
 
     @router.post("/payments/query")

@@ -1,7 +1,7 @@
 """Commands to and events of payments. Imports the messages of Freehold and money; the only module others may import.
 
-A command is answered and publishes nothing, but for the refund; the reaction to an event publishes. Refusals:
-`declined`.
+A command gets a reply. `PaymentRefunded` reports a refund, `PaymentChanged` every other result of a command; the
+reaction to an event publishes an event of its own. Rejections: `declined`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = [
 
 @command("payments.hold-payment", version=1, key="order_id")
 class HoldPayment:
-    """Reserve the amount with the provider. Answered by `PaymentHeld`, or refused."""
+    """Reserve the amount with the provider. The reply: `PaymentHeld`, or rejected."""
 
     order_id: str
     customer_id: str
@@ -33,21 +33,21 @@ class HoldPayment:
 
 @command("payments.void-hold", version=1, key="order_id")
 class VoidHold:
-    """Give a hold back. Nothing held: nothing happens."""
+    """Release a hold. No effect where nothing is held."""
 
     order_id: str
 
 
 @command("payments.capture-payment", version=1, key="order_id")
 class CapturePayment:
-    """Take the amount that is held. Answered by `PaymentCaptured`."""
+    """Capture the held amount. The reply: `PaymentCaptured`."""
 
     order_id: str
 
 
 @command("payments.refund-payment", version=1, key="order_id")
 class RefundPayment:
-    """Give part of what was captured back, once for a (return, order). Answered to everybody by `PaymentRefunded`."""
+    """Refund a part of the captured amount, once for a (return, order). `PaymentRefunded` reports it."""
 
     order_id: str
     return_ref: str
@@ -66,7 +66,7 @@ class PaymentHeld:
 
 @event("payments.payment-declined", version=1, key="order_id")
 class PaymentDeclined:
-    """The provider refused the amount, for this reason."""
+    """The provider declined the amount, for `reason`."""
 
     order_id: str
     reason: str
@@ -74,7 +74,7 @@ class PaymentDeclined:
 
 @event("payments.payment-captured", version=1, key="order_id")
 class PaymentCaptured:
-    """The amount is ours."""
+    """The amount is captured."""
 
     order_id: str
     amount: Money
@@ -82,7 +82,7 @@ class PaymentCaptured:
 
 @event("payments.payment-refunded", version=1, key="order_id")
 class PaymentRefunded:
-    """The amount went back to the customer."""
+    """The amount is refunded to the customer."""
 
     order_id: str
     return_ref: str
@@ -91,7 +91,7 @@ class PaymentRefunded:
 
 @event("payments.payment-changed", version=1, key="order_id")
 class PaymentChanged:
-    """How a payment stands where no other event tells it: what came of a command, or of a cancellation. For copies."""
+    """The state of a payment after a command or a cancellation, where no other event reports it. For read models."""
 
     order_id: str
     status: str

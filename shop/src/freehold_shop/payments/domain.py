@@ -1,4 +1,4 @@
-"""The rules of payments: which state allows what, and how requests to the provider are named. Imports nothing."""
+"""The statuses of a payment, and the idempotency keys of requests to the provider. Imports nothing."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from enum import StrEnum
 __all__ = ["BARRED", "CANCELLATION", "PaymentStatus", "capture_key", "hold_key", "refund_key", "void_key"]
 
 BARRED = "cancelled-before"
-"""The refusal of a hold for an order that was cancelled before the request for it came."""
+"""The rejection of a hold for an order that was cancelled before its request came."""
 CANCELLATION = "cancellation"
-"""What stands for the return reference where a captured payment goes back because the order came to nothing."""
+"""The return reference of a refund because the order was cancelled."""
 
 
 class PaymentStatus(StrEnum):
-    """Where a payment is. `barred`: the order was cancelled before anything was held, and nothing will be."""
+    """The status of a payment. `barred`: the order was cancelled before a hold, and none is accepted any more."""
 
     HOLDING = "holding"
     HELD = "held"
@@ -23,15 +23,15 @@ class PaymentStatus(StrEnum):
     BARRED = "barred"
 
 
-# The provider has the effect once for a key, however often a handler is repeated: after a crash between the provider's
-# answer and our commit, the repetition gets the same answer.
+# The provider has one effect for a key, however often a handler is repeated: after a crash between the provider's
+# response and our commit, the repetition gets the same response.
 def hold_key(order_id: str) -> str:
     """The idempotency key of an order's hold."""
     return f"hold/{order_id}"
 
 
 def void_key(order_id: str) -> str:
-    """The idempotency key of giving it back."""
+    """The idempotency key of the hold's release."""
     return f"void/{order_id}"
 
 

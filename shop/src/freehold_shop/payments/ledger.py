@@ -1,8 +1,8 @@
 """Holding, capturing, voiding and refunding, each in the caller's transaction. Imports rules and the provider.
 
-The row is locked first, then the provider is asked, then the answer is written. When the transaction fails after the
-provider answered, the repetition asks with the same key and gets the same answer, so the row catches up. A provider
-that does not answer raises `ProviderUnavailable`: the message is tried again.
+Each locks the row, sends the request to the provider and then writes the response. When the transaction fails after
+the provider has responded, the retry sends the same key, gets the same response and writes it. A provider that does
+not respond raises `ProviderUnavailable`: the message is retried.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from freehold_shop.payments.domain import (
 )
 from freehold_shop.providers.wire import Declined, Held
 
-__all__ = ["capture", "give_back", "hold", "refund_part", "void"]
+__all__ = ["cancel", "capture", "hold", "refund_part", "void"]
 
 _FIND = """
 SELECT order_id, customer_id, status, currency, amount_pence, captured_pence, refunded_pence,
@@ -51,7 +51,7 @@ INSERT INTO refund (order_id, return_ref, amount_pence, refund_id, at_ms) VALUES
 
 @dataclass(frozen=True, slots=True)
 class _Payment:
-    """A row of `_FIND`. The provider's ids and the reason are None until the status says that there are some."""
+    """A row of `_FIND`. The provider's ids and the reason are None until the status that has them."""
 
     order_id: str
     customer_id: str
@@ -66,16 +66,16 @@ class _Payment:
 
 
 async def hold(
-    tx: Transaction, order_id: str, customer_id: str, amount: Money, *, tell: bool
+    tx: Transaction, order_id: str, customer_id: str, amount: Money, *, publish: bool
 ) -> PaymentHeld | Rejected:
-    """Reserve the amount with the provider; a decline is an answer. A second time for an order changes nothing.
+    """Reserve the amount with the provider; a decline is a result. Repeating it for an order changes nothing.
 
-    `tell` has the success told by `PaymentChanged`, where the caller publishes nothing of it.
+    `publish`: publish the success as `PaymentChanged`, for callers that publish no event of their own.
     """
     if not await _claim(tx, order_id, customer_id, amount, PaymentStatus.HOLDING):
         row = await _locked(tx, order_id)
         if row is None:
-            raise ConcurrencyConflict(f"the payment of order {order_id} was there a moment ago", hint="try again")
+            raise ConcurrencyConflict(f"the payment of order {order_id} was changed at this moment", hint="try again")
         return _repeat_hold(row)
     client = await providers()
     answer = await client.hold(
@@ -88,17 +88,17 @@ async def hold(
     match answer:
         case Held(hold_id=hold_id):
             await _note(tx, _NOTE_HELD, order_id, hold_id)
-            if tell:
-                _tell(tx, order_id, PaymentStatus.HELD, amount)
+            if publish:
+                _publish(tx, order_id, PaymentStatus.HELD, amount)
             return PaymentHeld(order_id, customer_id, hold_id, amount)
         case Declined(reason=reason):
             await _note(tx, _NOTE_DECLINED, order_id, reason)
-            _tell(tx, order_id, PaymentStatus.DECLINED, amount)
+            _publish(tx, order_id, PaymentStatus.DECLINED, amount)
             return Rejected("declined", reason)
 
 
-async def capture(tx: Transaction, order_id: str, *, tell: bool) -> PaymentCaptured | Rejected:
-    """Take what is held; `tell` as in `hold`."""
+async def capture(tx: Transaction, order_id: str, *, publish: bool) -> PaymentCaptured | Rejected:
+    """Capture the held amount; `publish` as in `hold`."""
     row = await _locked(tx, order_id)
     if row is None or row.status in {PaymentStatus.VOIDED, PaymentStatus.BARRED, PaymentStatus.DECLINED}:
         return Rejected("nothing-held")
@@ -107,18 +107,20 @@ async def capture(tx: Transaction, order_id: str, *, tell: bool) -> PaymentCaptu
         client = await providers()
         captured = await client.capture(row.hold_id, idempotency_key=capture_key(order_id))
         await _note(tx, _NOTE_CAPTURED, order_id, captured.capture_id, captured.amount_pence)
-        if tell:
-            _tell(tx, order_id, PaymentStatus.CAPTURED, amount, captured.amount_pence)
+        if publish:
+            _publish(tx, order_id, PaymentStatus.CAPTURED, amount, captured.amount_pence)
     return PaymentCaptured(order_id, amount)
 
 
-async def give_back(tx: Transaction, order_id: str, customer_id: str) -> None:
-    """The order came to nothing: void what is held, refund what was captured, bar what was not requested yet."""
+async def cancel(tx: Transaction, order_id: str, customer_id: str) -> None:
+    """Cancel the payment of a cancelled order: void a hold, refund a capture, bar a hold that may still be requested.
+    Raises `ConcurrencyConflict` where the hold is being requested at this moment.
+    """
     row = await _locked(tx, order_id)
     if row is None:
         if not await _claim(tx, order_id, customer_id, Money(0), PaymentStatus.BARRED):
             raise ConcurrencyConflict(f"the payment of order {order_id} was begun at this moment", hint="try again")
-        _tell(tx, order_id, PaymentStatus.BARRED, Money(0))
+        _publish(tx, order_id, PaymentStatus.BARRED, Money(0))
     elif row.status == PaymentStatus.HELD:
         await _void(tx, row)
     elif row.status == PaymentStatus.CAPTURED and row.refunded_pence < row.captured_pence:
@@ -126,14 +128,14 @@ async def give_back(tx: Transaction, order_id: str, customer_id: str) -> None:
 
 
 async def void(tx: Transaction, order_id: str) -> None:
-    """Give a hold back. Nothing held: nothing happens, the inbox cancels the request that may still come."""
+    """Release a hold. No effect where nothing is held; the inbox cancels a request that may still come."""
     row = await _locked(tx, order_id)
     if row is not None and row.status == PaymentStatus.HELD:
         await _void(tx, row)
 
 
 async def refund_part(tx: Transaction, order_id: str, return_ref: str, amount: Money) -> bool:
-    """Give part of a captured payment back, once for a return. False: that much is not left of it."""
+    """Refund a part of a captured payment, once for a return. False: less than that is left of it."""
     row = await _locked(tx, order_id)
     if await tx.sql.fetch(_FIND_REFUND, (order_id, return_ref)):
         return True
@@ -147,7 +149,7 @@ async def _void(tx: Transaction, row: _Payment) -> None:
     client = await providers()
     await client.void(row.hold_id, idempotency_key=void_key(row.order_id))
     await _note(tx, _NOTE_VOIDED, row.order_id)
-    _tell(tx, row.order_id, PaymentStatus.VOIDED, Money(row.amount_pence, row.currency))
+    _publish(tx, row.order_id, PaymentStatus.VOIDED, Money(row.amount_pence, row.currency))
 
 
 async def _refund(tx: Transaction, row: _Payment, return_ref: str, amount_pence: int) -> None:
@@ -158,11 +160,11 @@ async def _refund(tx: Transaction, row: _Payment, return_ref: str, amount_pence:
     await tx.sql.execute(_KEEP_REFUND, (row.order_id, return_ref, amount_pence, refunded.refund_id, moment_ms(tx)))
     await _note(tx, _NOTE_REFUNDED, row.order_id, amount_pence)
     amount = Money(row.amount_pence, row.currency)
-    _tell(tx, row.order_id, PaymentStatus.CAPTURED, amount, row.captured_pence, row.refunded_pence + amount_pence)
+    _publish(tx, row.order_id, PaymentStatus.CAPTURED, amount, row.captured_pence, row.refunded_pence + amount_pence)
 
 
 async def _claim(tx: Transaction, order_id: str, customer_id: str, amount: Money, status: PaymentStatus) -> bool:
-    """Make the row, unless there is one. A concurrent transaction that makes it is waited for."""
+    """Insert the row. False: there is one. Waits for a concurrent transaction that inserts it."""
     values = (order_id, customer_id, status.value, amount.currency, amount.pence, moment_ms(tx))
     return bool(await tx.sql.execute(_CLAIM, values))
 
@@ -176,7 +178,7 @@ async def _note(tx: Transaction, statement: str, order_id: str, *values: object)
     await tx.sql.execute(statement, (order_id, moment_ms(tx), *values))
 
 
-def _tell(
+def _publish(
     tx: Transaction,
     order_id: str,
     status: PaymentStatus,
@@ -184,9 +186,8 @@ def _tell(
     captured_pence: int = 0,
     refunded_pence: int = 0,
 ) -> None:
-    """Publish how the payment stands, for those who keep a copy of it."""
-    stands = PaymentChanged(order_id, status.value, amount.currency, amount.pence, captured_pence, refunded_pence)
-    tx.publish(stands)
+    """Publish the state of the payment, for read models of other services."""
+    tx.publish(PaymentChanged(order_id, status.value, amount.currency, amount.pence, captured_pence, refunded_pence))
 
 
 def _repeat_hold(row: _Payment) -> PaymentHeld | Rejected:

@@ -1,4 +1,4 @@
-"""Payments: what it does at commands of an orchestrated checkout, and at events of a choreographed one.
+"""Payments: its handlers of the commands of an orchestrated checkout, and of the events of a choreographed one.
 
 Imports Freehold, its own modules and the contracts of inventory, orders and shipping.
 """
@@ -26,7 +26,7 @@ from freehold_shop.shipping.contracts import ShipmentCreated
 
 __all__ = ["payments"]
 
-# A provider that is down for a while is waited for: about a quarter of an hour, as long as inventory holds the goods.
+# Retries last about a quarter of an hour while the provider is down: as long as inventory holds the goods.
 payments = Service(
     "payments",
     migrations=MIGRATIONS,
@@ -38,24 +38,24 @@ payments = Service(
 @payments.handles(HoldPayment)
 async def hold_payment(command: HoldPayment, tx: Transaction) -> PaymentHeld | Rejected:
     """Reserve the amount with the provider."""
-    return await ledger.hold(tx, command.order_id, command.customer_id, command.amount, tell=True)
+    return await ledger.hold(tx, command.order_id, command.customer_id, command.amount, publish=True)
 
 
 @payments.handles(VoidHold)
 async def void_hold(command: VoidHold, tx: Transaction) -> None:
-    """Give a hold back."""
+    """Release a hold."""
     await ledger.void(tx, command.order_id)
 
 
 @payments.handles(CapturePayment)
 async def capture_payment(command: CapturePayment, tx: Transaction) -> PaymentCaptured | Rejected:
-    """Take what is held."""
-    return await ledger.capture(tx, command.order_id, tell=True)
+    """Capture the held amount."""
+    return await ledger.capture(tx, command.order_id, publish=True)
 
 
 @payments.handles(RefundPayment)
 async def refund_payment(command: RefundPayment, tx: Transaction) -> Rejected | None:
-    """Give part of it back."""
+    """Refund a part of the captured amount."""
     if not await ledger.refund_part(tx, command.order_id, command.return_ref, command.amount):
         return Rejected("refund-exceeds-payment")
     tx.publish(PaymentRefunded(command.order_id, command.return_ref, command.amount))
@@ -64,8 +64,8 @@ async def refund_payment(command: RefundPayment, tx: Transaction) -> Rejected | 
 
 @payments.handles(StockReserved)
 async def hold_when_goods_are_held(event: StockReserved, tx: Transaction) -> None:
-    """Choreographed: the goods are held, so the money is wanted."""
-    result = await ledger.hold(tx, event.order_id, event.customer_id, event.total, tell=False)
+    """Choreographed: the goods are held, so hold the money."""
+    result = await ledger.hold(tx, event.order_id, event.customer_id, event.total, publish=False)
     if isinstance(result, PaymentHeld):
         tx.publish(result)
     else:
@@ -74,13 +74,13 @@ async def hold_when_goods_are_held(event: StockReserved, tx: Transaction) -> Non
 
 @payments.handles(ShipmentCreated)
 async def capture_when_parcel_is_prepared(event: ShipmentCreated, tx: Transaction) -> None:
-    """Choreographed: the parcel is prepared, so the money is taken. Nothing held: the order was cancelled meanwhile."""
-    result = await ledger.capture(tx, event.order_id, tell=False)
+    """Choreographed: the parcel is prepared, so capture the money. Nothing is held if the order was cancelled."""
+    result = await ledger.capture(tx, event.order_id, publish=False)
     if isinstance(result, PaymentCaptured):
         tx.publish(result)
 
 
 @payments.handles(OrderCancelled)
-async def give_back_for_cancelled_order(event: OrderCancelled, tx: Transaction) -> None:
-    """Whatever is still held or was captured goes back, in both kinds of checkout."""
-    await ledger.give_back(tx, event.order_id, event.customer_id)
+async def cancel_payment_of_cancelled_order(event: OrderCancelled, tx: Transaction) -> None:
+    """Release or refund the money of a cancelled order, in both kinds of checkout."""
+    await ledger.cancel(tx, event.order_id, event.customer_id)

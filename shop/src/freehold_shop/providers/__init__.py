@@ -1,8 +1,8 @@
 """The outside world of the shop: a payment provider and an e-mail provider, and the client for them.
 
-They are doubles in one process of their own with an append-only ledger, and behave as the real ones do: holds,
-captures, voids, refunds, declines, slowness, lost answers and idempotency keys. The shop's services import the client
-from here, the server is started by `python -m freehold_shop.providers`.
+They are doubles in one process of their own with an append-only ledger, and behave as real ones do: holds, captures,
+voids, refunds, declines, slowness, lost responses and idempotency keys. The shop's services import the client from
+here; `python -m freehold_shop.providers` starts the server.
 """
 
 from freehold_shop.providers.client import ProvidersClient

@@ -29,7 +29,7 @@ _SHUTDOWN_SECONDS = 2.0
 
 
 async def serve(host: str, port: int, ledger_path: Path, *, fsync: bool = False) -> None:
-    """Serve until SIGTERM or SIGINT; requests in hand are finished, for two seconds at most."""
+    """Serve until SIGTERM or SIGINT; then requests in progress have two seconds to finish."""
     ledger = Ledger(ledger_path, fsync=fsync)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -1,9 +1,9 @@
 """The books of the payment provider and the e-mail provider: what is allowed, and what it changes.
 
-Everything here is synchronous: between deciding, writing the ledger and changing the state nothing else runs, so two
-requests with one idempotency key have one effect. The keys of payments and of e-mails are apart, as with two providers;
-the last `KEYS_MAX` are known, as a real provider knows them for a day. Memory grows with the number of payments, by
-about a kilobyte each. Imports the wire types and the ledger.
+Everything here is synchronous: nothing else runs between the decision, the write to the ledger and the change of the
+state, so two requests with one idempotency key have one effect. Payments and e-mails have separate keys, as two
+providers have; the book knows the last `KEYS_MAX` keys, as a real provider knows them for a day. Memory grows by about
+a kilobyte for each payment. Imports the wire types and the ledger.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class _Hold:
 
 
 class Book:
-    """State folded from the ledger, and the operations that extend it."""
+    """The state folded from the ledger, and the operations that extend it."""
 
     def __init__(self, ledger: Ledger, now: Callable[[], datetime]) -> None:
         """Read the whole ledger; raises `LedgerDamaged`."""
@@ -103,7 +103,7 @@ class Book:
         )
 
     def capture(self, hold_id: str, key: str) -> Answer:
-        """Take the whole hold."""
+        """Capture the whole hold."""
         digest = _digest("capture", hold_id)
         if (known := self._known(_Scope.PAYMENTS, key, digest)) is not None:
             return known
@@ -118,7 +118,7 @@ class Book:
         return self._record_for(self._open_hold(hold_id), EntryKind.VOID, key, digest)
 
     def refund(self, capture_id: str, request: RefundRequest, key: str) -> Answer:
-        """Give back a part of a capture, never more than was taken."""
+        """Refund a part of a capture, never more than was captured."""
         digest = _digest("refund", (capture_id, request))
         if (known := self._known(_Scope.PAYMENTS, key, digest)) is not None:
             return known
@@ -154,7 +154,7 @@ class Book:
         )
 
     def summary(self, after: int, limit: int) -> SummaryPage:
-        """Totals of at most `limit` orders behind the first `after` ones."""
+        """Totals of at most `limit` orders after the first `after` ones."""
         orders = list(islice(self._totals.values(), after, after + limit))
         reached = after + len(orders)
         return SummaryPage(

@@ -1,8 +1,7 @@
-"""The typed client of the providers, for the services that pay and that write e-mails.
+"""The typed client of the providers, for the services that handle payments and send e-mails.
 
-A decline is a result. What may be tried again is `ProviderUnavailable`; what may not is a `ProviderRefused`. Nothing is
-retried here: who calls has the policy, and the idempotency key that makes a repetition safe. Imports aiohttp and the
-wire types.
+A decline is a result. `ProviderUnavailable` may be retried, `ProviderRefused` may not. The client retries nothing: the
+caller has the policy, and the idempotency key that makes a repetition safe. Imports aiohttp and the wire types.
 """
 
 from __future__ import annotations
@@ -49,10 +48,10 @@ _pages = msgspec.json.Decoder(SummaryPage)
 
 
 class ProvidersClient:
-    """Use it as `async with`; it keeps connections open. Safe for any number of concurrent calls.
+    """A client with open connections, to be used in `async with`. Safe for any number of concurrent calls.
 
-    Each call ends within `timeout_seconds`, and raises `ProviderUnavailable` where the provider did not answer by then.
-    Cancelling a call leaves its outcome unknown, as a timeout does.
+    Each call ends within `timeout_seconds`, and raises `ProviderUnavailable` where the provider has not responded by
+    then. After a cancelled call its outcome is unknown, as after a timeout.
     """
 
     def __init__(self, base_url: str, *, timeout_seconds: float = 5.0, connections_max: int = 100) -> None:
@@ -91,7 +90,7 @@ class ProvidersClient:
         return await self._post("/payments/holds", idempotency_key, request, _hold_answers)
 
     async def capture(self, hold_id: str, *, idempotency_key: str) -> Captured:
-        """Take the whole hold; `ProviderConflict` where it is voided, or captured under another key."""
+        """Capture the whole hold; `ProviderConflict` where it is voided, or captured under another key."""
         return await self._post(
             f"/payments/holds/{quote(hold_id, safe='')}/capture", idempotency_key, None, _capture_answers
         )
@@ -101,7 +100,7 @@ class ProvidersClient:
         return await self._post(f"/payments/holds/{quote(hold_id, safe='')}/void", idempotency_key, None, _void_answers)
 
     async def refund(self, capture_id: str, *, amount_pence: int, idempotency_key: str) -> Refunded:
-        """Give back a part of a capture; `ProviderConflict` where all refunds together would exceed it."""
+        """Refund a part of a capture; `ProviderConflict` where all refunds together would exceed it."""
         path = f"/payments/captures/{quote(capture_id, safe='')}/refunds"
         return await self._post(path, idempotency_key, RefundRequest(amount_pence), _refund_answers)
 
@@ -110,12 +109,12 @@ class ProvidersClient:
         return await self._post("/emails", idempotency_key, EmailRequest(to_ref, template, order_id), _email_answers)
 
     async def rules(self) -> Rules:
-        """How the providers behave now."""
+        """The current rules of the providers."""
         _, content = await self._request("GET", "/rules")
         return _decode(content, _rules)
 
     async def put_rules(self, rules: Rules) -> None:
-        """Replace all rules; `Rules()` is good behaviour."""
+        """Replace all rules; `Rules()` has no faults."""
         await self._request("PUT", "/rules", content=msgspec.json.encode(rules))
 
     async def check_health(self) -> None:
@@ -123,7 +122,7 @@ class ProvidersClient:
         await self._request("GET", "/healthz")
 
     async def entries(self, *, after: int = 0, page_size: int = 1_000) -> AsyncIterator[LedgerEntry]:
-        """The ledger behind a sequence, to its end at the time of the last page."""
+        """The ledger's entries after a sequence, to its end at the time of the last page."""
         while True:
             headers, content = await self._request("GET", f"/ledger/entries?after={after}&limit={page_size}")
             if not content:
@@ -159,11 +158,11 @@ class ProvidersClient:
             ) as response:
                 answer = await response.read()
         except (aiohttp.InvalidURL, ValueError) as error:
-            raise ProviderRefused("the request cannot be sent as it is", code="unsendable", status=0) from error
+            raise ProviderRefused("the request is not valid", code="unsendable", status=0) from error
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise ProviderUnavailable("the provider cannot be reached", outcome_unknown=False) from error
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise ProviderUnavailable("the provider's answer did not come", outcome_unknown=True) from error
+            raise ProviderUnavailable("the provider did not respond", outcome_unknown=True) from error
         if response.status >= 400:
             raise _error(response.status, answer)
         return response.headers, answer

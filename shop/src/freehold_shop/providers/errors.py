@@ -16,9 +16,9 @@ __all__ = [
 
 
 class ProviderUnavailable(Unavailable):
-    """No answer, or a 5xx. Try again with the same idempotency key.
+    """No response, or a 5xx. Retry with the same idempotency key.
 
-    `outcome_unknown` is true where the request may have had its effect: it was sent and its answer did not come.
+    `outcome_unknown`: the request may have had its effect, since it was sent and no response came.
     """
 
     def __init__(self, message: str, *, outcome_unknown: bool) -> None:
@@ -27,7 +27,7 @@ class ProviderUnavailable(Unavailable):
 
 
 class ProviderRefused(FreeholdError):
-    """The request will never succeed as it is: malformed, or its idempotency key belongs to another request.
+    """The request can never succeed: it is malformed, or its idempotency key belongs to another request.
 
     `code` is the provider's stable word, `status` its HTTP status.
     """
@@ -43,7 +43,7 @@ class ProviderConflict(ProviderRefused):
 
 
 class ProviderNotFound(ProviderRefused):
-    """The provider knows no such hold or capture."""
+    """The provider has no such hold or capture."""
 
 
 class LedgerInUse(FreeholdError):
@@ -51,7 +51,7 @@ class LedgerInUse(FreeholdError):
 
 
 class LedgerDamaged(FreeholdError):
-    """The ledger file holds something that is no entry, not at its end, where a torn write would be."""
+    """The ledger file has something that is no entry before its end, where a torn write may be."""
 
 
 class LedgerWriteFailed(FreeholdError):

@@ -1,9 +1,9 @@
-"""The append-only ledger file: one JSON line for each effect, written before the answer.
+"""The append-only ledger file: one JSON line for each effect, written before the response.
 
-The file is the only truth: the state of the providers is what folding it gives. A line is handed to the operating
-system in one write, so it survives the death of this process; it survives the death of the machine only with `fsync`,
-which is off by default because the shop's faults never reach that far, and which costs a disk flush for each effect.
-One process at a time: the file is locked. Imports msgspec and the wire types.
+The state of the providers is folded from this file alone. A line is one write to the operating system, so it survives a
+crash of this process. It survives a crash of the machine only with `fsync`, which costs a disk flush for each effect;
+it is off by default, since no fault of the shop crashes the machine. One process at a time: the file is locked.
+Imports msgspec and the wire types.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _encoder = msgspec.json.Encoder()
 
 
 class Ledger:
-    """Opened, it holds the lock and an index of eight bytes for each entry. Not for use from several threads."""
+    """The open ledger file: its lock, and an index with eight bytes for each entry. Not for several threads."""
 
     def __init__(self, path: str | Path, *, fsync: bool = False) -> None:
         """Open or create; raises `LedgerInUse`. Call `recover` before anything else."""
@@ -50,7 +50,7 @@ class Ledger:
         return len(self._offsets) - 1
 
     def recover(self) -> Iterator[LedgerEntry]:
-        """All entries from the first; then what a torn last write left is cut off: nobody was ever told of it.
+        """All entries from the first; then cuts off a torn last write, whose effect was never confirmed.
 
         Raises `LedgerDamaged` for anything else that is no entry.
         """
@@ -64,7 +64,7 @@ class Ledger:
         os.ftruncate(self._file, self._offsets[-1])
 
     def append(self, entry: LedgerEntry) -> None:
-        """Write the entry; raises `LedgerWriteFailed`, and then the file is as it was."""
+        """Write the entry; raises `LedgerWriteFailed`, and then the file is unchanged."""
         line = _encoder.encode(entry) + b"\n"
         start = self._offsets[-1]
         try:
@@ -86,14 +86,14 @@ class Ledger:
         return _decoder.decode(os.pread(self._file, self._offsets[sequence] - start, start))
 
     def lines_after(self, sequence: int, limit: int) -> tuple[bytes, int]:
-        """At most `limit` lines behind an entry as they stand in the file, and the sequence of the last of them."""
+        """At most `limit` lines of the file after an entry, and the sequence of the last of them."""
         first = min(max(sequence, 0), self.sequence)
         last = min(first + min(limit, ENTRIES_PAGE_MAX), self.sequence)
         start, end = self._offsets[first], self._offsets[last]
         return os.pread(self._file, end - start, start), last
 
     def close(self) -> None:
-        """Release the file."""
+        """Close the file, which releases its lock."""
         os.close(self._file)
 
     def _decode(self, line: bytes) -> LedgerEntry:

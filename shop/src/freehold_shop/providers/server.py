@@ -1,4 +1,4 @@
-"""The providers as an HTTP server: payments, e-mails, their ledger, and the rules by which they misbehave.
+"""The providers as an HTTP server: payments, e-mails, their ledger, and the rules for their faults.
 
 Imports aiohttp and the providers' modules.
 """
@@ -125,7 +125,7 @@ class _Providers:
 
 
 class _Books:
-    """The endpoints that read the ledger. They work whatever the rules say."""
+    """The endpoints that read the ledger. The rules do not apply to them."""
 
     def __init__(self, book: Book, ledger: Ledger) -> None:
         self._book = book
@@ -154,7 +154,7 @@ async def _problems(request: web.Request, handler: _Handler) -> web.StreamRespon
     except msgspec.MsgspecError as error:
         return _problem(400, "malformed", "the body does not fit", str(error))
     except LedgerWriteFailed:
-        return _problem(503, "ledger-write-failed", "the effect could not be written down, and so did not happen")
+        return _problem(503, "ledger-write-failed", "the ledger could not be written, so there was no effect")
     except web.HTTPException as error:
         return _problem(error.status, "refused", error.reason)
 

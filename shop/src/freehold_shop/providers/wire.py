@@ -1,4 +1,4 @@
-"""What goes over the wire to and from the providers, and what stands in their ledger.
+"""The requests and responses of the providers, and the entries of their ledger.
 
 Amounts are whole pence (minor units). Imports msgspec only.
 """
@@ -35,7 +35,7 @@ __all__ = [
 
 IDEMPOTENCY_HEADER = "Idempotency-Key"
 NEXT_AFTER_HEADER = "Next-After"
-"""On a page of entries: the sequence to ask the next page with."""
+"""Header of a page of entries: the `after` of the next page."""
 
 AMOUNT_PENCE_MAX = 1_000_000_000_000
 Amount = Annotated[int, msgspec.Meta(ge=1, le=AMOUNT_PENCE_MAX)]
@@ -47,7 +47,7 @@ EveryNth = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class HoldRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Ask to reserve an amount on a customer's card. `country` is the card's."""
+    """The request to reserve an amount on a customer's card. `country` is the card's."""
 
     order_id: Reference
     customer_ref: Reference
@@ -57,13 +57,13 @@ class HoldRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RefundRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Ask to give back a captured amount, or a part of it."""
+    """The request to refund a captured amount, or a part of it."""
 
     amount_pence: Amount
 
 
 class EmailRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Ask to send an e-mail; `to_ref` names the receiver, it is no address."""
+    """The request to send an e-mail; `to_ref` names the receiver, it is no address."""
 
     to_ref: Reference
     template: Reference
@@ -77,14 +77,14 @@ class Held(msgspec.Struct, frozen=True, tag_field="status", tag="held"):
 
 
 class Declined(msgspec.Struct, frozen=True, tag_field="status", tag="declined"):
-    """The card was refused, for good: a result and no error. `hold_id` is always None."""
+    """The card is declined, finally: a result, not an error. `hold_id` is always None."""
 
     reason: str
     hold_id: None = None
 
 
 class Captured(msgspec.Struct, frozen=True, tag_field="status", tag="captured"):
-    """The whole hold was taken."""
+    """The whole hold is captured."""
 
     capture_id: str
     hold_id: str
@@ -92,13 +92,13 @@ class Captured(msgspec.Struct, frozen=True, tag_field="status", tag="captured"):
 
 
 class Voided(msgspec.Struct, frozen=True, tag_field="status", tag="voided"):
-    """The hold is released, nothing was taken."""
+    """The hold is released, nothing was captured."""
 
     hold_id: str
 
 
 class Refunded(msgspec.Struct, frozen=True, tag_field="status", tag="refunded"):
-    """This much of the capture went back."""
+    """The amount of the capture that is refunded."""
 
     refund_id: str
     capture_id: str
@@ -106,13 +106,13 @@ class Refunded(msgspec.Struct, frozen=True, tag_field="status", tag="refunded"):
 
 
 class EmailSent(msgspec.Struct, frozen=True, tag_field="status", tag="sent"):
-    """The e-mail is on its way."""
+    """The e-mail is sent."""
 
     email_id: str
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """An error answer, as in RFC 9457; `code` is the stable word for programs."""
+    """An error response, as in RFC 9457; `code` is the stable word for programs."""
 
     title: str
     status: int
@@ -133,7 +133,7 @@ class EntryKind(StrEnum):
 
 
 class LedgerEntry(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """One effect. `sequence` runs from 1 without gaps; `request_digest` identifies the request it answers."""
+    """One effect. `sequence` counts from 1 without gaps; `request_digest` identifies the request."""
 
     sequence: int
     at: datetime
@@ -153,7 +153,7 @@ class LedgerEntry(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class OrderTotals(msgspec.Struct, gc=False):
-    """Everything that ever happened for one order, as sums: `held_pence` is not lessened by a capture or a void."""
+    """The sums of all effects for one order; a capture or a void does not reduce `held_pence`."""
 
     order_id: str
     held_pence: int = 0
@@ -165,14 +165,14 @@ class OrderTotals(msgspec.Struct, gc=False):
 
     @property
     def open_pence(self) -> int:
-        """What is on hold now."""
+        """The amount on hold now."""
         return self.held_pence - self.captured_pence - self.voided_pence
 
 
 class SummaryPage(msgspec.Struct, frozen=True):
     """A page of orders in the order of their first entry; `next_after` is None at the end.
 
-    `sequence` and the totals speak of the whole ledger at the moment of the answer.
+    `sequence` and the totals are those of the whole ledger at the time of the response.
     """
 
     orders: list[OrderTotals]
@@ -195,7 +195,7 @@ class DeclineRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class EmailRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the e-mail provider behaves."""
+    """The behaviour of the e-mail provider."""
 
     latency_seconds: Latency = 0.0
     down: bool = False
@@ -203,10 +203,10 @@ class EmailRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the providers behave; what stands at the top is the payment provider's.
+    """The behaviour of the providers; the fields at the top are the payment provider's.
 
-    `down` answers 503 with no effect. `lose_answers` = n does the work of each n-th request and cuts the connection in
-    place of the answer; 0 is none, 1 is all. Latency comes before the effect.
+    `down` answers 503 with no effect. `lose_answers` = n executes each n-th request and closes the connection instead
+    of responding; 0 is none, 1 is all. Latency comes before the effect.
     """
 
     declines: DeclineRules = DeclineRules()

@@ -1,4 +1,4 @@
-"""The HTTP API of the reference service. Imports FastAPI and the shop's reading."""
+"""The HTTP API of the reference service. Imports FastAPI and the shop's queries."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CURRENCY = ("code", "name", "minor_digits")
 
 
 def routes(running: RunningService) -> APIRouter:
-    """The API on a running service."""
+    """The routes of the API on a running service."""
     router = APIRouter()
 
     @router.get("/countries")

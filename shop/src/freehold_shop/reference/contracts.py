@@ -11,12 +11,12 @@ from freehold.reconcile import Dataset
 __all__ = ["COUNTRIES", "CountryDefined", "CurrencyDefined"]
 
 COUNTRIES = Dataset("reference.countries", "code", ("name", "currency"))
-"""The countries, for those who keep a copy."""
+"""The countries, for services that replicate them."""
 
 
 @event("reference.country-defined", version=1, key="code")
 class CountryDefined:
-    """A country exists, by this name, with this currency. Everything a copy needs is in the event."""
+    """A country exists, with this name and this currency. The event has everything that a replica needs."""
 
     code: str
     name: str

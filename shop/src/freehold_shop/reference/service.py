@@ -1,4 +1,4 @@
-"""The reference service: publishes the countries and currencies that it does not know yet, when it starts.
+"""The reference service: at its start it inserts and publishes the countries and currencies that are missing.
 
 Imports Freehold, the country data and its own modules.
 """
@@ -21,12 +21,12 @@ reference.publishes_dataset(COUNTRY_DATASET, table="country")
 
 
 async def seed(running: RunningService) -> None:
-    """Define what is missing; nothing at every later start, and with several instances once."""
+    """Define what is missing: everything at the first start, nothing later; once, also with several instances."""
     await running.transact(define_all)
 
 
 async def define_all(tx: Transaction) -> None:
-    """Write and publish the countries and currencies that are not there."""
+    """Insert and publish the countries and currencies that are missing."""
     currencies = [{"code": each.code, "name": each.name, "minor_digits": each.minor_digits} for each in CURRENCIES]
     defined = await tx.connection.execute(
         insert_into(currency, tx.connection).on_conflict_do_nothing().returning(*currency.c), currencies

@@ -1,5 +1,5 @@
-"""Puts real orders through a running shop and sums up what became of them.
+"""Puts real orders through a running shop and sums up the results.
 
-May import the retail reader, the supervisor's client and the verification; it talks to the shop over the gateway's HTTP
-API alone, as any customer does.
+May import the retail reader, the supervisor's client and the verification. It uses only the gateway's HTTP API, as a
+customer does.
 """

@@ -1,7 +1,7 @@
-"""The order of things for one customer: a return comes after what the file has before it, and before what follows.
+"""The sequence of one customer's orders and returns: a return is sent between what the file has before and after it.
 
-A return must find what was bought earlier in the file, all of it and nothing else, however many orders are in progress
-at once. Only customers with something open are remembered. Imports the standard library only.
+A return must find all orders that are earlier in the file and none that is later, however many orders are in progress
+at once. Only customers with something in progress are remembered. Imports the standard library only.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["Customers", "Turn"]
 
 @dataclass(slots=True)
 class _Open:
-    """What is open for a customer. `barrier` is the last return, until it is matched."""
+    """The orders and returns of a customer in progress. `barrier` is the last return, until it is matched."""
 
     entries: set[asyncio.Event] = field(default_factory=set)
     barrier: asyncio.Event | None = None
@@ -23,8 +23,9 @@ class _Open:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One order's or return's place among its customer's. `wait` before it is sent, `matched` once a return is
-    answered, `done` at its end, whatever that is.
+    """The turn of an order or return in its customer's sequence.
+
+    The caller calls `wait` before it sends, `matched` once a return is answered, and `done` at the end in any case.
     """
 
     _waits_for: tuple[asyncio.Event, ...]
@@ -37,49 +38,49 @@ class Turn:
             await event.wait()
 
     def matched(self) -> None:
-        """What the file has behind this return may be sent now."""
+        """Release what the file has after this return."""
         self._matched()
 
     def done(self) -> None:
-        """It has ended."""
+        """Release everything that waits for its end."""
         self._done()
 
 
 class Customers:
-    """Call `sale` and `return_` in the order of the file."""
+    """The sequences of all customers. Call `sale` and `return_` in the order of the file."""
 
     def __init__(self) -> None:
         self._open: dict[str, _Open] = {}
 
     def __len__(self) -> int:
-        """How many customers have something open."""
+        """How many customers have something in progress."""
         return len(self._open)
 
     def sale(self, customer: str) -> Turn:
-        """An order waits for a return before it to be matched, and for nothing else."""
-        standing = self._open.setdefault(customer, _Open())
-        barrier = () if standing.barrier is None else (standing.barrier,)
-        return self._turn(customer, standing, barrier, asyncio.Event())
+        """The turn of an order, which waits until the last return before it is matched."""
+        known = self._open.setdefault(customer, _Open())
+        barrier = () if known.barrier is None else (known.barrier,)
+        return self._turn(customer, known, barrier, asyncio.Event())
 
     def return_(self, customer: str) -> Turn:
-        """A return waits for all that is open before it to end."""
-        standing = self._open.setdefault(customer, _Open())
+        """The turn of a return, which waits until everything before it has ended."""
+        known = self._open.setdefault(customer, _Open())
         barrier = asyncio.Event()
-        turn = self._turn(customer, standing, tuple(standing.entries), barrier)
-        standing.barrier = barrier
+        turn = self._turn(customer, known, tuple(known.entries), barrier)
+        known.barrier = barrier
         return turn
 
-    def _turn(self, customer: str, standing: _Open, waits_for: Iterable[asyncio.Event], matched: asyncio.Event) -> Turn:
+    def _turn(self, customer: str, known: _Open, waits_for: Iterable[asyncio.Event], matched: asyncio.Event) -> Turn:
         entry = asyncio.Event()
-        standing.entries.add(entry)
+        known.entries.add(entry)
 
         def done() -> None:
             matched.set()
             entry.set()
-            standing.entries.discard(entry)
-            if standing.barrier is matched:
-                standing.barrier = None
-            if not standing.entries:
+            known.entries.discard(entry)
+            if known.barrier is matched:
+                known.barrier = None
+            if not known.entries:
                 self._open.pop(customer, None)
 
         return Turn(tuple(waits_for), matched.set, done)

@@ -1,4 +1,4 @@
-"""How a replay looks to people: a progress bar on standard error, a short summary on standard output. Imports rich."""
+"""What a terminal shows of a replay: a progress bar on standard error, a summary on standard output. Imports rich."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["ProgressBar", "print_checks", "print_outcome"]
 
 
 class ProgressBar:
-    """Progress by bytes of the files that were read; nothing at all where standard error is no terminal."""
+    """A progress bar by the bytes read from the files; hidden where standard error is no terminal."""
 
     def __init__(self, files: Sequence[Path]) -> None:
         self._progress = Progress(
@@ -47,31 +47,31 @@ class ProgressBar:
         self._progress.stop()
 
     def began(self) -> None:
-        """The shop is there."""
+        """Show that the shop has started."""
         self._progress.update(self._task, description="replaying", total=self._bytes or None)
 
     def moved(self, run: Replay) -> None:
-        """Something was placed, or has ended."""
+        """Show the new counts."""
         tally = run.tally
         counts = f"{tally.orders_placed} placed, {tally.confirmed} confirmed, {tally.cancelled.total()} cancelled"
         self._progress.update(self._task, completed=run.feed.counts.bytes_read, counts=counts)
 
     def verifying(self) -> None:
-        """Everything was placed."""
+        """Show that the verification has begun."""
         self._progress.update(self._task, description="verifying", total=None)
 
 
 def print_outcome(console: Console, outcome: Outcome) -> None:
-    """The summary for people."""
+    """Print the summary as text."""
     summary = outcome.summary
     console.print(_figures(summary, outcome))
     print_checks(console, summary.verify, all_of_them=False, interrupted=isinstance(outcome.error, Interrupted))
     if outcome.kept is not None:
-        console.print(f"[dim]kept for a look into it: {outcome.kept}[/dim]")
+        console.print(f"[dim]state directory kept for inspection: {outcome.kept}[/dim]")
 
 
 def print_checks(console: Console, verification: Verification, *, all_of_them: bool, interrupted: bool = False) -> None:
-    """The checks: all, or those that fail and how many hold."""
+    """Print the checks: all, or only those that fail, with a summary line."""
     for check in verification.checks:
         if all_of_them or not check.ok:
             mark = Text("✓ ", "green") if check.ok else Text("✗ ", "bold red")

@@ -1,7 +1,7 @@
-"""Orders from the files to the event loop: read in a thread, in chunks, no further ahead than a few of them.
+"""The orders of the files for the event loop: read in a thread, in chunks, one chunk ahead.
 
-A chunk is a fixed number of orders, so that reading the same files again gives the same chunks: what is derived from a
-chunk (the reference of its delivery of stock) is the same then. Imports the retail reader.
+The size of a chunk depends on its orders alone, so that reading the same files again gives the same chunks, and with
+them the same references of stock receipts. Imports the retail reader.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ __all__ = ["CHUNK_ORDERS", "Order", "OrderFeed", "SharedRejects"]
 
 CHUNK_ORDERS = 100
 CHUNK_LINES_MAX = 2_900
-"""A chunk ends with the order that brings it above so many lines: they are what takes memory, and with the
-largest order there are no more products in a chunk than one intake may have."""
+"""A chunk ends with the order that brings it above so many lines. This bounds the memory, and the products of a chunk
+to what one intake may have, also with the largest order."""
 
 Order = Sale | ReturnOrder
 
 
 class SharedRejects:
-    """The rejects file, written to by the reader's thread and by the event loop. Counts what it writes by reason."""
+    """The rejects file, for the reader's thread and for the event loop. Counts the rows by reason."""
 
     def __init__(self, writer: RejectsWriter) -> None:
         self._writer = writer
@@ -46,7 +46,7 @@ class SharedRejects:
             self._writer.write(rejected)
 
     def reject(self, lines: Iterable[SaleLine], reason: str, detail: str = "") -> None:
-        """Write the rows of lines that came to nothing after they were read."""
+        """Write the rows of lines that were rejected after they were read."""
         for rejected in reject_lines(lines, reason, detail):
             self(rejected)
 
@@ -57,7 +57,7 @@ class SharedRejects:
 
     @property
     def path(self) -> Path:
-        """Where they are."""
+        """The path of the file."""
         return self._writer.path
 
 
@@ -69,9 +69,9 @@ class OrderFeed:
         self._orders = read_orders(files, rejects, self.counts)
 
     async def chunks(self) -> AsyncIterator[list[Order]]:
-        """The orders in the order of the files; the next chunk is read while this one is worked on.
+        """The orders in the sequence of the files; the next chunk is read while the caller processes this one.
 
-        Raises `RetailInputError` where a file fails later on; the orders that were read before it were delivered.
+        Raises `RetailInputError` where a file fails later, after it has yielded the orders that were read before.
         """
         ahead = asyncio.ensure_future(asyncio.to_thread(self._read))
         try:
@@ -86,7 +86,7 @@ class OrderFeed:
                 if not chunk:
                     return
         finally:
-            # A thread cannot be cancelled; it ends with its chunk, and the generator must not be closed under it.
+            # A thread cannot be cancelled: wait for the end of its chunk before the generator is closed.
             await asyncio.gather(ahead, return_exceptions=True)
             self._close()
 
@@ -99,7 +99,7 @@ class OrderFeed:
                 line_count += len(order.lines)
                 if line_count > CHUNK_LINES_MAX:
                     break
-        except Exception as error:  # noqa: BLE001 - handed to the caller, behind the orders that were read
+        except Exception as error:  # noqa: BLE001 - returned to the caller, after the orders that were read
             return chunk, error
         return chunk, None
 

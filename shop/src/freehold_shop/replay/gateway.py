@@ -1,7 +1,7 @@
-"""The shop's gateway as replay uses it: typed calls that are repeated until they are answered.
+"""The replay's client of the shop's gateway: typed calls that are repeated until they are answered.
 
-A gateway that is restarting, a service behind it that is down, a fault that is on: all that is waited for. Repeating is
-safe, because each order and return carries its reference as idempotency key. Imports aiohttp, msgspec and the patience.
+A call is repeated while the gateway restarts, a service behind it is down, or a fault is on. That is safe, because each
+order and return has its reference as idempotency key. Imports aiohttp, msgspec and the patience.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ _ORDER_EXISTS, _KEY_FROM_BEFORE = "order-exists", "key-from-before"
 
 
 class ShopRefused(FreeholdError):
-    """The shop will not take what every replay has to bring in: there is something wrong with one of the two."""
+    """The shop rejects products, customers, stock or a query that every replay needs: a bug, or another version."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The shop will never take this order or return; `reason` is its word for why."""
+    """The shop rejects this order or return finally; `reason` is the shop's code."""
 
     reason: str
 
 
 class OrderState(msgspec.Struct, frozen=True):
-    """How an order stands. `ended_at_ms` is None until it has ended."""
+    """The state of an order. `ended_at_ms` is None until it has ended."""
 
     order_id: str
     status: str
@@ -45,14 +45,14 @@ class OrderState(msgspec.Struct, frozen=True):
 
 
 class Part(msgspec.Struct, frozen=True):
-    """So many pieces of a product."""
+    """A quantity of a product."""
 
     sku: str
     quantity: int
 
 
 class ReturnState(msgspec.Struct, frozen=True):
-    """How a return stands; `unmatched` was never sold to the customer."""
+    """The state of a return; `unmatched` was never sold to the customer."""
 
     return_ref: str
     status: str
@@ -60,7 +60,7 @@ class ReturnState(msgspec.Struct, frozen=True):
 
     @property
     def ended(self) -> bool:
-        """Whether everything was refunded and is on the shelf."""
+        """Whether everything is refunded and restocked."""
         return self.status == "completed"
 
 
@@ -76,9 +76,9 @@ _problems = msgspec.json.Decoder(_Problem)
 
 
 class Gateway:
-    """Use it as `async with`. `locate` says where the gateway is; it is asked again after a connection failed.
+    """A client of the gateway, to be used in `async with`. `locate` returns its URL, also after a failed connection.
 
-    Every call raises `OutOfPatience` where the shop could not be brought to answer for too long.
+    Every call raises `OutOfPatience` where the shop has not answered for too long.
     """
 
     def __init__(self, locate: Callable[[], str], patience: Patience, *, connections_max: int) -> None:
@@ -104,13 +104,13 @@ class Gateway:
             self._session = None
 
     async def take_in(self, intake: Any) -> None:
-        """Bring in products, customers and stock. Raises `ShopRefused`."""
+        """Send products, customers and stock. Raises `ShopRefused`."""
         status, body = await self._persist("POST", "/intake", intake)
         if status >= 400:
             codes = sorted({str(each.get("code") or each.get("status")) for each in _problem_shares(body)})
             raise ShopRefused(
-                f"the shop refused products, customers or stock: {', '.join(codes) or status}",
-                hint="is the shop of the same version?",
+                f"the shop rejected products, customers or stock: {', '.join(codes) or status}",
+                hint="check that the shop has the same version",
             )
 
     async def place(self, reference: str, order: Any) -> Refused | None:
@@ -123,7 +123,7 @@ class Gateway:
         return _refused(status, body) if status >= 400 else None
 
     async def request_return(self, reference: str, wanted: Any) -> ReturnState | Refused:
-        """Send goods back. An order in flight that they may be from is waited for."""
+        """Request a return. Waits while an order in flight may have its goods."""
         status, body = await self._persist("POST", "/returns", wanted, key=reference)
         if _is_from_before(status, body):
             status, body = await self._persist("GET", f"/returns/{reference}")
@@ -132,21 +132,21 @@ class Gateway:
         return _refused(status, body) if status >= 400 else _return_states.decode(body)
 
     async def order_states(self, order_ids: Sequence[str]) -> list[OrderState]:
-        """How these orders stand, in any order; what is not there is left out."""
+        """The states of these orders, in any order; without those that do not exist."""
         status, body = await self._persist("POST", "/orders/query", {"order_ids": order_ids})
         if status >= 400:
-            raise ShopRefused(f"the shop does not say how orders stand ({status})")
+            raise ShopRefused(f"the shop rejected the query of orders ({status})")
         return _states.decode(body)
 
     async def return_state(self, reference: str) -> ReturnState:
-        """How a return stands."""
+        """The state of a return."""
         status, body = await self._persist("GET", f"/returns/{reference}")
         if status >= 400:
-            raise ShopRefused(f"the shop does not say how a return stands ({status})")
+            raise ShopRefused(f"the shop rejected the query of a return ({status})")
         return _return_states.decode(body)
 
     async def _persist(self, method: str, path: str, document: Any = None, key: str | None = None) -> tuple[int, bytes]:
-        """Ask until there is an answer that stays."""
+        """Send the request until the response is final."""
         content = None if document is None else _encoder.encode(document)
         headers = {"content-type": "application/json"} if content is not None else {}
         if key is not None:
@@ -159,11 +159,11 @@ class Gateway:
                 if key is not None:
                     self._patience.progress()
                 return status, body
-            self._patience.trouble(f"{method} {path} was answered {status}" if status else "the gateway did not answer")
+            self._patience.trouble(f"{method} {path}: status {status}" if status else "the gateway did not answer")
             await self._patience.wait(attempt)
 
     async def _ask(self, method: str, path: str, content: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
-        """Ask once; status 0 where no answer came."""
+        """Send the request once; status 0 where no response came."""
         if self._session is None:
             raise RuntimeError("use the gateway inside `async with`")
         try:
@@ -181,7 +181,7 @@ def _is_temporary(status: int, body: bytes) -> bool:
 
 
 def _is_from_before(status: int, body: bytes) -> bool:
-    """Whether the key was used by a shop that was upgraded since, which tells no answer of then."""
+    """Whether the key was used before an upgrade of the shop, which no longer has the response."""
     return status == 409 and _problem(body).code == _KEY_FROM_BEFORE
 
 

@@ -1,6 +1,6 @@
-"""What has to be in the shop before orders can be placed: products, customers, and enough goods on the shelf.
+"""What the shop must have before orders can be placed: products, customers, and enough stock.
 
-Of what was brought in already a bounded number is remembered; bringing something in again changes nothing. Imports the
+A bounded number of products and customers that were sent is remembered; sending one again changes nothing. Imports the
 retail model and Freehold's ids.
 """
 
@@ -32,8 +32,8 @@ class Intake:
     def of(self, orders: Sequence[Order]) -> dict[str, Any]:
         """What these orders need and the shop may not have. Empty where they need nothing.
 
-        The delivery's reference follows from the orders in it, so that it is received once however often it is sent,
-        in another run of the same files too.
+        The receipt's reference is derived from its orders, so that it is received once however often it is sent, also
+        in another run of the same files.
         """
         lines = [line for order in orders for line in order.lines]
         products = [_product(line) for line in lines if self._skus.is_new(line.stock_code)]
@@ -73,12 +73,12 @@ class _Remembered:
 
 
 def order_lines(lines: Iterable[SaleLine]) -> list[dict[str, Any]]:
-    """Lines as an order has them."""
+    """The lines of an order in the API's form."""
     return [{"sku": line.stock_code, "quantity": line.quantity, "price_pence": line.unit_price_pence} for line in lines]
 
 
 def _parts(quantity: int) -> Iterator[int]:
-    """A quantity in parts that a line of a delivery may have."""
+    """A quantity in parts that are within the limit of a receipt's line."""
     for begun in range(0, quantity, QUANTITY_MAX):
         yield min(QUANTITY_MAX, quantity - begun)
 
@@ -93,7 +93,7 @@ def _product(line: SaleLine) -> dict[str, Any]:
 
 
 def _customer(order: Order) -> dict[str, Any]:
-    """The file knows a number and a country; the rest is made up from them, and belongs to nobody."""
+    """The customer of an order: the file has a number and a country; the rest is invented from them."""
     country = country_by_name(order.country)
     return {
         "customer_id": order.customer_ref,

@@ -19,14 +19,14 @@ _BUCKETS = math.ceil(math.log(_LARGEST_SECONDS / _SMALLEST_SECONDS) / _LOG_GROWT
 
 
 class Latencies:
-    """Counts latencies; what lies beyond the range counts as its end."""
+    """A histogram of latencies; one out of range counts in the nearest bucket."""
 
     def __init__(self) -> None:
         self._counts = array("q", bytes(8 * _BUCKETS))
         self.count = 0
 
     def add(self, seconds: float) -> None:
-        """Count one; a clock that was set back may make it negative, which counts as nothing."""
+        """Count one. It may be negative where a clock was set back, and then counts as zero."""
         index = 0
         if seconds > _SMALLEST_SECONDS:
             index = min(math.ceil(math.log(seconds / _SMALLEST_SECONDS) / _LOG_GROWTH), _BUCKETS - 1)
@@ -46,4 +46,4 @@ class Latencies:
             seen += count
             if seen >= rank:
                 return _SMALLEST_SECONDS * GROWTH**index
-        raise AssertionError("the counts do not add up")
+        raise AssertionError("the sum of the buckets is less than the count")

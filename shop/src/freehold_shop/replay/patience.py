@@ -1,4 +1,4 @@
-"""How long a shop that does not move is waited for. Imports Freehold's clock and errors."""
+"""The time limit of waiting for a shop that makes no progress. Imports Freehold's clock and errors."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _DELAY_SECONDS_MAX = 2.0
 
 
 class OutOfPatience(Unavailable):
-    """Nothing has moved for too long: the shop is down, or it is stuck."""
+    """The shop has made no progress for too long."""
 
     def __init__(self, seconds: float, last_trouble: str) -> None:
         super().__init__(
-            f"the shop has not moved for {seconds:g} s" + (f"; {last_trouble}" if last_trouble else ""),
-            hint="is it running, and is a fault on? see: shop faults, and its logs",
+            f"the shop has made no progress for {seconds:g} s" + (f"; {last_trouble}" if last_trouble else ""),
+            hint="check that it runs, whether a fault is on (shop faults), and its logs",
         )
 
 
 class Patience:
-    """Shared by everything that waits for the shop: any progress anywhere gives all of it new patience."""
+    """The time limit that all tasks of a replay share: any progress of one task restarts it."""
 
     def __init__(self, clock: Clock, limit_seconds: float) -> None:
         self._clock = clock
@@ -32,15 +32,15 @@ class Patience:
         self._last_trouble = ""
 
     def trouble(self, what: str) -> None:
-        """Note what went wrong last, to be told when patience has run out."""
+        """Note what went wrong last, for the error at the limit."""
         self._last_trouble = what
 
     def progress(self) -> None:
-        """Something moved."""
+        """Note progress, which restarts the limit."""
         self._moved_at = self._clock.monotonic()
 
     def check(self) -> None:
-        """Raise `OutOfPatience` where nothing has moved for the limit."""
+        """Raise `OutOfPatience` where there was no progress within the limit."""
         if self._clock.monotonic() - self._moved_at > self._limit_seconds:
             raise OutOfPatience(self._limit_seconds, self._last_trouble)
 

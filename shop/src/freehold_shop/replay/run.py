@@ -1,7 +1,7 @@
 """The replay itself: from the files into the shop, until everything that was placed has ended.
 
-Bounded are the orders read ahead, those being sent at once (`SENDING_MAX`), and those that are unfinished in the shop
-(`UNFINISHED_MAX`): more of them would not make it faster, each would only take longer. Imports this package.
+There are limits on the orders read ahead, on those sent at once (`SENDING_MAX`), and on those in progress in the shop
+(`UNFINISHED_MAX`): more of them would not be faster, each would only take longer. Imports this package.
 """
 
 from __future__ import annotations
@@ -33,10 +33,11 @@ _CANCELLED = "cancelled"
 
 @dataclass(slots=True)
 class Replay:
-    """One run. `checkout` says how orders are carried on; None leaves it to the shop.
+    """One run. `checkout` is the kind of the orders' checkout; None leaves it to the shop.
 
-    After `run`: `tally`, and what ended it early, if anything: a file that broke off (`input_error`; what came before
-    it was placed and has ended), or a shop that did not move any more (`out_of_patience`; orders are in flight).
+    After `run`: `tally`, and the error that ended it early, if any: a file that could not be read to its end
+    (`input_error`; the orders before it were placed and have ended), or a shop that made no progress
+    (`out_of_patience`; orders are in flight).
     """
 
     gateway: Gateway
@@ -89,7 +90,7 @@ class Replay:
                 self.input_error = error
 
     async def _begin(self, order: Order, tracker: Tracker, group: asyncio.TaskGroup) -> None:
-        """Take the order's place in its customer's line, in the order of the file; a task does the rest."""
+        """Take the order's turn in its customer's sequence, in the order of the file, and start a task for the rest."""
         self.patience.progress()
         if isinstance(order, Sale):
             await self.pace.turn()
@@ -104,7 +105,7 @@ class Replay:
             if isinstance(order, Sale):
                 await self._sell(order, tracker)
             else:
-                await self._take_back(order, turn, tracker)
+                await self._return(order, turn, tracker)
         finally:
             turn.done()
             self._unfinished.release()
@@ -134,7 +135,7 @@ class Replay:
         else:
             self.tally.confirmed += 1
 
-    async def _take_back(self, wanted: ReturnOrder, turn: Turn, tracker: Tracker) -> None:
+    async def _return(self, wanted: ReturnOrder, turn: Turn, tracker: Tracker) -> None:
         pieces: Counter[str] = Counter()
         for line in wanted.lines:
             pieces[line.stock_code] += line.quantity
@@ -169,7 +170,7 @@ def unmatched_lines(lines: Sequence[SaleLine], unmatched: Iterable[Part]) -> Ite
 
 
 def _first(group: BaseException) -> BaseException:
-    """The error that stands for all of a group: the first that is not about patience, if there is one."""
+    """The error to raise for a group: the first that is not about patience, if there is one."""
     if not isinstance(group, BaseExceptionGroup):
         return group
     found = [_first(each) for each in group.exceptions]

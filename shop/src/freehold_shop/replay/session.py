@@ -1,4 +1,4 @@
-"""A replay with all that belongs to it: the shop it runs on, the rejects file, the verification and the summary.
+"""A whole replay: the shop that it uses, the rejects file, the verification and the summary.
 
 Imports this package, the supervisor's client and the verification.
 """
@@ -33,18 +33,18 @@ _SIDE_BY_SIDE_MAX = 100
 
 
 class Interrupted(FreeholdError):
-    """Somebody ended the replay before its time."""
+    """The replay was cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What to replay, and on what.
+    """What to replay, and in which shop.
 
-    state_directory  of the shop; one that runs there is used, otherwise one is started on it. None: the usual directory
-                     where a shop runs on it, otherwise a fresh one, which is removed at the end if all went well.
-    profile, checkout  None: as the running shop has it; of a new one, embedded and saga. A checkout that is given holds
-                     for the orders of this replay, whatever the shop's own is.
-    rate_per_second  None: as fast as the shop takes the orders.
+    state_directory  of the shop; uses the shop that runs there, or starts one. None: the default directory where a
+                     shop runs there, otherwise a new one, which is removed at the end if all went well.
+    profile, checkout  None: those of the running shop; for a new one, embedded and saga. A given checkout applies to
+                     the orders of this replay, whatever the shop's setting is.
+    rate_per_second  None: as fast as the shop accepts the orders.
     """
 
     files: Sequence[Path]
@@ -60,8 +60,10 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`error` is what ended the run before its time, if anything did. `kept` is a fresh directory that was not removed,
-    so that it can be looked into.
+    """The result of a replay.
+
+    `error` is what ended the run early, if anything did. `kept` is a new directory that was not removed, so that it
+    can be inspected.
     """
 
     summary: Summary
@@ -79,7 +81,7 @@ async def replay(
     on_verify: Callable[[], None] = lambda: None,
     clock: Clock | None = None,
 ) -> Outcome:
-    """Run a replay to its end. The callbacks tell how far it is.
+    """Run a replay to its end. The callbacks report its progress.
 
     Raises `RetailInputError` (before anything is placed), `ConfigurationError`, `Unavailable` where there is no shop.
     """
@@ -119,7 +121,7 @@ async def _run(
     on_progress: Callable[[Replay], None],
     clock: Clock,
 ) -> tuple[Replay, Interrupted | None]:
-    """Run it. Cancelled (ctrl-c), it ends early, and says so: what was done by then is worth a summary."""
+    """Run it. When it is cancelled (ctrl-c), it returns `Interrupted`, so that there is a summary of what was done."""
     patience = Patience(clock, wanted.patience_seconds)
     locate = _Locate(shop)
     async with Gateway(locate, patience, connections_max=SENDING_MAX + 8) as gateway:
@@ -139,13 +141,13 @@ async def _run(
             task = asyncio.current_task()
             if task is not None:
                 task.uncancel()
-            return run, Interrupted("the replay was interrupted", hint="orders that were placed go on in the shop")
+            return run, Interrupted("the replay was interrupted", hint="the shop continues the orders that were placed")
     return run, None
 
 
 async def _verify(shop: Shop, wanted: Wanted, run: Replay) -> tuple[Verification, FreeholdError | None]:
-    """The verification, also after a run that ended early; one that cannot be made is not ok."""
-    from freehold_shop.verify.run import Target, verify  # imports every service: not before it is needed
+    """The verification, also after a run that ended early; not ok where it cannot be made."""
+    from freehold_shop.verify.run import Target, verify  # imports every service: only when it is needed
 
     early = run.input_error or run.out_of_patience
     try:
@@ -157,12 +159,12 @@ async def _verify(shop: Shop, wanted: Wanted, run: Replay) -> tuple[Verification
 
 
 def _check(files: Sequence[Path]) -> None:
-    """Look at the headers before anything is made or started. Raises `RetailInputError`."""
+    """Check the headers before anything is created or started. Raises `RetailInputError`."""
     read_orders(files, on_reject=lambda _rejected: None)
 
 
 class _Locate:
-    """Where the gateway of this shop is now: after a restart it may have moved."""
+    """The URL of the shop's gateway, which may be another one after a restart."""
 
     def __init__(self, shop: Shop) -> None:
         self._shop = shop
@@ -174,7 +176,7 @@ class _Locate:
 
 
 def _state_directory(wanted: Wanted) -> tuple[Path, bool]:
-    """The directory to use, and whether it is a fresh one of our own."""
+    """The directory to use, and whether it is a new one."""
     if wanted.state_directory is not None:
         return wanted.state_directory, False
     with contextlib.suppress(ShopNotRunning):
@@ -223,7 +225,7 @@ def _writer(path: Path) -> RejectsWriter:
 
 
 def _usual_writer(directory: Path) -> RejectsWriter:
-    """The file beside the state directory; replays that run at the same time get numbered ones of their own."""
+    """The file beside the state directory; replays at the same time get numbered files of their own."""
     path = directory.with_name(f"{directory.name}.rejects.csv")
     for number in range(2, _SIDE_BY_SIDE_MAX + 1):
         try:

@@ -1,4 +1,4 @@
-"""What became of the orders: counted while the run goes on, and the summary at its end.
+"""The results of a replay: the counts while it runs, and the summary at its end.
 
 Imports the latencies and the verification's model.
 """
@@ -17,7 +17,7 @@ __all__ = ["LatencySeconds", "Summary", "Tally"]
 
 @dataclass(slots=True)
 class Tally:
-    """Counts that grow. An order that was confirmed stays counted as confirmed when goods of it come back."""
+    """The counts. A confirmed order stays counted as confirmed when goods of it are returned."""
 
     orders_placed: int = 0
     confirmed: int = 0
@@ -28,18 +28,18 @@ class Tally:
 
     @property
     def ended(self) -> int:
-        """Orders that have reached their end."""
+        """Orders that have ended."""
         return self.confirmed + self.cancelled.total()
 
     @property
     def in_flight(self) -> int:
-        """Orders and returns that have not."""
+        """Orders and returns that have not ended."""
         return self.orders_placed - self.ended + self.returns_requested - self.returned
 
 
 @dataclass(frozen=True, slots=True)
 class LatencySeconds:
-    """From the submission of an order to its end; None where no order ended."""
+    """The percentiles of the time from the submission of an order to its end; None where no order ended."""
 
     p50: float | None
     p95: float | None
@@ -53,14 +53,14 @@ class LatencySeconds:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The end of a replay; as JSON, the document that `--json` prints.
+    """The summary of a replay; as JSON, the document that `--json` prints.
 
-    files         how many were given.
+    files         the number of files.
     rows_read     data rows; each is in an order or a return, or counted in `rows_rejected` by its reason.
-    confirmed     orders, also those of which goods came back later. With `cancelled` and the orders in flight they
-                  are `orders_placed`.
-    returned      returns from the files that were matched, refunded and put back on the shelf.
-    in_flight     orders and returns that did not reach an end.
+    confirmed     orders, also those of which goods were returned later. With `cancelled` and the orders in flight
+                  they are `orders_placed`.
+    returned      returns from the files that were matched, refunded and restocked.
+    in_flight     orders and returns that have not ended.
     """
 
     files: int
@@ -78,7 +78,7 @@ class Summary:
 
     @property
     def ok(self) -> bool:
-        """Whether everything reached an end and the verification holds."""
+        """Whether everything has ended and the verification holds."""
         return self.in_flight == 0 and self.verify.ok
 
     @classmethod
@@ -92,7 +92,7 @@ class Summary:
         duration_seconds: float,
         verify: Verification,
     ) -> Summary:
-        """Sum up."""
+        """Make the summary of a tally."""
         return cls(
             files=files,
             rows_read=rows_read,

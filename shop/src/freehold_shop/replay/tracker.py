@@ -1,4 +1,4 @@
-"""Notices when orders and returns end: asks for all that are open at once, a few times a second.
+"""Finds out when orders and returns end: queries all open orders at once, a few times a second.
 
 Imports the gateway and the patience.
 """
@@ -21,7 +21,7 @@ S = TypeVar("S")
 
 
 class Tracker:
-    """Waits for ends on behalf of any number of tasks. `run` does the asking and never returns."""
+    """Waits for the ends of orders and returns, for any number of tasks. `run` queries them and never returns."""
 
     def __init__(self, gateway: Gateway, patience: Patience, clock: Clock) -> None:
         self._gateway = gateway
@@ -37,13 +37,13 @@ class Tracker:
         return await ended
 
     async def return_end(self, reference: str) -> ReturnState:
-        """Return when everything was refunded and is on the shelf."""
+        """Return when everything is refunded and restocked."""
         ended: asyncio.Future[ReturnState] = asyncio.get_running_loop().create_future()
         self._returns[reference] = ended
         return await ended
 
     async def run(self) -> None:
-        """Ask until cancelled. Raises `OutOfPatience`, `ShopRefused`."""
+        """Query until cancelled. Raises `OutOfPatience`, `ShopRefused`."""
         while True:
             await self._clock.sleep(POLL_SECONDS)
             if not self._orders and not self._returns:
@@ -60,7 +60,7 @@ class Tracker:
                 self._patience.progress()
 
     async def _ask_returns(self, ask: Callable[[str], Awaitable[ReturnState]], references: Sequence[str]) -> None:
-        """One after the other: there are few of them, and they are in no hurry."""
+        """Query the returns one after the other: there are few, and none is urgent."""
         for reference in references:
             state = await ask(reference)
             if state.ended:

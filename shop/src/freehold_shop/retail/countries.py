@@ -1,8 +1,8 @@
-"""The countries that the data set names, with ISO codes, and their currencies: what the reference service begins with.
+"""The countries of the data set, with ISO codes, and their currencies: the first data of the reference service.
 
-Data only. Names are the data set's own, `EIRE` and `RSA` included. Where it names something that is no country of ISO
-3166, the code is one that the standard leaves to its users and `official` is false. Currencies are those of today; the
-amounts in the files are in pounds sterling whatever the country. Imports the standard library only.
+The names are the data set's own, including `EIRE` and `RSA`. Where a name is no country of ISO 3166, the code is one
+that the standard leaves to its users, and `official` is false. Currencies are those of today; the amounts in the files
+are in pounds sterling, whatever the country. Imports the standard library only.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ DATA_CURRENCY = "GBP"
 
 @dataclass(frozen=True, slots=True)
 class Country:
-    """`code` is ISO 3166-1 alpha-2, `currency` an ISO 4217 code."""
+    """A country. `code` is ISO 3166-1 alpha-2, `currency` an ISO 4217 code."""
 
     name: str
     code: str
@@ -27,7 +27,7 @@ class Country:
 
 @dataclass(frozen=True, slots=True)
 class Currency:
-    """`code` is ISO 4217; an amount in minor units has `minor_digits` decimals."""
+    """A currency. `code` is ISO 4217; an amount in minor units has `minor_digits` decimals."""
 
     code: str
     name: str
@@ -116,5 +116,5 @@ _BY_NAME = {country.name.casefold(): country for country in COUNTRIES}
 
 
 def country_by_name(name: str) -> Country | None:
-    """The country that the data set calls by this name, in any case; None for one that it does not know."""
+    """The country with this name in the data set, ignoring case; None for an unknown one."""
     return _BY_NAME.get(name.strip().casefold())

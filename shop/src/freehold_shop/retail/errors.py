@@ -1,4 +1,4 @@
-"""Errors that end the reading of a retail file. A bad row is never one of them: it is rejected and the run goes on.
+"""Errors that end the reading of a retail file. A bad row raises none: it is rejected and the run continues.
 
 Imports Freehold's errors.
 """
@@ -13,7 +13,7 @@ __all__ = ["RetailInputError", "UnreadableFile", "WrongHeader"]
 
 
 class RetailInputError(CodecError):
-    """A file as a whole cannot be read; raised before, or in place of, its first row."""
+    """A file as a whole cannot be read."""
 
 
 class WrongHeader(RetailInputError):
@@ -34,7 +34,7 @@ class WrongHeader(RetailInputError):
 
 
 class UnreadableFile(RetailInputError):
-    """A file is not there, is no file, or may not be read."""
+    """A file does not exist, is no file, or may not be read."""
 
     def __init__(self, file: str, why: str) -> None:
         super().__init__(f"{file}: cannot be read: {why}", hint="check the path and its permissions")

@@ -1,8 +1,8 @@
-"""The eight fields of a row, from text to values, and the rules that make a row part of an order or not.
+"""The eight fields of a row, from text to values, and the rules by which a row is part of an order or not.
 
-Checked in this order, the first that fails names the reason: invoice, stock code, form of every other field, customer,
-quantity, price. Money is read as `Decimal` into whole pence, never through a float. Imports the standard library, the
-retail model and the rules.
+The checks run in this order, and the first that fails gives the reason: invoice, stock code, form of every other field,
+customer, quantity, price. Money is read as `Decimal` into whole pence, never through a float. Imports the standard
+library, the retail model and the rules.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ DESCRIPTION_LENGTH_MAX = 500
 STOCK_CODE_LENGTH_MAX = 64
 COUNTRY_LENGTH_MAX = 64
 UNSPECIFIED_COUNTRY = "Unspecified"
-"""The data set's own word for a country that is not known."""
+"""The data set's word for an unknown country."""
 
-# Letters and digits only: the part number of an order is put behind a hyphen.
+# Letters and digits only: the part number of an order follows a hyphen.
 _INVOICE = re.compile(r"[A-Za-z0-9]{1,20}")
 _CUSTOMER = re.compile(r"(?P<number>[0-9]{1,18})(?:\.0*)?|(?P<name>[A-Za-z0-9_-]{1,32})")
 _NO_CUSTOMER = frozenset({"", "nan", "null", "none", "n/a", "na"})
@@ -37,7 +37,7 @@ _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}(?::[0-9]{2}
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row that is part of an order. `quantity` is positive; `is_return` says which way the goods go.
+    """A row that is part of an order, or with `is_return` of a return. `quantity` is always positive.
 
     `description` is empty where the file has none.
     """
@@ -75,7 +75,7 @@ def parse_row(fields: list[str]) -> Row:
     _check_length("description", description, DESCRIPTION_LENGTH_MAX)
     _check_length("country", country, COUNTRY_LENGTH_MAX)
     if not is_sku(stock_code):
-        raise _broken("the stock code has a control character, or is no part of a path")
+        raise _broken("the stock code has a control character, or cannot be part of a path")
     if _CONTROL.search(country):
         raise _broken("the country has a control character")
     invoice = invoice.upper()
@@ -125,7 +125,7 @@ def _parse_price(text: str) -> Decimal:
     """The price in pence, possibly with a fraction."""
     if not _PRICE.fullmatch(text):
         raise _broken("the price is no decimal number")
-    # At most 30 digits come in, more than the context's precision: scaleb would round, shifting the digits does not.
+    # A price may have 30 digits, more than the context's precision: scaleb would round, shifting the exponent does not.
     sign, digits, exponent = Decimal(text).as_tuple()
     pence = Decimal((sign, digits, int(exponent) + 2))
     if abs(pence) > UNIT_PRICE_PENCE_MAX:

@@ -1,4 +1,4 @@
-"""Files as physical lines of bytes, in constant memory whatever the file holds.
+"""Files as physical lines of bytes, in constant memory whatever the file contains.
 
 Imports the standard library and the retail errors.
 """
@@ -22,7 +22,7 @@ LINE_BYTES_MAX = 8_192
 
 @dataclass(frozen=True, slots=True)
 class PhysicalLine:
-    """`content` has no line ending; `ending` is what followed it. Of an overlong line it is the beginning only."""
+    """A line of a file: its `content` and its `ending`. For an overlong line, only the beginning of the content."""
 
     number: int
     content: bytes
@@ -39,7 +39,7 @@ def open_input(path: Path) -> BinaryIO:
 
 
 class LineReader:
-    """Yields lines, lets the caller look ahead, and counts bytes. Holds as many lines as were peeked at, no more."""
+    """Reads lines, with look-ahead, and counts bytes. Buffers only the lines that the caller peeked at."""
 
     def __init__(self, stream: BinaryIO, file: str, counts: ReadCounts) -> None:
         self._stream = stream
@@ -57,7 +57,7 @@ class LineReader:
     def peek(self, index: int) -> PhysicalLine | None:
         """The line `index` places ahead (0 is the next one), or None at the end.
 
-        Nothing behind an overlong line can be seen: its rest has to be taken first.
+        Nothing after an overlong line can be peeked at: its rest must be read first.
         """
         while len(self._ahead) <= index:
             if self._ahead and self._ahead[-1].overlong:
@@ -69,7 +69,7 @@ class LineReader:
         return self._ahead[index]
 
     def rest_of_line(self) -> Iterator[bytes]:
-        """The bytes that follow an overlong line's beginning, in bounded pieces, up to and without the line ending."""
+        """The rest of an overlong line, in bounded pieces, without the line ending."""
         held_back, self._held_back = self._held_back, b""
         while True:
             piece = self._take(LINE_BYTES_MAX)

@@ -1,4 +1,4 @@
-"""What a retail file holds once it is read: sales, returns, rejected lines, and the counts of a run.
+"""The content of a retail file: sales, returns, rejected lines, and the counts of a run.
 
 Imports the standard library only, so that every part of the shop may use these types.
 """
@@ -24,7 +24,7 @@ __all__ = [
 
 
 class RejectReason(StrEnum):
-    """Why a row cannot be part of an order. The words are stable: summaries and rejects files carry them."""
+    """Why a row cannot be part of an order. The words are stable: summaries and rejects files have them."""
 
     BROKEN_LINE = "broken-line"
     """Not a row of the format; `Rejected.detail` says what is broken."""
@@ -34,17 +34,17 @@ class RejectReason(StrEnum):
     NO_STOCK_CODE = "no-stock-code"
     NO_CUSTOMER = "no-customer"
     NON_POSITIVE_QUANTITY = "non-positive-quantity"
-    """A sale of nothing, or of less than nothing."""
+    """The quantity of a sale is zero or negative."""
     NON_NEGATIVE_RETURN_QUANTITY = "non-negative-return-quantity"
-    """A return line has to count below zero, this one does not."""
+    """The quantity of a return line is not negative."""
     NON_POSITIVE_PRICE = "non-positive-price"
     SUB_PENNY_PRICE = "sub-penny-price"
-    """The price is no whole number of pence. It is not rounded: the file's total and the shop's would differ."""
+    """The price is no whole number of pence. It is not rounded, because then the shop's total would differ."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceRow:
-    """A row as it stands in its file: `raw` is every byte of it without the line ending, `line_number` starts at 1."""
+    """A row of a file: `raw` has all its bytes without the line ending, `line_number` starts at 1."""
 
     file: str
     line_number: int
@@ -55,8 +55,8 @@ class SourceRow:
 class SaleLine:
     """One product at one price in an order.
 
-    `quantity` is always positive, in a return too, where it is the number of pieces that come back.
-    `row_number` and `file` name the first of the rows that became this line; `sources` holds them all.
+    `quantity` is always positive; in a return it is the number of pieces that are returned.
+    `row_number` and `file` name the first row of this line; `sources` has all of them.
     """
 
     stock_code: str
@@ -77,7 +77,7 @@ class SaleLine:
 class Sale:
     """An order. `order_ref` is the invoice number, or `<invoice>-<n>` for its n-th part (see `orders`).
 
-    `placed_at` is the time of its first row. The files know no time zone; it is read as UTC.
+    `placed_at` is the time of its first row, read as UTC, since the files have no time zone.
     """
 
     order_ref: str
@@ -94,7 +94,7 @@ class Sale:
 
 @dataclass(frozen=True, slots=True)
 class ReturnOrder:
-    """Goods that a customer sends back. The file does not say which order they were bought with."""
+    """Goods that a customer returns. The file does not name the order in which they were bought."""
 
     return_ref: str
     at: datetime
@@ -104,7 +104,7 @@ class ReturnOrder:
 
     @property
     def total_pence(self) -> int:
-        """What the file says is to be refunded, as a positive amount."""
+        """The refund by the file, as a positive amount."""
         return sum(line.amount_pence for line in self.lines)
 
 
@@ -112,7 +112,7 @@ class ReturnOrder:
 class Rejected:
     """A row that is not part of any order, with its original bytes (without the line ending).
 
-    A line longer than the reader's bound comes in several parts, in order: `part` is 1, 2, ...; their bytes joined are
+    A line longer than the reader's limit comes in several parts, in order: `part` is 1, 2, ...; their joined bytes are
     the line. It is one rejected row, counted at part 1.
     """
 
@@ -126,7 +126,7 @@ class Rejected:
 
 @dataclass(slots=True)
 class ReadCounts:
-    """Running counts of a read; `bytes_read` against the files' sizes gives the progress."""
+    """The counts of a read so far; `bytes_read` divided by the files' sizes is the progress."""
 
     rows_read: int = 0
     rows_rejected: Counter[str] = field(default_factory=Counter)
@@ -144,7 +144,7 @@ class ReadCounts:
 
 
 def reject_lines(lines: Iterable[SaleLine], reason: str, detail: str = "") -> Iterator[Rejected]:
-    """Turn lines that were read well but came to nothing later back into rejected rows, one for each source row."""
+    """The rejected rows of lines that were valid and were rejected later, one for each source row."""
     for line in lines:
         for source in line.sources:
             yield Rejected(source.file, source.line_number, reason, source.raw, detail)

@@ -1,10 +1,10 @@
-"""Sales and returns out of retail files, streamed in constant memory.
+"""Sales and returns of retail files, streamed in constant memory.
 
-Rows that follow each other with one invoice number and one customer are one order; rejected rows in between do not part
-them, nor does the end of a file. Nothing is ever dropped for coming late: an invoice that comes again after others, or
-changes its customer, or has more than `LINES_MAX` lines, goes on as an order of its own, `536365-2`, then `536365-3`.
-So the same file read twice gives the same orders twice, the second time as parts. The order references depend on the
-files alone: reading them again in another run gives the same ones.
+Consecutive rows with one invoice number and one customer are one order; rejected rows in between do not separate them,
+nor does the end of a file. An invoice that comes again after others, or changes its customer, or has more than
+`LINES_MAX` lines, continues as an order of its own: `536365-2`, then `536365-3`. So the same file read twice gives the
+same orders twice, the second time as parts. The order references depend on the files alone: reading them in another
+run gives the same ones.
 
 Imports the standard library, retail modules and the rules.
 """
@@ -37,7 +37,7 @@ __all__ = ["LINES_MAX", "read_orders"]
 LINES_MAX = 2_000
 """Rows in one order, at most. The largest invoices of the data set have about a thousand."""
 DESCRIPTIONS_MAX = 20_000
-"""For how many products the last description is remembered, the least recently seen is forgotten first."""
+"""For how many products the last description is remembered; the least recently seen product is evicted first."""
 
 
 def read_orders(
@@ -45,11 +45,11 @@ def read_orders(
     on_reject: Callable[[Rejected], None],
     counts: ReadCounts | None = None,
 ) -> Iterator[Sale | ReturnOrder]:
-    """Read the files in the order given and yield each order as soon as its last row was read.
+    """Read the files in the given sequence and yield each order as soon as its last row is read.
 
-    Every data row ends in the `sources` of exactly one line of one order, or is passed to `on_reject` and counted once.
-    The header of every regular file is checked at the call, before anything is yielded; a pipe's is checked when its
-    turn comes. Raises `WrongHeader` and `UnreadableFile`.
+    Every data row is in the `sources` of exactly one line of one order, or is passed to `on_reject` and counted once.
+    The header of every regular file is checked at the call, before anything is yielded; the header of a pipe is checked
+    when the pipe is read. Raises `WrongHeader` and `UnreadableFile`.
     """
     files = [Path(path) for path in paths]
     for file in files:
@@ -79,21 +79,21 @@ def _stream(
                     on_reject(item)
                     continue
                 if group is not None and not group.takes(item.row):
-                    yield from _hand_out(group.finish(), on_reject, counts)
+                    yield from _within_bounds(group.finish(), on_reject, counts)
                     group = None
                 if group is None:
                     group = _Group(item.row, seen.next_part(item.row.invoice))
                 group.add(item, descriptions.of(item.row))
         if group is not None:
-            yield from _hand_out(group.finish(), on_reject, counts)
+            yield from _within_bounds(group.finish(), on_reject, counts)
     finally:
         seen.close()
 
 
-def _hand_out(
+def _within_bounds(
     order: Sale | ReturnOrder, on_reject: Callable[[Rejected], None], counts: ReadCounts
 ) -> Iterator[Sale | ReturnOrder]:
-    """The order, or its rows as rejected ones where they come to more than the shop takes."""
+    """The order; where its total is too large, none, and its rows are rejected."""
     if order.total_pence <= PENCE_MAX:
         yield order
         return
@@ -120,7 +120,7 @@ class _Descriptions:
 
 
 class _Group:
-    """The rows of one order while they come in."""
+    """The rows of one order while they are read."""
 
     def __init__(self, first: Row, part: int) -> None:
         self._first = first
@@ -138,7 +138,7 @@ class _Group:
         )
 
     def add(self, item: ReadRow, description: str) -> None:
-        """Put the row into the line of its product and price, or begin one."""
+        """Add the row to the line of its product and price, or begin a line."""
         row = item.row
         self._row_count += 1
         line = self._mergeable.get((row.stock_code, row.unit_price_pence))
@@ -151,7 +151,7 @@ class _Group:
         self._lines.append(line)
 
     def finish(self) -> Sale | ReturnOrder:
-        """The order as it is delivered."""
+        """The order of all rows."""
         first = self._first
         lines = tuple(line.finish() for line in self._lines)
         if first.is_return:

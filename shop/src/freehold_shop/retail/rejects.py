@@ -1,7 +1,7 @@
 """The rejects file: every rejected row with its reason and its original bytes.
 
-A CSV file with the columns `file,line_number,reason,detail,part,raw`. `raw` is always quoted and holds the row's bytes
-unchanged but for the CSV doubling of quotes, so a row in a wrong encoding makes the file mixed in encoding: read it as
+A CSV file with the columns `file,line_number,reason,detail,part,raw`. `raw` is always quoted and has the row's bytes
+unchanged, except that CSV doubles quotes. So a row in a wrong encoding gives the file mixed encodings: read it as
 bytes, or as Latin-1, which maps every byte to one character. Imports the standard library and the retail model.
 """
 
@@ -25,11 +25,11 @@ _BUFFER_BYTES = 65_536
 
 
 class RejectsWriter:
-    """Writes rejected rows as they come; use it as a context manager, and as the `on_reject` of `read_orders`.
+    """The writer of a rejects file: a context manager, and the `on_reject` of `read_orders`.
 
-    An existing file is replaced. Rows are buffered up to 64 KiB and written out by `flush` and at the end. `counts`
-    holds what was written. One writer has a file at a time: another one, of any process, gets `BlockingIOError`, and
-    the file stays as it is. Raises `OSError` where the file cannot be written.
+    An existing file is replaced. Rows are buffered up to 64 KiB and written by `flush` and at the end. `counts` has the
+    counts of the written rows. A file has one writer at a time: a second one, of any process, gets `BlockingIOError`
+    and does not change the file. Raises `OSError` where the file cannot be written.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -66,20 +66,20 @@ class RejectsWriter:
         self.counts.count_rejected(rejected)
 
     def flush(self) -> None:
-        """Hand what is buffered to the operating system."""
+        """Write the buffer to the operating system."""
         self._stream.flush()
 
     def close(self) -> None:
-        """Write what is buffered and close the file; a second call does nothing."""
+        """Write the buffer and close the file; a second call does nothing."""
         self._stream.close()
 
 
 def _open_alone(path: Path) -> BinaryIO:
-    """Open the file, and empty it once nobody else writes it. What is no file (a pipe, `/dev/null`) is shared."""
+    """Open the file, lock it and then empty it. What is no regular file (a pipe, `/dev/null`) is not locked."""
     stream = path.open("ab", buffering=_BUFFER_BYTES)
     try:
         if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-            # Held until the stream is closed, or its process ends.
+            # The lock lasts until the stream is closed, or its process ends.
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             stream.truncate(0)
     except BaseException:
@@ -89,7 +89,7 @@ def _open_alone(path: Path) -> BinaryIO:
 
 
 def read_rejects(path: str | Path) -> Iterator[Rejected]:
-    """The records of a rejects file, each as it was written, byte for byte."""
+    """The records of a rejects file, byte for byte as they were written."""
     with Path(path).open(encoding="latin-1", newline="") as stream:
         records = csv.reader(stream, strict=True)
         next(records, None)

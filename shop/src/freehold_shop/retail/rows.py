@@ -1,8 +1,8 @@
-"""Rows of the retail format out of physical lines: every line becomes a row, part of one, or a rejected line.
+"""Rows of the retail format from physical lines: every line becomes a row, a part of a row, or a rejected line.
 
-A row normally is one line. A description may hold line breaks inside quotes, so a line whose quote stays open is read
-on, over a few lines at most, unless the next line is a row by itself: then the quote is a fault, and that one line is
-rejected instead of swallowing its neighbours. Empty lines are no rows. Imports the standard library and retail modules.
+A row is normally one line. A description may have line breaks inside quotes, so a row with an open quote continues over
+a few lines at most, unless the next line is a row by itself: then the quote is an error, and only its line is rejected.
+Empty lines are no rows. Imports the standard library and retail modules.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["HEADER", "ReadRow", "check_header", "read_rows"]
 
 HEADER = ("InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country")
 ROW_LINES_MAX = 5
-"""Over how many lines a quoted description may run."""
+"""The largest number of lines of a row with a quoted description."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _QUOTED = r'"(?:[^"]|"")*+'
@@ -33,18 +33,18 @@ _DATE_START = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 @dataclass(frozen=True, slots=True)
 class ReadRow:
-    """A good row and where it came from."""
+    """A valid row and its source."""
 
     row: Row
     source: SourceRow
 
 
 class _Malformed(Exception):
-    """The text is no row of eight fields; the argument says how."""
+    """The text is no row of eight fields, for the reason in the argument."""
 
 
 def check_header(path: Path) -> None:
-    """Raise `WrongHeader` or `UnreadableFile` unless the file begins with the header, a byte order mark or not."""
+    """Raise `WrongHeader` or `UnreadableFile` unless the file begins with the header, after an optional BOM."""
     with open_input(path) as stream:
         _take_header(LineReader(stream, str(path), ReadCounts()), str(path))
 
@@ -101,7 +101,7 @@ def _read_row(lines: LineReader, line: PhysicalLine, file: str) -> ReadRow | Rej
 
 
 def _join_continuation(lines: LineReader, first: PhysicalLine) -> bytes | None:
-    """The whole row that `first` begins, its lines taken; None, and nothing taken, where the quote is a fault."""
+    """The whole row that begins with `first`, with its lines consumed; None, without, where the quote is an error."""
     joined = first.content + first.ending
     for index in range(ROW_LINES_MAX - 1):
         line = lines.peek(index)

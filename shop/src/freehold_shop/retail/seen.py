@@ -1,7 +1,7 @@
-"""Which invoices were read before, exactly and for any number of them, in bounded memory.
+"""The invoices that were read before, exactly, for any number of them, in bounded memory.
 
-The numbers are kept in a temporary SQLite database that lives in memory while it is small and on disk beyond that, and
-is gone when it is closed. Imports the standard library only.
+The numbers are in a temporary SQLite database, which is in memory while it is small and on disk beyond that, and is
+deleted when it is closed. Imports the standard library only.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ _CACHE_KIBIBYTES = 4_096
 
 
 class SeenInvoices:
-    """Counts the parts in which each invoice has come."""
+    """Counts the parts of each invoice."""
 
     def __init__(self) -> None:
-        # The empty name is SQLite's word for a private temporary database. The reader may move between threads.
+        # SQLite takes the empty name for a private temporary database. The reader may move between threads.
         self._connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._connection.execute(f"PRAGMA cache_size = -{_CACHE_KIBIBYTES}")
         self._connection.execute("PRAGMA journal_mode = OFF")
@@ -25,7 +25,7 @@ class SeenInvoices:
         self._connection.execute("CREATE TABLE seen (invoice TEXT PRIMARY KEY, parts INTEGER NOT NULL) WITHOUT ROWID")
 
     def next_part(self, invoice: str) -> int:
-        """1 for an invoice that was never seen, 2 for one that comes again, and so on."""
+        """1 for a new invoice, 2 when it comes again, and so on."""
         row = self._connection.execute(
             "INSERT INTO seen (invoice, parts) VALUES (?, 1)"
             " ON CONFLICT (invoice) DO UPDATE SET parts = parts + 1 RETURNING parts",
@@ -34,5 +34,5 @@ class SeenInvoices:
         return int(row[0])
 
     def close(self) -> None:
-        """Forget everything."""
+        """Delete the database."""
         self._connection.close()

@@ -13,7 +13,7 @@ __all__ = ["main"]
 
 
 def main(directory: Path) -> int:
-    """Start both servers, print the environment that points at them, and wait for a signal to stop them.
+    """Start both servers, print the environment with their URLs, and wait for a signal to stop them.
 
     The environment goes to standard output as shell assignments; the rest goes to standard error.
     """
@@ -28,7 +28,7 @@ def main(directory: Path) -> int:
         print(f"export FREEHOLD_TEST_POSTGRES={postgres.url}")
         print(f"export FREEHOLD_TEST_NATS={nats.url}", flush=True)
         print("Both are running; ctrl-c stops them.", file=sys.stderr)
-        # Not before the servers run: they would inherit the mask, and could not be asked to stop.
+        # Only after the servers have started: they would inherit the mask, and could not be asked to stop.
         signal.pthread_sigmask(signal.SIG_BLOCK, stopping)
         signal.sigwait(stopping)
     return 0

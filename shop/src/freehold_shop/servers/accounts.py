@@ -1,7 +1,7 @@
-"""The account a server runs as, and places that this account can reach. May import the standard library.
+"""The account that a server runs as, and directories that this account can reach. May import the standard library.
 
-PostgreSQL refuses to run as root. Where we are root it runs as `postgres` or `nobody`, which cannot enter a directory
-below one that only root may enter (a clone in root's home): data and binaries then live in a place of their own.
+PostgreSQL refuses to run as root. For root it runs as `postgres` or `nobody`, which cannot enter a directory below one
+that only root may enter (a clone in root's home): data and binaries are then in a directory of their own.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from freehold_shop.servers.process import ServerUnavailable
 
 __all__ = ["Account", "own", "reachable_copy", "reachable_directory", "unprivileged_account"]
 
-_FALLBACK_ROOT = Path("/var/tmp")  # noqa: S108 - every directory made here is checked to be ours before it is used
+_FALLBACK_ROOT = Path("/var/tmp")  # noqa: S108 - the owner of every directory in it is checked before it is used
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A user of this machine. `switch` tells whether a child must change to it."""
+    """A user of this machine. `switch`: a child must change to it."""
 
     uid: int
     gid: int
@@ -33,7 +33,7 @@ class Account:
 
 
 def unprivileged_account() -> Account:
-    """Return who a server that refuses root runs as: ourselves, or for root `postgres`, or else `nobody`."""
+    """Return the account of a server that refuses root: our own, or for root that of `postgres` or `nobody`."""
     if os.geteuid() != 0:
         return Account(os.geteuid(), os.getegid(), switch=False)
     for name in ("postgres", "nobody"):
@@ -53,9 +53,9 @@ def own(path: Path, account: Account, mode: int) -> None:
 
 
 def reachable_directory(wanted: Path, account: Account) -> Path:
-    """Make the directory where the account can enter it, and return where that is.
+    """Make a directory that the account can enter, and return its path.
 
-    It is `wanted` itself, or a directory of our own whose name is derived from it: a later start finds it again.
+    It is `wanted` itself, or a directory whose name is derived from it, so that a later start finds it again.
     """
     wanted.mkdir(parents=True, exist_ok=True)
     if _can_enter(wanted.parent, account):
@@ -68,9 +68,9 @@ def reachable_directory(wanted: Path, account: Account) -> Path:
 
 
 def reachable_copy(trees: Sequence[Path], account: Account) -> Path:
-    """Return the directory that holds `trees`, or one that holds copies which the account can enter.
+    """Return the directory of `trees`, or one with copies that the account can enter.
 
-    The trees lie in one directory and find each other by relative paths. A copy is made once for each version.
+    The trees are in one directory and find each other by relative paths. A copy is made once for each version.
     """
     if all(_can_enter(tree, account) for tree in trees):
         return trees[0].parent
@@ -87,7 +87,7 @@ def reachable_copy(trees: Sequence[Path], account: Account) -> Path:
         try:
             partial.rename(copies)
         except OSError:
-            # Another process was first, with the same content.
+            # Another process has made the same copy.
             shutil.rmtree(partial)
     return copies
 
@@ -96,7 +96,7 @@ def _make_private(place: Path, account: Account, mode: int = 0o700) -> None:
     place.mkdir(mode=mode, exist_ok=True)
     found = place.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid not in {os.getuid(), account.uid}:
-        raise ServerUnavailable(f"{place} belongs to somebody else", hint="remove it, or choose another directory")
+        raise ServerUnavailable(f"{place} belongs to another user", hint="remove it, or choose another directory")
     own(place, account, mode)
 
 

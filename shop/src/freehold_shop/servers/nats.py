@@ -17,7 +17,7 @@ __all__ = ["empty_store", "find_nats_server", "start_nats"]
 
 _CONNECT_LIMIT_SECONDS = 1.0
 _INFO_BYTES_MAX = 65536
-# Before this version the server cannot be told to flush each write: a loss of power may lose two minutes.
+# Before this version the server has no option to flush each write: a loss of power may lose two minutes.
 _SYNC_ALWAYS_SINCE = (2, 10)
 _STORE = "jetstream"
 # Where JetStream keeps the streams of a server without accounts.
@@ -37,16 +37,16 @@ def start_nats(
 ) -> RunningServer:
     """Start NATS with JetStream's data in `directory`, on a free port where none is given.
 
-    `accounts` is that part of the configuration, and `owner` the account in it that owns the streams: those that a
-    server without accounts has left in the directory become its own. The URL of the result has the `credentials`
-    (`user:password`). Raises `ServerUnavailable` where no server can be had.
+    `accounts` is that part of the configuration, and `owner` the account in it that owns the streams; it also gets the
+    streams that a server without accounts has left in the directory. The URL of the result has the `credentials`
+    (`user:password`). Raises `ServerUnavailable` where no server is available.
     """
     program = find_nats_server()
     place = directory.absolute()
     place.mkdir(parents=True, exist_ok=True)
     place.chmod(0o700)
     if owner:
-        _hand_over(place, owner)
+        _move_streams(place, owner)
     configuration = place / "nats.conf"
     configuration.touch(mode=0o600)
     configuration.chmod(0o600)
@@ -67,15 +67,15 @@ def start_nats(
     return server
 
 
-def _hand_over(place: Path, owner: str) -> None:
-    """Give the streams of a server without accounts to an account that has none yet."""
+def _move_streams(place: Path, owner: str) -> None:
+    """Move the streams of a server without accounts to an account that has none yet."""
     kept, wanted = (place / _STORE / "jetstream" / name for name in (_GLOBAL_ACCOUNT, owner))
     if kept.exists() and not wanted.exists():
         kept.rename(wanted)
 
 
 def empty_store(directory: Path) -> None:
-    """Remove all that JetStream keeps for the server of this directory, which must not run."""
+    """Remove JetStream's data of the server of this directory, which must not run."""
     shutil.rmtree(directory / _STORE, ignore_errors=True)
 
 
@@ -92,16 +92,16 @@ def _configuration(place: Path, version: tuple[int, int]) -> str:
 
 
 def _is_ready(port: int) -> bool:
-    """Greet the server as a client would; it names JetStream among its abilities once that is up."""
+    """Read the server's INFO as a client does; it has `jetstream` once JetStream is up."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=_CONNECT_LIMIT_SECONDS) as connection:
-            greeting = connection.recv(_INFO_BYTES_MAX)
+            info = connection.recv(_INFO_BYTES_MAX)
     except OSError:
         return False
-    if not greeting.startswith(b"INFO "):
+    if not info.startswith(b"INFO "):
         return False
     try:
-        abilities = json.loads(greeting[5:].split(b"\r\n", 1)[0])
+        features = json.loads(info[5:].split(b"\r\n", 1)[0])
     except ValueError:
         return False
-    return abilities.get("jetstream") is True
+    return features.get("jetstream") is True

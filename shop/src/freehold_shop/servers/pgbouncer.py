@@ -1,7 +1,7 @@
 """Real PgBouncer on a loopback port, in front of a PostgreSQL. May import the standard library and its siblings.
 
-It pools transactions and knows no prepared statements, as it did for most of its life. Every role of the PostgreSQL may
-log in through it with its own password. It refuses to run as root, so it runs as PostgreSQL does.
+It pools transactions and supports no prepared statements, as versions before 1.21. Every role of the PostgreSQL may log
+in through it with its own password. It refuses to run as root, so it runs as PostgreSQL does.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def start_pgbouncer(
     """Start PgBouncer in front of the server of `postgres_url`, which is that of a superuser with its password.
 
     Each database has `pool_size` connections for each role. `settings` replace those of its configuration. The URL of
-    the result is `postgres_url` through PgBouncer. Raises `ServerUnavailable` where no server can be had.
+    the result is `postgres_url` through PgBouncer. Raises `ServerUnavailable` where no server is available.
     """
     program = find_pgbouncer()
     account = unprivileged_account()
@@ -61,7 +61,7 @@ def start_pgbouncer(
             url=parts._replace(netloc=f"{parts.netloc.rpartition('@')[0]}@127.0.0.1:{{port}}").geturl(),
             command=lambda port: _command(reachable, _configured(place, postgres_url, port, chosen, account)),
             ready=lambda _pid, port: _is_ready(port),
-            # From version 1.23 on SIGTERM waits for clients, and SIGQUIT ends at once.
+            # From version 1.23 on the server waits for clients at SIGTERM, and exits at once at SIGQUIT.
             stop_signals=((signal.SIGTERM, 2.0), (signal.SIGQUIT, 5.0)),
             user=account.uid if account.switch else None,
             group=account.gid if account.switch else None,
@@ -72,7 +72,7 @@ def start_pgbouncer(
 
 
 def _version(program: Path) -> tuple[int, int] | None:
-    """None where it does not run, for want of a library for one."""
+    """The version; None where the program does not run, for example because a library is missing."""
     try:
         answer = subprocess.run(
             _command(program),
@@ -88,7 +88,7 @@ def _version(program: Path) -> tuple[int, int] | None:
 
 
 def _reachable(program: Path, account: Account) -> Path:
-    """The program where the account may run it, with the libraries that lie beside it."""
+    """The program at a path where the account may run it, with the libraries beside it."""
     return reachable_copy([program.parent], account) / program.parent.name / program.name
 
 
@@ -99,7 +99,7 @@ def _command(program: Path, configuration: Path | None = None) -> Sequence[str]:
 
 
 def _configured(place: Path, postgres_url: str, port: int, settings: Mapping[str, str], account: Account) -> Path:
-    """Write the files for a port. The superuser looks up the passwords of the others."""
+    """Write the configuration for a port. PgBouncer looks up the roles' passwords as the superuser."""
     target = urlsplit(postgres_url)
     user, password = unquote(target.username or ""), unquote(target.password or "")
     lines = {

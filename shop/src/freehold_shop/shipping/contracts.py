@@ -1,6 +1,6 @@
 """Commands to and events of shipping. Imports the messages of Freehold only; the only module others may import.
 
-Refusals: `undeliverable`, where the customer has no address.
+Rejections: `undeliverable`, where the customer has no address.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = [
 
 @command("shipping.create-shipment", version=1, key="order_id")
 class CreateShipment:
-    """Prepare the parcel, to the address of the customer as shipping knows it. Answered by `ShipmentCreated`."""
+    """Prepare the parcel, with the customer's address in shipping's replica. The reply: `ShipmentCreated`."""
 
     order_id: str
     customer_id: str
@@ -28,7 +28,7 @@ class CreateShipment:
 
 @command("shipping.cancel-shipment", version=1, key="order_id")
 class CancelShipment:
-    """Do not send the parcel. Nothing prepared: nothing happens."""
+    """Cancel the parcel. No effect where none is prepared."""
 
     order_id: str
 
@@ -43,7 +43,7 @@ class ShipmentCreated:
 
 @event("shipping.shipment-failed", version=1, key="order_id")
 class ShipmentFailed:
-    """There will be no parcel, for this reason."""
+    """There will be no parcel, for `reason`."""
 
     order_id: str
     reason: str
@@ -51,7 +51,7 @@ class ShipmentFailed:
 
 @event("shipping.shipment-dispatched", version=1, key="order_id")
 class ShipmentDispatched:
-    """The carrier has taken the parcel; it cannot be stopped any more."""
+    """The carrier has the parcel; it cannot be cancelled any more."""
 
     order_id: str
 
@@ -65,7 +65,7 @@ class ShipmentDelivered:
 
 @event("shipping.shipment-changed", version=1, key="order_id")
 class ShipmentChanged:
-    """How a parcel stands where no other event tells it: what came of a command, or of a cancellation. For copies."""
+    """The status of a parcel after a command or a cancellation, where no other event reports it. For read models."""
 
     order_id: str
     status: str

@@ -10,9 +10,9 @@ UNDELIVERABLE = "undeliverable"
 
 
 class ShipmentStatus(StrEnum):
-    """Where a shipment is. `barred`: the order was cancelled before the parcel was asked for.
+    """The status of a shipment. `barred`: the order was cancelled before the parcel was requested.
 
-    From `dispatched` on the carrier has it, and nothing stops it.
+    From `dispatched` on the carrier has it, and it cannot be cancelled.
     """
 
     CREATED = "created"
@@ -24,5 +24,5 @@ class ShipmentStatus(StrEnum):
 
 
 def is_deliverable(country: str, address: str) -> bool:
-    """Whether a parcel can be sent there: somewhere in a country."""
+    """Whether a parcel can be sent there: the country and the address are not empty."""
     return bool(country.strip() and address.strip())

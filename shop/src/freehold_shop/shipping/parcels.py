@@ -1,6 +1,6 @@
-"""Parcels on their way: what the carrier tells of them, each in the caller's transaction. Imports the rules, contracts.
+"""The carrier's reports about parcels, each in the caller's transaction. Imports the rules, contracts.
 
-A parcel leaves once, and only when its goods have left the shelf: from then on nothing cancels the order.
+A parcel is dispatched once, and only after its goods are committed: from then on nothing cancels the order.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _MOVE = "UPDATE shipment SET status = $3, changed_at_ms = $2 WHERE order_id = $1
 
 
 async def dispatch(tx: Transaction, order_id: str) -> bool:
-    """The carrier has taken the parcel. False: it is not waiting for the carrier."""
+    """Note that the carrier has the parcel. False: it is not waiting for the carrier."""
     if not await _move(tx, order_id, ShipmentStatus.CREATED, ShipmentStatus.DISPATCHED):
         return False
     tx.publish(ShipmentDispatched(order_id))
@@ -24,7 +24,7 @@ async def dispatch(tx: Transaction, order_id: str) -> bool:
 
 
 async def deliver(tx: Transaction, order_id: str) -> bool:
-    """The customer has the parcel. False: the carrier does not have it."""
+    """Note that the customer has the parcel. False: the carrier does not have it."""
     if not await _move(tx, order_id, ShipmentStatus.DISPATCHED, ShipmentStatus.DELIVERED):
         return False
     tx.publish(ShipmentDelivered(order_id))

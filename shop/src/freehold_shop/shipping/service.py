@@ -1,6 +1,6 @@
-"""Shipping: what it does at commands of an orchestrated checkout, and at events of a choreographed one.
+"""Shipping: its handlers of the commands of an orchestrated checkout, and of the events of a choreographed one.
 
-Addresses come from its own copy of the customers. Imports Freehold, its own modules and the contracts of others.
+Addresses come from its replica of the customers. Imports Freehold, its own modules and the contracts of others.
 """
 
 from __future__ import annotations
@@ -46,18 +46,18 @@ shipping.replicates(CUSTOMERS, table="customer_copy", every_seconds=COMPARED_SEC
 
 
 class AddressNotHereYet(Exception):
-    """The customer's registration is on its way to this service; try again."""
+    """The replica does not have the customer yet; the event will come, so retry."""
 
 
 @shipping.handles(CustomerRegistered)
 async def copy_customer(event: CustomerRegistered, tx: Transaction) -> None:
-    """Keep a copy of the customer's address."""
+    """Insert the customer's address into the replica."""
     await keep_customer(tx.sql, event)
 
 
 @shipping.handles(UserUpdated)
 async def update_customer(event: UserUpdated, tx: Transaction) -> None:
-    """Keep the copy as the customer is now. Parcels prepared keep their address."""
+    """Update the customer's address in the replica. Prepared parcels keep theirs."""
     await keep_customer(tx.sql, event)
 
 
@@ -74,14 +74,14 @@ async def create_shipment(command: CreateShipment, tx: Transaction) -> ShipmentC
 
 @shipping.handles(CancelShipment)
 async def cancel_shipment(command: CancelShipment, tx: Transaction) -> None:
-    """Do not send the parcel."""
+    """Cancel the parcel."""
     if await tx.sql.execute(_CANCEL, (command.order_id, moment_ms(tx))):
         tx.publish(ShipmentChanged(command.order_id, ShipmentStatus.CANCELLED.value))
 
 
 @shipping.handles(PaymentHeld)
 async def prepare_when_money_is_held(event: PaymentHeld, tx: Transaction) -> None:
-    """Choreographed: the money is held, so the parcel is prepared."""
+    """Choreographed: the money is held, so prepare the parcel."""
     result = await _create(tx, event.order_id, event.customer_id)
     if isinstance(result, ShipmentCreated):
         tx.publish(result)
@@ -91,7 +91,7 @@ async def prepare_when_money_is_held(event: PaymentHeld, tx: Transaction) -> Non
 
 @shipping.handles(OrderCancelled)
 async def cancel_for_cancelled_order(event: OrderCancelled, tx: Transaction) -> None:
-    """No parcel for a cancelled order, in both kinds of checkout, also where the request for it is still to come."""
+    """Cancel the parcel of a cancelled order, in both kinds of checkout, also where its request is still to come."""
     values = _values(tx, event.order_id, event.customer_id, ShipmentStatus.BARRED)
     found = await tx.sql.fetch(_CANCEL_OR_BAR, values)
     if found:

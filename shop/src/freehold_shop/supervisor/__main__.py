@@ -1,6 +1,6 @@
-"""`python -m freehold_shop.supervisor`: prepare the ground, load everything once, fork a process for each service.
+"""`python -m freehold_shop.supervisor`: start the infrastructure, load everything, fork a process for each service.
 
-What is loaded before the fork is shared by all processes. Prints one line, the reason, where the shop cannot start.
+All processes share what is loaded before the fork. Prints the reason in one line where the shop cannot start.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _ORPHANS_SECONDS = 5.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run until SIGTERM or SIGINT. Returns the exit code: 0 stopped, 2 wrong usage, 3 something cannot be reached."""
+    """Run until SIGTERM or SIGINT. Returns the exit code: 0 stopped, 2 wrong usage, 3 a dependency is unavailable."""
     options = _parser().parse_args(arguments)
     if options.parent:
         die_with_parent(options.parent, signal.SIGTERM)
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise ConfigurationError(
                 f"another supervisor holds {plan.state_directory}", hint="stop it, or choose another with --state"
             )
-        # Only now: loading everything takes a second that a refusal need not wait for.
+        # Only now: the import takes a second, and an error above need not wait for it.
         from freehold_shop.supervisor.assemble import run_shop
 
         run_shop(plan)
@@ -54,11 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m freehold_shop.supervisor", description=__doc__)
-    parser.add_argument("--state", type=Path, default=DEFAULT_STATE, help="where everything of this run is kept")
+    parser.add_argument("--state", type=Path, default=DEFAULT_STATE, help="the directory of all its data")
     parser.add_argument("--profile", choices=[each.value for each in Profile], default=Profile.EMBEDDED.value)
     parser.add_argument("--checkout", choices=[each.value for each in Checkout], default=Checkout.SAGA.value)
     parser.add_argument("--single-process", action="store_true", help="all services in one process")
-    parser.add_argument("--usual-ports", action="store_true", help="8000 and up, as far as they are free")
+    parser.add_argument("--usual-ports", action="store_true", help="ports from 8000 on, where they are free")
     parser.add_argument("--instances", action="append", default=[], metavar="SERVICE=N")
     parser.add_argument("--parent", type=int, default=0, help="end when this process, our parent, ends")
     return parser

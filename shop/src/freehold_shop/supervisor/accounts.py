@@ -1,6 +1,6 @@
 """A role and a database of its own for each service, on one PostgreSQL cluster. Imports psycopg.
 
-A new role may connect to every database of its cluster, because PUBLIC may: that is taken away from every database.
+By default PUBLIC, and so a new role, may connect to every database of the cluster: `provision` revokes that.
 """
 
 from __future__ import annotations
@@ -27,16 +27,17 @@ def database_name(service: str) -> str:
 
 
 def provision(admin_url: str, services: Sequence[str], password_file: Path) -> dict[str, str]:
-    """Make what is missing, and return each service's URL. Passwords are generated once and kept in a 0600 file.
+    """Create missing roles and databases, and return each service's URL.
 
-    Can be repeated, also after it was cut off anywhere. Raises `Unavailable`.
+    Passwords are generated once and stored in a 0600 file. Can be repeated, also after a crash at any point. Raises
+    `Unavailable`.
     """
     passwords = keep_passwords(password_file, services)
     with connect(admin_url) as admin:
         for service in services:
             _make_role(admin, database_name(service), passwords[service])
             _make_database(admin, database_name(service))
-        _take_from_public(admin)
+        _revoke_from_public(admin)
     place = urlsplit(admin_url)
     return {
         service: f"postgresql://{database_name(service)}:{quote(passwords[service], safe='')}"
@@ -52,7 +53,7 @@ def connect(url: str, application_name: str = "shop") -> psycopg.Connection[tupl
             url, autocommit=True, connect_timeout=_CONNECT_SECONDS, application_name=application_name
         )
     except psycopg.OperationalError as error:
-        raise Unavailable("PostgreSQL cannot be reached as its administrator", hint="is the server running?") from error
+        raise Unavailable("PostgreSQL cannot be reached as superuser", hint="check that the server runs") from error
 
 
 def _make_role(admin: psycopg.Connection[tuple[object, ...]], name: str, password: str) -> None:
@@ -69,12 +70,12 @@ def _make_database(admin: psycopg.Connection[tuple[object, ...]], name: str) -> 
     identifier = sql.Identifier(name)
     if admin.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone() is None:
         admin.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(identifier, identifier))
-    # Short statements, each of one right plan: planning them again costs more than running them.
+    # The statements are short and have one good plan each: planning them again costs more than running them.
     admin.execute(sql.SQL("ALTER DATABASE {} SET plan_cache_mode = force_generic_plan").format(identifier))
     admin.execute(sql.SQL("ALTER DATABASE {} SET jit = off").format(identifier))
 
 
-def _take_from_public(admin: psycopg.Connection[tuple[object, ...]]) -> None:
-    """Take CONNECT and TEMP from everybody on every database; owners and the superuser keep theirs."""
+def _revoke_from_public(admin: psycopg.Connection[tuple[object, ...]]) -> None:
+    """Revoke CONNECT and TEMP on every database from PUBLIC; owners and the superuser keep them."""
     for (name,) in admin.execute("SELECT datname FROM pg_database").fetchall():
         admin.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(str(name))))

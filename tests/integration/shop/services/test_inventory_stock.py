@@ -96,14 +96,14 @@ async def test_goods_come_back_only_when_they_left(opened: Opener) -> None:
         await reserve(running, "o1", A=5)
         try:
             async with running.transaction() as tx:
-                await reservations.take_back(tx, "o1", "C1", [StockLine("A", 1)])
+                await reservations.restock(tx, "o1", "C1", [StockLine("A", 1)])
         except reservations.ReturnTooEarly:
             pass
         else:
             raise AssertionError("goods that have not left came back")
         async with running.transaction() as tx:
             await reservations.commit(tx, "o1")
-            await reservations.take_back(tx, "o1", "C1", [StockLine("A", 1)])
+            await reservations.restock(tx, "o1", "C1", [StockLine("A", 1)])
         assert await shelf(running) == {"A": (6, 0)}
 
 

@@ -122,7 +122,7 @@ async def test_patience_runs_out_and_tells_what_was_wrong(answering: tuple[web.A
     app, server = answering
     app.router.add_post("/orders", _Answers([(503, {})]).handle)
     async with await _gateway(server, _Hasty(), limit_seconds=20.0) as gateway:
-        with pytest.raises(OutOfPatience, match="POST /orders was answered 503"):
+        with pytest.raises(OutOfPatience, match="POST /orders: status 503"):
             await gateway.place("1", {})
 
 

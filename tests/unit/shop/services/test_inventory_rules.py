@@ -11,7 +11,7 @@ from freehold_shop.inventory.domain import (
     RECEIVE,
     RELEASE,
     RESERVE,
-    TAKE_BACK,
+    RESTOCK,
     Movement,
     lines_document,
     merge_lines,
@@ -49,4 +49,4 @@ def test_goods_leave_once_and_come_back_once() -> None:
 
     assert on_hand(RECEIVE, RESERVE, COMMIT) == 0
     assert on_hand(RECEIVE, RESERVE, EXPIRE, COMMIT_LATE) == 0
-    assert on_hand(RECEIVE, RESERVE, COMMIT, TAKE_BACK) == 1
+    assert on_hand(RECEIVE, RESERVE, COMMIT, RESTOCK) == 1
