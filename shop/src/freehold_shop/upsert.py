@@ -1,6 +1,6 @@
 """`INSERT … ON CONFLICT` on both engines: SQLAlchemy has one construct for each dialect, with the same methods.
 
-Statements that are run for every message are made once. Imports SQLAlchemy only.
+A claim is built once for each table and dialect, since it runs for every message. Imports SQLAlchemy only.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ Insert = sqlite.Insert | postgresql.Insert
 
 
 def insert_into(table: Table, connection: AsyncConnection) -> Insert:
-    """An insert that knows `on_conflict_do_nothing` and `on_conflict_do_update` on this connection's engine."""
+    """An insert with `on_conflict_do_nothing` and `on_conflict_do_update` for this connection's engine."""
     return insert_for(table, connection.dialect.name)
 
 
 def insert_for(table: Table, dialect: str) -> Insert:
-    """As `insert_into`, for a dialect by name."""
+    """Like `insert_into`, for a dialect by name."""
     return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
 
 
 async def claim_row(connection: AsyncConnection, table: Table, row: Mapping[str, object]) -> bool:
-    """Insert a row unless one of its primary key exists; false: it does. A concurrent insert is waited for."""
+    """Insert a row unless its primary key exists; false: it does. Waits for a concurrent insert of the key."""
     claimed = await connection.execute(_claim(table, connection.dialect.name), dict(row))
     return claimed.first() is not None
 

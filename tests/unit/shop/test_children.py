@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from freehold_shop.supervisor.children import Child, how_it_ended
+from freehold_shop.supervisor.requested_faults import Failed, Ready, RequestedFaults, encode_line
 from freehold_shop.supervisor.state import ProcessState
-from freehold_shop.supervisor.wishes import Failed, Ready, Wishes, encode_line
 
 
 def _exits_with_a_reason(supervisor: socket.socket) -> int:
@@ -55,7 +55,7 @@ def test_the_end_of_a_process_is_told_with_its_reason(
 ) -> None:
     child = Child("orders", 1, ["orders"], tmp_path / "orders-1.log", work)
     for _ in range(2):
-        child.start(Wishes())
+        child.start(RequestedFaults())
         deadline = time.monotonic() + 30
         while not child.reap():
             assert time.monotonic() < deadline
@@ -74,7 +74,7 @@ def test_a_signal_without_a_name_has_its_number() -> None:
 def test_where_a_process_crashed_stands_in_its_log(tmp_path: Path) -> None:
     log = tmp_path / "orders-1.log"
     child = Child("orders", 1, ["orders"], log, _crashes)
-    child.start(Wishes())
+    child.start(RequestedFaults())
     deadline = time.monotonic() + 30
     while not child.reap():
         assert time.monotonic() < deadline

@@ -112,7 +112,7 @@ def _poison() -> Fault:
         "poison-message",
         "Every topic gets messages that no service can read: they become dead letters, which healing discards.",
         begin=lambda site: site.poison(),
-        end=lambda site: site.draw_poison_out(),
+        end=lambda site: site.discard_poison(),
         outlives_the_shop=True,
     )
 

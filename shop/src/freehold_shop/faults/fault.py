@@ -65,7 +65,7 @@ class Site(Protocol):
     def poison(self) -> None:
         """Publish messages that no service can read."""
 
-    def draw_poison_out(self) -> Ending:
+    def discard_poison(self) -> Ending:
         """Discard the dead letters that the poison has become, once every reader is past it."""
 
 

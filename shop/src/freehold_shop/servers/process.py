@@ -22,7 +22,7 @@ from typing import Self
 
 from freehold import FreeholdError
 
-__all__ = ["Launch", "RunningServer", "ServerUnavailable", "free_port"]
+__all__ = ["Launch", "RunningServer", "ServerUnavailable", "end_process", "free_port", "server_environment"]
 
 START_LIMIT_SECONDS = 30.0
 _POLL_SECONDS = 0.02
@@ -122,15 +122,9 @@ class RunningServer:
 
     def stop(self) -> None:
         """Ask the server to stop and wait for it; kill it where it does not stop in time. Idempotent."""
-        if self._process is None:
-            return
-        for number, patience_seconds in (*self._launch.stop_signals, (signal.SIGKILL, 10.0)):
-            if self._process.poll() is None:
-                self._process.send_signal(number)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(patience_seconds)
-                break
-        self._process = None
+        if self._process is not None:
+            end_process(self._process, (*self._launch.stop_signals, (signal.SIGKILL, 10.0)))
+            self._process = None
 
     def kill(self) -> None:
         """Crash the server (SIGKILL) and reap it; `start` restarts it."""
@@ -175,12 +169,22 @@ class RunningServer:
             while not ready and self._process.poll() is None and time.monotonic() < deadline:
                 ready = self._launch.ready(self._process.pid, port)
                 if not ready:
-                    time.sleep(_POLL_SECONDS)
+                    time.sleep(_POLL_SECONDS)  # a server sends no signal when it is ready
         finally:
             # Also where ctrl-c interrupts the wait: no process may stay that the caller cannot stop.
             if not ready:
                 self.kill()
         return ready
+
+
+def end_process(process: subprocess.Popen[bytes], signals: Sequence[tuple[signal.Signals, float]]) -> None:
+    """End and reap a process: send each signal and wait for its time limit in seconds, until the process has ended."""
+    for number, limit_seconds in signals:
+        if process.poll() is None:
+            process.send_signal(number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(limit_seconds)
+            return
 
 
 def server_environment() -> Mapping[str, str]:
@@ -202,7 +206,7 @@ def _directory_lock(directory: Path, deadline: float) -> Iterator[int]:
                     raise ServerUnavailable(
                         f"another server still runs on {directory}", hint="stop it, or choose another directory"
                     ) from None
-            time.sleep(_POLL_SECONDS)
+            time.sleep(_POLL_SECONDS)  # flock has no time limit
         yield descriptor
     finally:
         os.close(descriptor)

@@ -1,6 +1,6 @@
-"""Puts a supervisor together: ground, ports, children, faults; runs it, and stops everything whatever happens.
+"""Assembles a supervisor (infrastructure, ports, children, faults), runs it, and stops everything at the end.
 
-Importing it loads all that the services need, before the fork. Imports the whole shop.
+Its import loads all that the services need, before the fork. Imports the whole shop.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ from freehold_shop.faults.catalogue import catalogue
 from freehold_shop.providers.__main__ import serve as serve_providers
 from freehold_shop.settings import DEFAULT_PORTS, OUTBOX_SENT_RETENTION_SECONDS, ShopSettings, configure
 from freehold_shop.supervisor.children import Child
-from freehold_shop.supervisor.desk import Desk
-from freehold_shop.supervisor.embedded import EmbeddedGround
+from freehold_shop.supervisor.control_server import ControlServer
+from freehold_shop.supervisor.embedded import EmbeddedInfrastructure
 from freehold_shop.supervisor.errors import ShopNotRunning
-from freehold_shop.supervisor.ground import Ground
+from freehold_shop.supervisor.infrastructure import Infrastructure
 from freehold_shop.supervisor.kernel import listen, reserve, wait_for_port
-from freehold_shop.supervisor.onservers import ServersGround
 from freehold_shop.supervisor.plan import SERVICE_NAMES, Plan, Profile
-from freehold_shop.supervisor.service_process import Seat, serve
+from freehold_shop.supervisor.requested_faults import Failed, RequestedFaults, encode_line
+from freehold_shop.supervisor.servers import ServersInfrastructure
+from freehold_shop.supervisor.service_process import ServiceSlot, serve
 from freehold_shop.supervisor.site import ShopSite
 from freehold_shop.supervisor.state import (
     Secrets,
@@ -45,74 +46,75 @@ from freehold_shop.supervisor.state import (
     write_state,
 )
 from freehold_shop.supervisor.watch import Watch, catch_signals
-from freehold_shop.supervisor.wishes import Failed, Wishes, encode_line
 
 __all__ = ["Ports", "run_shop"]
 
 _log = logging.getLogger("freehold_shop.supervisor")
 _PROVIDER_SECONDS = 15.0
-# PostgreSQL permits 300 connections; some are left for verify, for people, and for the superuser.
+# PostgreSQL permits 300 connections; the rest is for verify, operators and the superuser.
 _CONNECTIONS_MAX = 220
 _POOL_MAX = 8
 
 
 def run_shop(plan: Plan) -> None:
-    """Run the shop until a signal asks to stop. Raises `Unavailable`, `ConfigurationError`; nothing is left running."""
+    """Run the shop until a signal stops it. Raises `Unavailable`, `ConfigurationError`; leaves no process."""
     signals, asked = catch_signals()
     (plan.state_directory / "logs").mkdir(exist_ok=True)
     ports, left = Ports(plan), _faults_left(plan)
-    ground = _ground(plan)
+    infrastructure = _infrastructure(plan)
     with contextlib.ExitStack() as stack:
-        stack.callback(ground.stop)
-        ground.prepare([name for name in SERVICE_NAMES if name in SERVICES])
+        stack.callback(infrastructure.stop)
+        infrastructure.prepare([name for name in SERVICE_NAMES if name in SERVICES])
         token_secret = keep_token_secret(plan.state_directory)
         peers = {name: url for name, url in ports.urls.items() if name in SERVICES}
-        secrets = Secrets(dict(ground.databases), ground.broker, token_secret, peers, dict(ground.brokers))
+        secrets = Secrets(
+            dict(infrastructure.databases), infrastructure.broker, token_secret, peers, dict(infrastructure.brokers)
+        )
         write_secrets(plan.state_directory, secrets)
         write_settings(plan.state_directory, secrets)
         configure(ShopSettings(urls=ports.urls, checkout=plan.checkout.value))
         _load_adapters()
         gc.collect()
         gc.freeze()
-        settings = _settings(plan, ground, token_secret, peers)
+        settings = _settings(plan, infrastructure, token_secret, peers)
         provider = _provider(plan, ports)
         children = _children(plan, ports, settings)
         poisoned = [message for each in SERVICES.values() for message in each.service.handlers]
         site = ShopSite(
             provider_url=ports.urls["providers"],
-            ground=ground,
+            infrastructure=infrastructure,
             children=children,
             poisoned=poisoned,
             readers=_readers({message.topic for message in poisoned}),
-            settings={name: replace(each, broker=ground.broker) for name, each in settings.items()},
+            settings={name: replace(each, broker=infrastructure.broker) for name, each in settings.items()},
             log=plan.state_directory / "logs" / "faults.log",
         )
         board = FaultBoard(site, catalogue(SERVICE_NAMES), time.monotonic)
         board.end_left(left)
-        desk = Desk(plan.state_directory, board)
+        control_server = ControlServer(plan.state_directory, board)
         started_at = time.time()
 
         def write(*, stopped: bool = False) -> None:
             _write(watch, plan, ports.urls, started_at=started_at, stopped=stopped)
 
-        watch = Watch(children, provider, ground, site, board, desk, signals, asked, write)
+        watch = Watch(children, provider, infrastructure, site, board, control_server, signals, asked, write)
         stack.callback(write, stopped=True)
         stack.callback(watch.stop)
-        provider.start(Wishes())
+        provider.start(RequestedFaults())
         if not wait_for_port(ports.provider, provider.pid, _PROVIDER_SECONDS):
             raise Unavailable("the providers' double did not start", hint=f"see {provider.log}")
         watch.run()
 
 
 def _faults_left(plan: Plan) -> Sequence[str]:
-    """What was on when the last shop of this directory stopped, or was killed."""
+    """The faults that were on when the last shop of this directory stopped or was killed."""
     with contextlib.suppress(ShopNotRunning):
         return read_state(plan.state_directory).faults
     return ()
 
 
 class Ports:
-    """A listening socket for each service, and a port kept for the provider; the same as last time where possible."""
+    """A listening socket for each service, and a reserved port for the provider; the same as last time if possible."""
 
     def __init__(self, plan: Plan) -> None:
         before: Mapping[str, str] = {}
@@ -124,8 +126,8 @@ class Ports:
             return usual + ((urlsplit(before[name]).port or 0,) if name in before else ())
 
         self.listeners = {name: listen(wanted(name)) for name in SERVICE_NAMES}
-        # The provider's port is shared until the provider listens there. Who listens at the gateway's is alone, so
-        # another shop that begins at the same moment does not take the same one for its own.
+        # The provider's port allows sharing until the provider listens on it. The gateway's port does not, so only a
+        # shop that has its gateway's wanted port reserves the provider's: not another one that starts with it.
         alone = self.listeners[GATEWAY].getsockname()[1] in wanted(GATEWAY)
         self._kept = reserve(wanted("providers") if alone else ())
         self.provider: int = self._kept.getsockname()[1]
@@ -133,38 +135,44 @@ class Ports:
         self.urls = {name: f"http://127.0.0.1:{port}" for name, port in {**ports, "providers": self.provider}.items()}
 
     def close(self) -> None:
-        """Give all of them back."""
+        """Close all sockets."""
         for each in (*self.listeners.values(), self._kept):
             each.close()
 
 
-def _ground(plan: Plan) -> Ground:
+def _infrastructure(plan: Plan) -> Infrastructure:
     match plan.profile:
         case Profile.EMBEDDED:
-            return EmbeddedGround(plan.state_directory)
+            return EmbeddedInfrastructure(plan.state_directory)
         case Profile.SERVERS:
             services = [each.service for each in SERVICES.values()]
             options = Settings.load(services[0].name).broker_options
-            return ServersGround(plan.state_directory, rights=broker_rights(services), options=options)
+            return ServersInfrastructure(plan.state_directory, rights=broker_rights(services), options=options)
 
 
 def _load_adapters() -> None:
-    """Import every adapter that is installed, as opening a URL would; those whose driver is missing are left out."""
+    """Import every installed adapter, as opening a URL does, except those whose driver is missing."""
     for entry in entry_points(group="freehold.adapters"):
         with contextlib.suppress(ImportError, FreeholdError):
             entry.load()
 
 
-def _settings(plan: Plan, ground: Ground, token_secret: str, peers: Mapping[str, str]) -> dict[str, Settings]:
-    """Each service's settings, with a pool so small that all of them together find room on one server.
+def _settings(
+    plan: Plan, infrastructure: Infrastructure, token_secret: str, peers: Mapping[str, str]
+) -> dict[str, Settings]:
+    """Each service's settings, with pools that all together fit the connections of one server.
 
-    All have one secret, with which they sign consistency tokens; what the environment says of it goes first.
+    All sign consistency tokens with one secret: the environment's, or else `token_secret`.
     """
     processes = sum(plan.instances.get(name, 1) for name in SERVICES)
     pool_size = max(2, min(_POOL_MAX, _CONNECTIONS_MAX // processes))
     settings: dict[str, Settings] = {}
     for name in SERVICES:
-        loaded = Settings.load(name, database=ground.databases[name], broker=ground.brokers.get(name, ground.broker))
+        loaded = Settings.load(
+            name,
+            database=infrastructure.databases[name],
+            broker=infrastructure.brokers.get(name, infrastructure.broker),
+        )
         options = replace(loaded.database_options, pool_size=min(pool_size, loaded.database_options.pool_size))
         settings[name] = replace(
             loaded,
@@ -178,22 +186,22 @@ def _settings(plan: Plan, ground: Ground, token_secret: str, peers: Mapping[str,
 
 def _children(plan: Plan, ports: Ports, settings: Mapping[str, Settings]) -> list[Child]:
     def child(name: str, instance: int, services: Sequence[str]) -> Child:
-        seats = [Seat(each, ports.listeners[each], settings.get(each)) for each in services]
+        slots = [ServiceSlot(each, ports.listeners[each], settings.get(each)) for each in services]
         log = plan.state_directory / "logs" / f"{name}-{instance}.log"
-        return Child(name, instance, services, log, lambda supervisor: _serve(seats, supervisor))
+        return Child(name, instance, services, log, lambda supervisor: _serve(slots, supervisor))
 
     if plan.single_process:
         return [child("all", 0, SERVICE_NAMES)]
     return [child(name, number, [name]) for name in SERVICE_NAMES for number in range(plan.instances.get(name, 1))]
 
 
-def _serve(seats: Sequence[Seat], supervisor: socket.socket) -> int:
-    """Run services to their end. What keeps them from starting is one line in the log, and the supervisor hears it."""
+def _serve(slots: Sequence[ServiceSlot], supervisor: socket.socket) -> int:
+    """Run services to their end. Log an error at their start in one line, and send it to the supervisor."""
     try:
-        uvloop.run(serve(seats, supervisor))
+        uvloop.run(serve(slots, supervisor))
     except FreeholdError as error:
-        text = "%s: cannot start: %s; this process ends, and the supervisor starts it again"
-        _log.error(text, ", ".join(seat.service for seat in seats), error)
+        text = "%s: cannot start: %s; this process ends, and the supervisor restarts it"
+        _log.error(text, ", ".join(slot.service for slot in slots), error)
         with contextlib.suppress(OSError):
             supervisor.send(encode_line(Failed(error.message)))
         return 3 if isinstance(error, Unavailable) else 2
@@ -201,7 +209,7 @@ def _serve(seats: Sequence[Seat], supervisor: socket.socket) -> int:
 
 
 def _readers(topics: set[str]) -> dict[str, frozenset[str]]:
-    """The services that read some of these topics, with them."""
+    """The services that read some of these topics, with those topics."""
     readers = {name: frozenset(topics & each.service.topics) for name, each in SERVICES.items()}
     return {name: read for name, read in readers.items() if read}
 
@@ -224,11 +232,11 @@ def _write(watch: Watch, plan: Plan, urls: Mapping[str, str], *, started_at: flo
         single_process=plan.single_process,
         ready=watch.ready and not stopped,
         urls=dict(urls),
-        control=str(watch.desk.path),
+        control=str(watch.control_server.path),
         started_at=started_at,
         processes=[] if stopped else [child.described() for child in watch.children],
         provider_pid=0 if stopped else watch.provider.pid,
-        servers={} if stopped else dict(watch.ground.pids()),
+        servers={} if stopped else dict(watch.infrastructure.pids()),
         faults=watch.board.outliving() if stopped else watch.board.on(),
     )
     write_state(plan.state_directory, state)

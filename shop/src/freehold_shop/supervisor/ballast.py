@@ -1,7 +1,7 @@
-"""Rows in a SQLite file that take up the pages that are free: what is written next needs a new one.
+"""Rows in a SQLite file that use its free pages, so that the next write needs a new page.
 
-They lie in a table of their own, and in the embedded broker's file in its table of settings: who opens that refuses one
-with tables that are not a broker's. Imports the standard library and Freehold's errors.
+They are in a table of their own. In the embedded broker's file they are in its table of settings, because the broker
+rejects a file with other tables. Imports the standard library and Freehold's errors.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _DELETE_SQL = "DELETE FROM setting WHERE prefix = 'shop/ballast'"
 
 
 def take_ballast(file: Path) -> None:
-    """Take up the free pages, 16384 at most. Raises `Unavailable` where the file cannot be written."""
+    """Use the free pages, 16384 at most. Raises `Unavailable` where the file cannot be written."""
     try:
         with _writing(file) as connection:
             of_broker = _is_of_broker(connection)
@@ -35,7 +35,7 @@ def take_ballast(file: Path) -> None:
                 (free,) = connection.execute("PRAGMA freelist_count").fetchone()
                 if not free:
                     break
-                # A page of a long value holds four bytes less; what does not fit into one round goes into the next.
+                # A page of a long value has four bytes less; the next round uses the pages that are left.
                 filler = max(1, min(free, _PAGES_MAX) * (page_bytes - 4) - page_bytes // 2)
                 if of_broker:
                     (number,) = connection.execute(_COUNT_SQL).fetchone()
@@ -45,12 +45,12 @@ def take_ballast(file: Path) -> None:
                     connection.execute("INSERT INTO shop_ballast VALUES (zeroblob(?))", (filler,))
     except sqlite3.Error as error:
         raise Unavailable(
-            f"the file {file.name} cannot be written: {error}", hint="heal what else is wrong with it first"
+            f"the file {file.name} cannot be written: {error}", hint="heal its other faults first"
         ) from error
 
 
 def drop_ballast(file: Path) -> bool:
-    """Give the pages back; false where that has to wait, as for a lock. Never raises."""
+    """Free the pages; false where that must wait, for example for a lock. Never raises."""
     if not file.exists():
         return True
     with contextlib.suppress(sqlite3.Error):

@@ -1,4 +1,4 @@
-"""The processes of a shop: started, told what is wished, started again when they die. Imports the kernel and wishes."""
+"""The processes of a shop: started, sent the requested faults, and restarted when they end. Imports the kernel."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from freehold_shop.supervisor.kernel import fork, send_signal
+from freehold_shop.supervisor.requested_faults import Failed, Lines, Ready, RequestedFaults, decode_line, encode_line
 from freehold_shop.supervisor.state import ProcessState, RunningProcess
-from freehold_shop.supervisor.wishes import Failed, Lines, Ready, Wishes, encode_line, read_word
 
 __all__ = ["Child", "how_it_ended", "restart_delay_seconds"]
 
@@ -24,12 +24,12 @@ _RECEIVE_BYTES = 4096
 
 
 def restart_delay_seconds(failures: int) -> float:
-    """How long to wait after so many short lives in a row: nothing after the first, then 0.1 s, doubling to 5 s."""
+    """The delay of a restart after so many failures in a row: none after the first, then 0.1 s, doubling to 5 s."""
     return 0.0 if failures <= 1 else min(_DELAY_SECONDS * 2.0 ** min(failures - 2, 10), _DELAY_SECONDS_MAX)
 
 
 def how_it_ended(status: int | None, reason: str) -> str:
-    """What the system says of the end of a process (None: nothing), and the reason that the process gave."""
+    """The end of a process in words: by its status (None: unknown), and the reason that the process gave."""
     because = f": {reason}" if reason else ""
     if status is None:
         return f"ended{because}"
@@ -45,7 +45,7 @@ def how_it_ended(status: int | None, reason: str) -> str:
 
 @dataclass(slots=True)
 class Child:
-    """One process. `work` runs in it, and gets its end of the socket pair; `services` are those it runs."""
+    """One process. `work` runs in it with its end of the socket pair; `services` are those that it runs."""
 
     name: str
     instance: int
@@ -58,14 +58,14 @@ class Child:
     due: float = 0.0
     socket: socket.socket | None = None
     ended: str = ""
-    """How its last life ended: the signal or the exit code, and the reason where it said one."""
+    """How the last process ended: the signal or the exit code, and the reason where it gave one."""
     _reason: str = ""
     _failures: int = 0
     _born: float = 0.0
     _lines: Lines = field(default_factory=Lines)
 
-    def start(self, wishes: Wishes) -> None:
-        """Fork it."""
+    def start(self, requested: RequestedFaults) -> None:
+        """Fork the process."""
         ours, theirs = socket.socketpair()
         for end in (ours, theirs):
             end.setblocking(False)
@@ -74,23 +74,23 @@ class Child:
         self.socket, self.state, self._lines, self._born = ours, ProcessState.STARTING, Lines(), time.monotonic()
         self._reason = ""
         self.restarts += 1
-        self.tell(wishes)
+        self.send(requested)
 
-    def tell(self, wishes: Wishes) -> None:
-        """Say what is wished; a process that is gone, or stuck, hears it when it is started again."""
+    def send(self, requested: RequestedFaults) -> None:
+        """Send the requested faults; a process that has ended or is stuck gets them at its restart."""
         if self.socket is not None:
             with contextlib.suppress(OSError):
-                self.socket.send(encode_line(wishes))
+                self.socket.send(encode_line(requested))
 
     def listen(self) -> bool:
-        """Hear what the process says; true where it has become ready."""
+        """Read what the process has sent; true where it has become ready."""
         if self.socket is None:
             return False
         try:
             content = self.socket.recv(_RECEIVE_BYTES)
         except OSError:
             return False
-        words = [read_word(line) for line in self._lines.feed(content)]
+        words = [decode_line(line) for line in self._lines.feed(content)]
         self._reason = next((word.reason for word in words if isinstance(word, Failed)), self._reason)
         if not any(isinstance(word, Ready) for word in words):
             return False
@@ -98,7 +98,7 @@ class Child:
         return True
 
     def reap(self) -> bool:
-        """Notice its death; true where it died since the last time."""
+        """Check whether the process has ended; true where it has since the last call."""
         if self.pid == 0:
             return False
         try:
@@ -117,25 +117,25 @@ class Child:
 
     @property
     def gave_reason(self) -> bool:
-        """Whether it said why its last life ended."""
+        """Whether the last process gave a reason for its end."""
         return bool(self._reason)
 
     @property
     def restart_seconds(self) -> float:
-        """In how many seconds it is started again, where it has died."""
+        """In how many seconds the process is restarted, where it has ended."""
         return max(0.0, self.due - time.monotonic())
 
     def hang_up(self) -> None:
-        """Close the connection to a process that died; whoever waits for its events must have stopped before."""
+        """Close the connection to a process that has ended. The socket must not be in a selector any more."""
         if self.socket is not None:
             self.socket.close()
             self.socket = None
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal, where it lives."""
+        """Send a signal, if the process runs."""
         if self.pid:
             send_signal(self.pid, number)
 
     def described(self) -> RunningProcess:
-        """As others see it."""
+        """The process for `state.json`."""
         return RunningProcess(self.name, self.instance, self.pid, self.state, max(0, self.restarts))

@@ -1,4 +1,4 @@
-"""A running shop for programs: start one for a purpose, or attach to one that runs.
+"""A running shop for programs: start one, or attach to one that runs.
 
     async with running_shop(profile="servers", checkout="choreographed") as shop:
         ...  shop.gateway_url, shop.databases["orders"], shop.broker_url, shop.provider_url
@@ -20,9 +20,10 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from freehold_shop.servers.process import end_process
 from freehold_shop.supervisor import control
 from freehold_shop.supervisor.errors import ControlRefused, ShopAlreadyRuns, ShopDidNotStart, ShopNotRunning
-from freehold_shop.supervisor.kernel import is_locked
+from freehold_shop.supervisor.kernel import is_locked, send_signal
 from freehold_shop.supervisor.plan import DEFAULT_STATE, Checkout, Plan, Profile
 from freehold_shop.supervisor.state import Secrets, ShopState, process_lives, read_secrets, read_state
 
@@ -37,10 +38,10 @@ FaultState = control.FaultState
 
 @dataclass(frozen=True, slots=True)
 class Shop:
-    """A shop that runs. What can change (`state`, `pids`) is read again at each call; the rest stays as it was started.
+    """A shop that runs. `state` and `pids` are read again at each call; the fields are as at the shop's start.
 
-    `databases` are URLs by service, each with the service's own credentials: it may read and write that database, and
-    no other. They, and `broker_url`, hold secrets.
+    `databases` are URLs by service, each with the service's own credentials, which give access to that database and no
+    other. They and `broker_url` have passwords.
     """
 
     state_directory: Path
@@ -53,7 +54,7 @@ class Shop:
 
     @property
     def gateway_url(self) -> str:
-        """Where customers come in."""
+        """The gateway, the entry for customers."""
         return self.urls["gateway"]
 
     @property
@@ -62,29 +63,29 @@ class Shop:
         return self.urls["providers"]
 
     def state(self) -> ShopState:
-        """What the supervisor last told about itself."""
+        """The state that the supervisor wrote last."""
         return read_state(self.state_directory)
 
     def pids(self) -> Mapping[str, tuple[int, ...]]:
-        """Living processes by service, in the order of instances. In a single process the only name is `all`.
+        """The running processes by service, in the order of instances. For a single process the only name is `all`.
 
-        The provider and the supervisor are not among them: `state().provider_pid`, `supervisor_pid`.
+        Without the provider and the supervisor: see `state().provider_pid` and `supervisor_pid`.
         """
         return self.state().pids()
 
     def is_alive(self) -> bool:
-        """Whether the supervisor lives."""
+        """Whether the supervisor runs."""
         return process_lives(self.supervisor_pid)
 
     def kill(self, service: str, instance: int | None = None) -> tuple[int, ...]:
-        """SIGKILL a service's processes (or one of them) and return their ids; the supervisor starts them again."""
+        """SIGKILL a service's processes (or one of them) and return their ids; the supervisor restarts them."""
         pids = self.pids().get(service, ())
         chosen = pids if instance is None else pids[instance : instance + 1]
-        return tuple(pid for pid in chosen if _kill(pid))
+        return tuple(pid for pid in chosen if send_signal(pid, signal.SIGKILL))
 
     def kill_all(self) -> tuple[int, ...]:
-        """SIGKILL every process of every service at once; the supervisor starts them again."""
-        return tuple(pid for pids in self.pids().values() for pid in pids if _kill(pid))
+        """SIGKILL every process of every service at once; the supervisor restarts them."""
+        return tuple(pid for pids in self.pids().values() for pid in pids if send_signal(pid, signal.SIGKILL))
 
     async def ready(self, timeout_seconds: float = READY_SECONDS) -> None:
         """Return when every process of every service is ready. Raises `ShopDidNotStart`, `ShopNotRunning`."""
@@ -93,11 +94,12 @@ class Shop:
             if not self.is_alive():
                 raise ShopNotRunning(f"the shop on {self.state_directory} has ended", hint=_logs(self.state_directory))
             if asyncio.get_running_loop().time() > deadline:
-                raise ShopDidNotStart("the shop is not ready in time", hint=_logs(self.state_directory))
+                logs = _logs(self.state_directory)
+                raise ShopDidNotStart(f"the shop is not ready after {timeout_seconds:g} s", hint=logs)
             await asyncio.sleep(_POLL_SECONDS)
 
     async def faults(self) -> list[FaultState]:
-        """Every fault there is, and whether it is on."""
+        """The state of every fault."""
         return (await control.ask(self.state(), control.Request("faults"))).faults
 
     async def break_(self, fault: str, *, seconds: float | None = None) -> list[FaultState]:
@@ -105,12 +107,13 @@ class Shop:
         return (await control.ask(self.state(), control.Request("break", fault=fault, seconds=seconds))).faults
 
     async def heal(self, fault: str | None = None) -> list[FaultState]:
-        """End a fault, or all; returns those that were on, once they are over. Raises `ControlRefused` with the reason
-        where one of them stays on.
+        """End a fault, or all; return those that were on, once they are over.
+
+        Raises `ControlRefused` with the reason where one of them stays on.
         """
         healed = (await control.ask(self.state(), control.Request("heal", fault=fault))).faults
         while any(each.ending for each in healed):
-            await asyncio.sleep(_POLL_SECONDS)  # the control socket answers, and never calls
+            await asyncio.sleep(_POLL_SECONDS)  # the control socket only answers, it sends no signal
             known = {each.name: each for each in await self.faults()}
             healed = [known[each.name] for each in healed]
         for each in healed:
@@ -119,14 +122,14 @@ class Shop:
         return healed
 
     async def stop(self, timeout_seconds: float = STOP_SECONDS) -> None:
-        """Ask the supervisor to stop everything, and wait until it has; SIGKILL after the time limit. Idempotent."""
+        """Stop everything by SIGTERM to the supervisor, and wait for its end; SIGKILL at the time limit. Idempotent."""
         if not self.is_alive():
             return
         os.kill(self.supervisor_pid, signal.SIGTERM)
         deadline = asyncio.get_running_loop().time() + timeout_seconds
         while self.is_alive():
             if asyncio.get_running_loop().time() > deadline:
-                _kill(self.supervisor_pid)
+                send_signal(self.supervisor_pid, signal.SIGKILL)
             await asyncio.sleep(_POLL_SECONDS)
         process = _started.pop(self.supervisor_pid, None)
         if process is not None:
@@ -144,7 +147,7 @@ def attach(state_directory: Path = DEFAULT_STATE) -> Shop:
 async def start_shop(plan: Plan, *, ready_seconds: float = READY_SECONDS) -> Shop:
     """Start a shop and return when it is ready; it ends with this process, or with `stop`.
 
-    Raises `ShopAlreadyRuns`, `ShopDidNotStart`, `ConfigurationError`; nothing is left running then.
+    Raises `ShopAlreadyRuns`, `ShopDidNotStart`, `ConfigurationError`, and then leaves no process.
     """
     directory = plan.state_directory.absolute()
     _refuse_second(directory)
@@ -159,7 +162,7 @@ async def start_shop(plan: Plan, *, ready_seconds: float = READY_SECONDS) -> Sho
                 raise ShopDidNotStart(f"the shop was not ready in {ready_seconds:g} s", hint=_logs(directory))
             await asyncio.sleep(_POLL_SECONDS)
     except BaseException:
-        _end(process)
+        end_process(process, ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, 5.0)))
         raise
     _started[process.pid] = process
     return attach(directory)
@@ -176,9 +179,9 @@ async def running_shop(
     usual_ports: bool = False,
     ready_seconds: float = READY_SECONDS,
 ) -> AsyncIterator[Shop]:
-    """Start a shop, ready on entry, stopped on exit. Without a directory its data are removed at the end.
+    """Start a shop that is ready on entry and stopped on exit, also on cancellation.
 
-    Raises what `start_shop` raises. Cancelled: the shop is stopped all the same.
+    Without a directory its data are removed at the end. Raises what `start_shop` raises.
     """
     directory = state_directory or Path(tempfile.mkdtemp(prefix="freehold-shop-"))
     plan = Plan(
@@ -201,7 +204,7 @@ async def running_shop(
 
 
 _started: dict[int, subprocess.Popen[bytes]] = {}
-"""Supervisors that this process started, so that their end is noticed; `stop` takes them out."""
+"""The supervisors that this process has started and must reap; `stop` removes them."""
 
 
 def _spawn(plan: Plan, directory: Path) -> subprocess.Popen[bytes]:
@@ -218,7 +221,7 @@ def _spawn(plan: Plan, directory: Path) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            # A terminal's ctrl-c is for the one who started us; he says when the shop stops.
+            # A terminal's ctrl-c goes to this process only, which then stops the shop.
             start_new_session=True,
         )
 
@@ -231,7 +234,7 @@ def _refuse_second(directory: Path) -> None:
 
 
 def _runs(directory: Path, pid: int) -> bool:
-    """The process lives and the directory is locked: the number alone may belong to somebody else by now."""
+    """Whether the process runs and the directory is locked: the id alone may belong to another process by now."""
     return process_lives(pid) and is_locked(directory)
 
 
@@ -239,23 +242,6 @@ def _is_ready(directory: Path, pid: int) -> bool:
     with contextlib.suppress(ShopNotRunning):
         state = read_state(directory)
         return state.pid == pid and state.ready
-    return False
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Stop a supervisor that did not become ready."""
-    for number, patience_seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, 5.0)):
-        if process.poll() is None:
-            process.send_signal(number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(patience_seconds)
-            return
-
-
-def _kill(pid: int) -> bool:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-        return True
     return False
 
 
@@ -272,7 +258,7 @@ def _last_words(directory: Path) -> str:
         lines = _log_file(directory).read_text(encoding="utf-8", errors="replace").strip().splitlines()
     except OSError:
         lines = []
-    return lines[-1] if lines else "the supervisor ended without a word"
+    return lines[-1] if lines else "the supervisor ended and logged nothing"
 
 
 def _shop(directory: Path, state: ShopState, secrets: Secrets) -> Shop:

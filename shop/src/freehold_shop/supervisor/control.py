@@ -1,6 +1,6 @@
-"""The control socket of a supervisor: one JSON line asks, one JSON line answers, over a Unix socket of mode 0600.
+"""The protocol of a supervisor's control socket: a JSON line each for request and answer, on a 0600 Unix socket.
 
-`ask` is for clients; the supervisor's side is in `tower`. Imports msgspec and the state.
+`ask` is for clients; the supervisor's side is in `control_server`. Imports msgspec and the state.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ ANSWER_SECONDS = 60.0
 
 
 class FaultState(msgspec.Struct, frozen=True):
-    """A fault as people see it. `on` is always false for one that is over in a moment, such as a crash."""
+    """The state of a fault. `on` is always false for one that happens once, such as a crash."""
 
     name: str
     on: bool
     description: str
     lasting: bool = True
     seconds_left: float | None = None
-    """Until it heals by itself; None where it stays until somebody heals it."""
+    """The time until it ends by itself; None where it stays until it is healed."""
     ending: bool = False
-    """It is being healed, and that takes its time."""
+    """It is being healed, which takes a while."""
     reason: str = ""
     """Why it could not be healed the last time."""
 
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is asked of the supervisor."""
+    """A request to the supervisor."""
 
     do: Literal["faults", "break", "heal"]
     fault: str | None = None
@@ -44,7 +44,7 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """`error` empty means done. `usage` says that the request was wrong, rather than impossible just now."""
+    """The supervisor's answer. An empty `error` means done; `usage`: the request is wrong, not only impossible now."""
 
     faults: list[FaultState] = []
     error: str = ""
@@ -53,8 +53,10 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 async def ask(state: ShopState, request: Request, *, timeout_seconds: float = ANSWER_SECONDS) -> Answer:
-    """Send a request. Raises `ShopNotRunning` where nobody answers in time, `ControlRefused` where it cannot be done
-    now, `ConfigurationError` where it is wrong.
+    """Send a request and return the answer.
+
+    Raises `ShopNotRunning` where no answer comes in time, `ControlRefused` where it cannot be done now,
+    `ConfigurationError` where it is wrong.
     """
     try:
         async with asyncio.timeout(timeout_seconds):

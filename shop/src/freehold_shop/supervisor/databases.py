@@ -1,6 +1,7 @@
-"""What can be wrong with a service's PostgreSQL database on purpose, and how it is taken back. Imports psycopg.
+"""The troubles of a service's PostgreSQL database that faults begin and end. Imports psycopg.
 
-Everything is done as the superuser. What outlives a session is named `shop_fault`, so that a later start finds it.
+Everything is done as the superuser. Objects that outlive a session are named `shop_fault`, so that a later start finds
+them.
 """
 
 from __future__ import annotations
@@ -37,17 +38,17 @@ Connection = psycopg.Connection[tuple[object, ...]]
 
 @dataclass(slots=True)
 class DatabaseTroubles:
-    """Begins and ends troubles; ending can be repeated. Both raise `Unavailable`, and nothing is begun then."""
+    """Begins and ends troubles; ending can be repeated. A begin that raises `Unavailable` changes nothing."""
 
     admin_url: str = field(repr=False)
     _lockers: dict[str, Connection] = field(default_factory=dict)
 
     def begin(self, service: str, trouble: Trouble) -> None:
-        """Begin one."""
-        with _said(f"the database of {service} does not become {trouble}"):
+        """Begin a trouble."""
+        with _translated_errors(f"the database of {service} does not become {trouble}"):
             match trouble:
                 case Trouble.DOWN:
-                    self._close_door(service)
+                    self._disconnect(service)
                 case Trouble.READ_ONLY:
                     self._set_read_only(service, on=True)
                 case Trouble.LOCKED:
@@ -56,11 +57,11 @@ class DatabaseTroubles:
                     self._fill(service)
 
     def end(self, service: str, trouble: Trouble) -> None:
-        """End one."""
-        with _said(f"the database of {service} stays {trouble}"):
+        """End a trouble."""
+        with _translated_errors(f"the database of {service} stays {trouble}"):
             match trouble:
                 case Trouble.DOWN:
-                    self._set_door(service, is_open=True)
+                    self._allow_connections(service, allowed=True)
                 case Trouble.READ_ONLY:
                     self._set_read_only(service, on=False)
                 case Trouble.LOCKED:
@@ -69,22 +70,22 @@ class DatabaseTroubles:
                     self._empty(service)
 
     def clear(self, service: str) -> None:
-        """End all that there may be, also what a shop left behind that was killed. Raises `Unavailable`."""
+        """End all troubles, also those that a killed shop has left. Raises `Unavailable`."""
         for trouble in (Trouble.LOCKED, Trouble.DOWN, Trouble.READ_ONLY, Trouble.FULL):
             self.end(service, trouble)
 
-    def _close_door(self, service: str) -> None:
-        self._set_door(service, is_open=False)
+    def _disconnect(self, service: str) -> None:
+        self._allow_connections(service, allowed=False)
         self._end_sessions(service)
 
-    def _set_door(self, service: str, *, is_open: bool) -> None:
+    def _allow_connections(self, service: str, *, allowed: bool) -> None:
         statement = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
         with connect(self.admin_url) as admin:
             name = sql.Identifier(database_name(service))
-            admin.execute(statement.format(name, sql.SQL("true" if is_open else "false")))
+            admin.execute(statement.format(name, sql.SQL("true" if allowed else "false")))
 
     def _end_sessions(self, service: str) -> None:
-        """All but those that are part of a fault."""
+        """End all sessions except those of faults."""
         with connect(self.admin_url) as admin:
             admin.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -93,7 +94,7 @@ class DatabaseTroubles:
             )
 
     def _set_read_only(self, service: str, *, on: bool) -> None:
-        """Sessions take the setting when they begin: those that are there end."""
+        """Change the default and end all sessions, since a session reads the default when it begins."""
         what = "SET default_transaction_read_only = on" if on else "RESET default_transaction_read_only"
         with connect(self.admin_url) as admin:
             changed = self._is_read_only(admin, service) is not on
@@ -111,12 +112,12 @@ class DatabaseTroubles:
         return found.fetchone() is not None
 
     def _lock(self, service: str) -> None:
-        """As an ALTER TABLE of every table, whose transaction stays open."""
+        """Lock every table, as an ALTER TABLE does whose transaction stays open."""
         if service in self._lockers:
             return
         connection = self._connect(service)
         try:
-            _again(partial(_lock_tables, connection))
+            _retry(partial(_lock_tables, connection))
         except BaseException:
             connection.close()
             raise
@@ -128,20 +129,20 @@ class DatabaseTroubles:
             connection.close()
 
     def _fill(self, service: str) -> None:
-        """The triggers do nothing at first: none of them fails before all of them do."""
+        """Add a trigger to every table. They do nothing until all are there, and then fail all at once."""
         with contextlib.closing(self._connect(service)) as connection:
             try:
                 connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(_NAME)))
                 _define(connection, "")
                 for schema, table in connection.execute(_TABLES).fetchall():
-                    _again(partial(_add_trigger, connection, sql.Identifier(str(schema), str(table))))
+                    _retry(partial(_add_trigger, connection, sql.Identifier(str(schema), str(table))))
                 _define(connection, _FULL)
             except BaseException:
                 _remove_triggers(connection)
                 raise
 
     def _empty(self, service: str) -> None:
-        """The triggers do nothing from the first statement on; where a lock keeps one there, a later end removes it."""
+        """Switch the triggers off, then remove them; one on a locked table is removed by a later call."""
         with contextlib.closing(self._connect(service)) as connection:
             if connection.execute("SELECT to_regnamespace(%s) IS NULL", (_NAME,)).fetchone() == (True,):
                 return
@@ -149,18 +150,18 @@ class DatabaseTroubles:
             _remove_triggers(connection)
 
     def _connect(self, service: str) -> Connection:
-        """A session in the service's database, also while that is closed to everybody or read-only."""
+        """A session in the service's database, also while it accepts no connections or is read-only."""
         name = database_name(service)
         with connect(self.admin_url) as admin:
             found = admin.execute("SELECT datallowconn FROM pg_database WHERE datname = %s", (name,)).fetchone()
-            is_open = found == (True,)
-            if not is_open:
-                self._set_door(service, is_open=True)
+            allowed = found == (True,)
+            if not allowed:
+                self._allow_connections(service, allowed=True)
             try:
                 connection = connect(urlsplit(self.admin_url)._replace(path=f"/{name}").geturl(), _NAME)
             finally:
-                if not is_open:
-                    self._close_door(service)
+                if not allowed:
+                    self._disconnect(service)
         connection.execute("SET default_transaction_read_only = off")
         connection.execute(f"SET lock_timeout = '{_LOCK_SECONDS}s'")
         return connection
@@ -189,12 +190,12 @@ def _remove_triggers(connection: Connection) -> None:
     with contextlib.suppress(psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
         for schema, table in connection.execute(_TRIGGERS).fetchall():
             statement = drop.format(sql.Identifier(_NAME), sql.Identifier(str(schema), str(table)))
-            _again(partial(connection.execute, statement))
+            _retry(partial(connection.execute, statement))
         connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(_NAME)))
 
 
 def _lock_tables(connection: Connection) -> None:
-    """All of them in one transaction, which stays open; none where one of them cannot be had."""
+    """Lock all tables in one transaction, which stays open; none where one of them cannot be locked."""
     connection.execute("BEGIN")
     try:
         for schema, table in connection.execute(_TABLES).fetchall():
@@ -205,8 +206,8 @@ def _lock_tables(connection: Connection) -> None:
         raise
 
 
-def _again(work: Callable[[], object]) -> None:
-    """Try again for as long as others hold the tables, or end us in a deadlock."""
+def _retry(work: Callable[[], object]) -> None:
+    """Retry, up to a time limit, while other transactions lock the tables or deadlock with us."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
         try:
@@ -219,11 +220,11 @@ def _again(work: Callable[[], object]) -> None:
 
 
 @contextlib.contextmanager
-def _said(what: str) -> Iterator[None]:
+def _translated_errors(what: str) -> Iterator[None]:
     try:
         yield
     except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
-        raise Unavailable(f"{what}: others lock its tables", hint="heal what locks them first") from error
+        raise Unavailable(f"{what}: its tables are locked", hint="heal the fault that locks them first") from error
     except psycopg.Error as error:
         code = error.sqlstate or type(error).__name__
-        raise Unavailable(f"{what}: PostgreSQL refuses it now ({code})", hint="try again") from error
+        raise Unavailable(f"{what}: PostgreSQL answers {code}", hint="try again") from error

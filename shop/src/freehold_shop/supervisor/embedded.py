@@ -1,7 +1,7 @@
-"""The embedded ground: a SQLite file for each service and the embedded broker's file. Imports locks and ballast.
+"""The embedded infrastructure: a SQLite file for each service, and the embedded broker's file.
 
-An outage is a process that holds the file's write lock: nobody can write, and with that nobody can do anything that
-lasts. That a file is full or read-only is told to the processes that use it; here only its free pages are taken.
+An outage is a process that holds the file's write lock, so that nothing can be written. For a full or read-only file
+the processes that use it apply limits on request; this module only uses its free pages. Imports locks and ballast.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from freehold_shop.faults.fault import Trouble
 from freehold_shop.supervisor.ballast import drop_ballast, take_ballast
 from freehold_shop.supervisor.filelock import FileLock
 
-__all__ = ["EmbeddedGround"]
+__all__ = ["EmbeddedInfrastructure"]
 
 _BROKER = "broker"
 _HOLD_SECONDS = 8.0
-"""How long a lock is held that comes and goes: longer than a service waits for one."""
+"""How long a repeated lock is held at a time: longer than a service waits for one."""
 
 
 @dataclass(slots=True)
-class EmbeddedGround:
-    """Files below the state directory. `_locks` are those held, and for how long at a time."""
+class EmbeddedInfrastructure:
+    """Files below the state directory. `_locks` has the locks held, by file and by how long at a time."""
 
     directory: Path
     databases: Mapping[str, str] = field(default_factory=dict)
@@ -34,7 +34,7 @@ class EmbeddedGround:
     _loaded: set[Path] = field(default_factory=set)
 
     def prepare(self, services: Sequence[str]) -> None:
-        """Make the directory; the files are made by who opens them first. What a killed shop left behind goes."""
+        """Make the directory, and remove the ballast of a killed shop. The first process that opens a file makes it."""
         (self.directory / "data").mkdir(mode=0o700, parents=True, exist_ok=True)
         self.databases = {service: f"sqlite:///{self._file(service)}" for service in services}
         for name in (*services, _BROKER):
@@ -42,20 +42,20 @@ class EmbeddedGround:
 
     @property
     def broker(self) -> str:
-        """The broker's file as URL."""
+        """The URL of the broker's file."""
         return f"embedded:///{quote(str(self._file(_BROKER)))}"
 
     @property
     def brokers(self) -> Mapping[str, str]:
-        """Nobody has credentials of his own: whoever may open the file may do everything."""
+        """Empty: there are no credentials, and a process that may open the file may do everything."""
         return {}
 
     def pids(self) -> Mapping[str, int]:
-        """No servers."""
+        """Empty: there are no servers."""
         return {}
 
     def revive(self) -> None:
-        """There is nothing that could have died."""
+        """Nothing to do: there are no servers."""
 
     def begin_broker_outage(self) -> None:
         """Lock the broker's file."""
@@ -66,8 +66,9 @@ class EmbeddedGround:
         self._unlock(self._file(_BROKER))
 
     def empty_broker(self) -> None:
-        """Delete the broker's file and what lies beside it, which processes have open; a lock is taken on the new
-        file as soon as there is one.
+        """Delete the broker's file and its WAL while processes have them open.
+
+        A lock of the file is taken on the new file, as soon as there is one.
         """
         file = self._file(_BROKER)
         locked = (file, None) in self._locks
@@ -79,15 +80,15 @@ class EmbeddedGround:
             self._lock(file, at_once=False)
 
     def begin_broker_limit(self) -> None:
-        """Take the free pages of the broker's file."""
+        """Use the free pages of the broker's file."""
         self._fill(self._file(_BROKER))
 
     def end_broker_limit(self) -> None:
-        """Give them back."""
+        """Free these pages."""
         self._empty(self._file(_BROKER))
 
     def begin_database_trouble(self, service: str, trouble: Trouble) -> None:
-        """Lock the file, or take its free pages."""
+        """Lock the file, or use its free pages."""
         match trouble:
             case Trouble.DOWN:
                 self._lock(self._file(service))
@@ -99,7 +100,7 @@ class EmbeddedGround:
                 self._check(service)
 
     def end_database_trouble(self, service: str, trouble: Trouble) -> None:
-        """Unlock the file, or give the pages back."""
+        """Unlock the file, or free the pages."""
         match trouble:
             case Trouble.DOWN:
                 self._unlock(self._file(service))
@@ -122,7 +123,7 @@ class EmbeddedGround:
 
     def _check(self, service: str) -> None:
         if service not in self.databases:
-            raise ConfigurationError(f"{service} has no database", hint="one that owns a database")
+            raise ConfigurationError(f"{service} has no database", hint="choose a service that owns one")
 
     def _lock(self, path: Path, hold_seconds: float | None = None, *, at_once: bool = True) -> None:
         if (path, hold_seconds) not in self._locks:
@@ -135,10 +136,10 @@ class EmbeddedGround:
         lock = self._locks.pop((path, hold_seconds), None)
         if lock is not None:
             lock.release()
-        self._drop_what_waited(path)
+        self._drop_unused_ballast(path)
 
     def _fill(self, file: Path) -> None:
-        """Where the file is locked nothing can be written anyhow, and its free pages stay."""
+        """Use the file's free pages, unless it is locked: then nothing can be written anyway."""
         if not self._is_held(file):
             take_ballast(file)
         self._full.add(file)
@@ -146,10 +147,10 @@ class EmbeddedGround:
 
     def _empty(self, file: Path) -> None:
         self._full.discard(file)
-        self._drop_what_waited(file)
+        self._drop_unused_ballast(file)
 
-    def _drop_what_waited(self, file: Path) -> None:
-        """Give pages back that are wanted no more, unless a lock keeps us from it: then when that ends."""
+    def _drop_unused_ballast(self, file: Path) -> None:
+        """Free the pages where the file is not full on purpose any more; where it is locked, when the lock ends."""
         if file in self._loaded - self._full and not self._is_held(file) and drop_ballast(file):
             self._loaded.discard(file)
 

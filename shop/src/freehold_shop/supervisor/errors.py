@@ -8,11 +8,11 @@ __all__ = ["ControlRefused", "ShopAlreadyRuns", "ShopDidNotStart", "ShopNotRunni
 
 
 class ShopNotRunning(Unavailable):
-    """No supervisor is alive on the state directory."""
+    """No supervisor runs on the state directory."""
 
 
 class ShopAlreadyRuns(ConfigurationError):
-    """A supervisor is alive on the state directory; `pid` is its process."""
+    """A supervisor runs on the state directory already; `pid` is its process."""
 
     def __init__(self, state_directory: str, pid: int) -> None:
         super().__init__(
@@ -23,8 +23,8 @@ class ShopAlreadyRuns(ConfigurationError):
 
 
 class ShopDidNotStart(Unavailable):
-    """The shop was not ready in time, or a part of it could not be started; the logs say why."""
+    """The shop was not ready in time, or a part of it could not be started; the logs have the reason."""
 
 
 class ControlRefused(Unavailable):
-    """The supervisor understood the request and cannot do it now."""
+    """The supervisor cannot do what was requested now."""

@@ -1,6 +1,6 @@
-"""The write lock of a SQLite file, held by a process that does nothing else. Imports the kernel.
+"""The write lock of a SQLite file, held by a process of its own. Imports the kernel.
 
-The lock lives in a process of its own because the supervisor may be anywhere when it has to end.
+In a process of its own, because the supervisor blocks while it waits and could not end the lock in time.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _LOOK_SECONDS = 0.02
 
 
 class FileLock:
-    """Held from now on until `release`; with `hold_seconds`, that long at a time, with a pause between.
+    """A lock that is held until `release`; with `hold_seconds`, that long at a time, with pauses between.
 
-    One that is not had `at_once` is taken as soon as it can be. Raises `Unavailable` where one that should be cannot be
-    had in time; nothing is left then.
+    With `at_once` the constructor waits for the lock, and raises `Unavailable` where it is not held in time, without
+    leaving a process; otherwise the process takes the lock as soon as it can.
     """
 
     def __init__(self, path: Path, log: Path, hold_seconds: float | None = None, *, at_once: bool = True) -> None:
@@ -46,8 +46,8 @@ class FileLock:
             raise Unavailable(f"the file {path.name} could not be locked in time", hint="try again")
 
     def release(self) -> None:
-        """Let go, and wait until the child has."""
-        # A byte rather than the end of the stream: children forked meanwhile hold copies of the socket.
+        """Release the lock, and wait until the process has ended."""
+        # A byte rather than the end of the stream: children forked meanwhile have copies of the socket.
         with contextlib.suppress(OSError):
             self._socket.sendall(b"-")
         self._socket.close()
@@ -61,33 +61,33 @@ class FileLock:
 
 def _hold(path: Path, ours: socket.socket, theirs: socket.socket, hold_seconds: float | None) -> int:
     ours.close()
-    told = False
-    while not told and not _is_there(path):
-        told = _is_told(theirs, _LOOK_SECONDS)
-    if told:
+    stopped = False
+    while not stopped and not _is_there(path):
+        stopped = _is_stopped(theirs, _LOOK_SECONDS)
+    if stopped:
         return 0
     with contextlib.closing(sqlite3.connect(path, timeout=_TRY_SECONDS, isolation_level=None)) as connection:
-        while not told:
+        while not stopped:
             try:
                 connection.execute("BEGIN EXCLUSIVE")
             except sqlite3.OperationalError:
-                told = _is_told(theirs, 0.0)  # somebody else has it
+                stopped = _is_stopped(theirs, 0.0)  # another process has the lock
                 continue
             with contextlib.suppress(OSError):
                 theirs.sendall(b"+")
-            told = _is_told(theirs, hold_seconds)
+            stopped = _is_stopped(theirs, hold_seconds)
             connection.rollback()
-            told = told or _is_told(theirs, _PAUSE_SECONDS)
+            stopped = stopped or _is_stopped(theirs, _PAUSE_SECONDS)
     return 0
 
 
 def _is_there(path: Path) -> bool:
-    """Whether somebody has made the file: one that is made here is nobody's."""
+    """Whether the file has been made by a process that uses it; this process must not make it."""
     with contextlib.suppress(OSError):
         return path.stat().st_size > 0
     return False
 
 
-def _is_told(theirs: socket.socket, seconds: float | None) -> bool:
+def _is_stopped(theirs: socket.socket, seconds: float | None) -> bool:
     readable, _, _ = select.select([theirs], [], [], seconds)
     return bool(readable)

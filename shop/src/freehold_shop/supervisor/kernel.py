@@ -1,6 +1,6 @@
-"""What the supervisor asks of the operating system: forking, dying with the parent, locks, sockets that stay.
+"""What the supervisor needs of the operating system: forks that end with their parent, locks, shared sockets.
 
-Imports the standard library only. On systems other than Linux nothing ties a child to its parent's death.
+Imports the standard library only. Except on Linux, a child does not end with its parent.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ __all__ = [
     "fork",
     "hold_lock",
     "is_locked",
+    "kill_child",
     "listen",
     "reserve",
     "send_signal",
@@ -39,7 +40,7 @@ _POLL_SECONDS = 0.02
 
 
 def die_with_parent(parent_pid: int, number: signal.Signals) -> None:
-    """Have the kernel send us a signal when our parent ends; where it has ended already, send it now."""
+    """Make the kernel send us a signal when our parent ends; where it has ended already, send it now."""
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
     if os.getppid() != parent_pid:
@@ -47,10 +48,10 @@ def die_with_parent(parent_pid: int, number: signal.Signals) -> None:
 
 
 def fork(work: Callable[[], int], log: Path) -> int:
-    """Run `work` in a child whose output goes to `log`, and return its process id; it never comes back from here.
+    """Run `work` in a child whose output goes to `log`, and return its process id; the child never returns from here.
 
-    The child has the default signal actions, but for SIGINT, which is the supervisor's alone; SIGKILL reaches it when
-    we end.
+    The child has the default signal actions, except that it ignores SIGINT, which is for the supervisor alone. It gets
+    SIGKILL when we end.
     """
     parent_pid = os.getpid()
     sys.stdout.flush()
@@ -73,7 +74,7 @@ def _in_child(work: Callable[[], int], parent_pid: int, log: Path) -> NoReturn:
         os.dup2(output, 1)
         os.dup2(output, 2)
         os.close(output)
-        faulthandler.enable(2)  # where a crash of C code came from stands in the log
+        faulthandler.enable(2)  # writes the place of a crash in C code to the log
         gc.enable()
         code = work()
     except SystemExit as leaving:
@@ -89,17 +90,24 @@ def _in_child(work: Callable[[], int], parent_pid: int, log: Path) -> NoReturn:
 
 
 def send_signal(pid: int, number: signal.Signals) -> bool:
-    """Send a signal; False where the process is gone."""
+    """Send a signal; False where the process does not exist."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
         return True
     return False
 
 
-def hold_lock(directory: Path, patience_seconds: float) -> int | None:
-    """Take the directory's lock and return its descriptor; None where another process keeps it.
+def kill_child(pid: int) -> None:
+    """SIGKILL a child and reap it."""
+    send_signal(pid, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)
 
-    Forked children go on holding it, so a new supervisor waits until the last child of a killed one is gone.
+
+def hold_lock(directory: Path, patience_seconds: float) -> int | None:
+    """Take the directory's lock and return its descriptor; None where another process holds it.
+
+    Forked children hold it too, so a new supervisor waits until the last child of a killed one has ended.
     """
     descriptor = os.open(directory / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     deadline = time.monotonic() + patience_seconds
@@ -110,13 +118,13 @@ def hold_lock(directory: Path, patience_seconds: float) -> int | None:
             if time.monotonic() > deadline:
                 os.close(descriptor)
                 return None
-            time.sleep(_POLL_SECONDS)
+            time.sleep(_POLL_SECONDS)  # flock has no time limit
         else:
             return descriptor
 
 
 def is_locked(directory: Path) -> bool:
-    """Whether a supervisor, or a child that it left, holds the directory's lock."""
+    """Whether a supervisor, or a child of a killed one, holds the directory's lock."""
     try:
         descriptor = os.open(directory / _LOCK_FILE, os.O_RDWR | os.O_CLOEXEC)
     except OSError:
@@ -131,7 +139,7 @@ def is_locked(directory: Path) -> bool:
 
 
 def bind(wanted_ports: tuple[int, ...]) -> socket.socket:
-    """Bind to the first of these loopback ports that is free, or to any. Nobody listens on it yet."""
+    """Bind to the first of these loopback ports that is free, or to any, without listening."""
     for port in (*wanted_ports, 0):
         bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -147,13 +155,13 @@ def bind(wanted_ports: tuple[int, ...]) -> socket.socket:
 
 
 def listen(wanted_ports: tuple[int, ...] = ()) -> socket.socket:
-    """A listening socket that children share. While none of them lives, callers wait in its queue."""
+    """A listening socket that children share. While none of them runs, connections wait in its queue."""
     while True:
         bound = bind(wanted_ports)
         try:
             bound.listen(_BACKLOG)
         except OSError:
-            # Somebody else listens there, who allows the address to be shared: take another one.
+            # Another process listens on it and allows sharing: take another port.
             bound.close()
             wanted_ports = wanted_ports[1:]
         else:
@@ -162,15 +170,15 @@ def listen(wanted_ports: tuple[int, ...] = ()) -> socket.socket:
 
 
 def reserve(wanted_ports: tuple[int, ...] = ()) -> socket.socket:
-    """Keep a port for a child that binds it by itself: both allow sharing, and only the child listens."""
+    """Reserve a port for a child that binds it by itself: both allow sharing, and only the child listens."""
     return bind(wanted_ports)
 
 
 def wait_for_port(port: int, pid: int, patience_seconds: float) -> bool:
-    """Wait until somebody listens on a loopback port; false where the process that should has ended, or takes long."""
+    """Wait until a process listens on a loopback port; false where it has ended, or at the time limit."""
     deadline = time.monotonic() + patience_seconds
     while time.monotonic() < deadline and os.waitpid(pid, os.WNOHANG)[0] == 0:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1.0):
             return True
-        time.sleep(0.01)
+        time.sleep(_POLL_SECONDS)  # a port sends no signal when it is opened
     return False

@@ -1,4 +1,4 @@
-"""What kind of shop is wanted, checked before anything starts. Imports the standard library and Freehold's errors."""
+"""The options of a shop, checked before anything starts. Imports the standard library and Freehold's errors."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ INSTANCES_MAX = 8
 
 
 class Profile(StrEnum):
-    """On what the shop runs: SQLite files and the embedded broker, or PostgreSQL and NATS."""
+    """The infrastructure of a shop: SQLite files and the embedded broker, or PostgreSQL and NATS."""
 
     EMBEDDED = "embedded"
     SERVERS = "servers"
 
 
 class Checkout(StrEnum):
-    """How an order is carried on: directed by a saga, or by each service reacting to events."""
+    """The kind of an order's checkout: orchestrated by a saga, or choreographed by events."""
 
     SAGA = "saga"
     CHOREOGRAPHED = "choreographed"
@@ -43,10 +43,10 @@ class Checkout(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A shop to run. `instances` names services that run more than once.
+    """A shop to run. `instances` has the services that run more than once.
 
-    With `usual_ports` the services listen where `freehold_shop.settings.DEFAULT_PORTS` says, as far as these are free;
-    otherwise on the ports they had before in this state directory, or any. Raises `ConfigurationError` when made wrong.
+    With `usual_ports` the services listen on the ports of `freehold_shop.settings.DEFAULT_PORTS`, where they are free;
+    otherwise on their last ports in this state directory, or on any. The constructor raises `ConfigurationError`.
     """
 
     state_directory: Path
@@ -57,7 +57,7 @@ class Plan:
     instances: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be run."""
+        """Check the options."""
         for service, count in self.instances.items():
             if service not in SERVICE_NAMES:
                 raise ConfigurationError(f"there is no service '{service}'", hint=f"one of {', '.join(SERVICE_NAMES)}")
@@ -72,11 +72,11 @@ class Plan:
 
 
 def parse_instances(texts: Iterable[str]) -> dict[str, int]:
-    """Read `orders=2`; raises `ConfigurationError` for anything that does not look like it."""
+    """Parse texts of the form `orders=2`; raises `ConfigurationError` for any other form."""
     instances: dict[str, int] = {}
     for text in texts:
         service, _, count = text.partition("=")
         if not (count.isascii() and count.isdigit()) or len(count) > 3:
-            raise ConfigurationError(f"'{text}' does not say how many of what", hint="for example --instances orders=2")
+            raise ConfigurationError(f"'{text}' is not SERVICE=N", hint="for example --instances orders=2")
         instances[service] = int(count)
     return instances

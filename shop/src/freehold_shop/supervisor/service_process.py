@@ -1,4 +1,4 @@
-"""The life of a service's process: its services and their HTTP, until SIGTERM; then what is held is finished.
+"""The process of one or more services: runs them and their HTTP servers until SIGTERM, then drains and stops them.
 
 Imports the runtime, uvicorn, and the shop's assembly.
 """
@@ -27,21 +27,21 @@ from freehold_shop.calls import close_calls
 from freehold_shop.faults.duplicates import DuplicatingBroker, Switch
 from freehold_shop.faults.limits import FileLimits
 from freehold_shop.faults.slowness import Brake, braked
-from freehold_shop.supervisor.wishes import Lines, Ready, Wishes, encode_line
+from freehold_shop.supervisor.requested_faults import Lines, Ready, RequestedFaults, encode_line
 
-__all__ = ["Seat", "serve"]
+__all__ = ["ServiceSlot", "serve"]
 
 _log = logging.getLogger("freehold_shop.supervisor")
 _HTTP_DRAIN_SECONDS = 5
 _READY_POLL_SECONDS = 0.05
-_FIRST_WISHES_SECONDS = 5.0
+_FIRST_REQUEST_SECONDS = 5.0
 _RECEIVE_BYTES = 65_536
 _FILE_SCHEMES = ("sqlite", "embedded")
 
 
 @dataclass(frozen=True, slots=True)
-class Seat:
-    """Where a service sits: its socket, which listens already, and its settings (none for one without a database)."""
+class ServiceSlot:
+    """A service of this process: its listening socket, and its settings (None for one without a database)."""
 
     service: str
     listener: socket.socket
@@ -49,51 +49,51 @@ class Seat:
 
 
 @dataclass(frozen=True, slots=True)
-class _Levers:
-    """What makes this process misbehave."""
+class _FaultControls:
+    """The faults of this process."""
 
-    seats: Sequence[Seat]
+    slots: Sequence[ServiceSlot]
     duplicates: Switch = field(default_factory=Switch)
     projections: Brake = field(default_factory=Brake)
     files: FileLimits = field(default_factory=FileLimits)
 
-    def put(self, wishes: Wishes) -> None:
-        """As it is wished."""
-        self.duplicates.on = wishes.duplicates
-        self.projections.on = wishes.projections_slow
-        owners = {seat.service: seat.settings for seat in self.seats if seat.settings is not None}
-        full = [owners[name].database for name in wishes.databases_full if name in owners]
-        full += [each.broker for each in owners.values() if wishes.broker_full]
-        read_only = [owners[name].database for name in wishes.databases_read_only if name in owners]
+    def put(self, requested: RequestedFaults) -> None:
+        """Apply the requested faults, and end all others."""
+        self.duplicates.on = requested.duplicates
+        self.projections.on = requested.projections_slow
+        owners = {slot.service: slot.settings for slot in self.slots if slot.settings is not None}
+        full = [owners[name].database for name in requested.databases_full if name in owners]
+        full += [each.broker for each in owners.values() if requested.broker_full]
+        read_only = [owners[name].database for name in requested.databases_read_only if name in owners]
         self.files.put(full=_files(full), read_only=_files(read_only))
 
 
 def _files(urls: Iterable[str]) -> frozenset[Path]:
-    """The files of those that are files of SQLite."""
+    """The SQLite files among these URLs."""
     parts = [urlsplit(url) for url in urls]
     return frozenset(Path(unquote(each.path[1:])) for each in parts if each.scheme in _FILE_SCHEMES)
 
 
-async def serve(seats: Sequence[Seat], supervisor: socket.socket) -> None:
-    """Run the services of these seats. Raises what stops them from starting."""
+async def serve(slots: Sequence[ServiceSlot], supervisor: socket.socket) -> None:
+    """Run the services of these slots. Raises an error of their start."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    lines, levers = Lines(), _Levers(seats)
-    levers.files.watch()
-    wishes = await _first_wishes(supervisor, lines)
-    levers.put(wishes)
-    async with _running(seats, levers, wishes) as services:
-        servers = [_Server(_config(seat, services)) for seat in seats]
+    lines, controls = Lines(), _FaultControls(slots)
+    controls.files.watch()
+    requested = await _first_request(supervisor, lines)
+    controls.put(requested)
+    async with _running(slots, controls, requested) as services:
+        servers = [_Server(_config(slot, services)) for slot in slots]
         async with asyncio.TaskGroup() as tasks:
-            for seat, server in zip(seats, servers, strict=True):
-                tasks.create_task(server.serve(sockets=[seat.listener]))
-            obeying = tasks.create_task(_obey(supervisor, lines, services, levers))
+            for slot, server in zip(slots, servers, strict=True):
+                tasks.create_task(server.serve(sockets=[slot.listener]))
+            applying = tasks.create_task(_apply_requests(supervisor, lines, services, controls))
             await _until_ready(services, servers, stop)
             if not stop.is_set():
                 await loop.sock_sendall(supervisor, encode_line(Ready()))
             await stop.wait()
-            obeying.cancel()
+            applying.cancel()
             for server in servers:
                 server.should_exit = True
     await close_calls()
@@ -101,22 +101,22 @@ async def serve(seats: Sequence[Seat], supervisor: socket.socket) -> None:
 
 @contextlib.asynccontextmanager
 async def _running(
-    seats: Sequence[Seat], levers: _Levers, wishes: Wishes
+    slots: Sequence[ServiceSlot], controls: _FaultControls, requested: RequestedFaults
 ) -> AsyncIterator[Mapping[str, RunningService]]:
-    """The services of the seats, on one broker connection."""
-    settings = {seat.service: seat.settings for seat in seats if seat.settings is not None}
+    """The services of the slots, on one broker connection."""
+    settings = {slot.service: slot.settings for slot in slots if slot.settings is not None}
     async with contextlib.AsyncExitStack() as stack:
         services: dict[str, RunningService] = {}
         brokers: dict[str, Broker] = {}
         for name, chosen in settings.items():
             if chosen.broker not in brokers:
-                broker = DuplicatingBroker(open_broker(chosen.broker, chosen.broker_options), levers.duplicates)
+                broker = DuplicatingBroker(open_broker(chosen.broker, chosen.broker_options), controls.duplicates)
                 stack.push_async_callback(broker.close)
                 brokers[chosen.broker] = broker
             migrations = SERVICES[name].service.migrations
-            stores = braked(open_stores(chosen.database, chosen.database_options, migrations), levers.projections)
+            stores = braked(open_stores(chosen.database, chosen.database_options, migrations), controls.projections)
             services[name] = run_service(name, chosen, brokers[chosen.broker], stores)
-            if name in wishes.relays_stopped:
+            if name in requested.relays_stopped:
                 services[name].roles = tuple(role for role in services[name].roles if role != "relay")
         for running in services.values():
             stack.push_async_callback(running.stop)
@@ -130,8 +130,8 @@ async def _stop_together(services: Sequence[RunningService]) -> None:
     await asyncio.gather(*(running.stop() for running in services))
 
 
-def _config(seat: Seat, services: Mapping[str, RunningService]) -> uvicorn.Config:
-    app: FastAPI = create_app(seat.service, services.get(seat.service))
+def _config(slot: ServiceSlot, services: Mapping[str, RunningService]) -> uvicorn.Config:
+    app: FastAPI = create_app(slot.service, services.get(slot.service))
     return uvicorn.Config(
         app,
         http="httptools",
@@ -140,7 +140,7 @@ def _config(seat: Seat, services: Mapping[str, RunningService]) -> uvicorn.Confi
         log_level="warning",
         access_log=False,
         lifespan="on",
-        # Nobody stands before a service but the gateway, and no answer needs to tell what made it, and when.
+        # The only proxy before a service is the gateway, and no client needs the server's name and date.
         proxy_headers=False,
         server_header=False,
         date_header=False,
@@ -149,11 +149,11 @@ def _config(seat: Seat, services: Mapping[str, RunningService]) -> uvicorn.Confi
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves signals to us; it would otherwise take them for itself alone."""
+    """A server that handles no signals: the process handles them."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
+        """Capture no signals."""
         yield
 
 
@@ -169,33 +169,33 @@ async def _until_ready(
         await asyncio.sleep(_READY_POLL_SECONDS)
 
 
-async def _first_wishes(supervisor: socket.socket, lines: Lines) -> Wishes:
-    """What is wished of a process that starts: it misbehaves from the beginning, not a moment later."""
+async def _first_request(supervisor: socket.socket, lines: Lines) -> RequestedFaults:
+    """The faults requested at the start, so that they apply before any service runs."""
     loop = asyncio.get_running_loop()
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_FIRST_WISHES_SECONDS):
+        async with asyncio.timeout(_FIRST_REQUEST_SECONDS):
             while content := await loop.sock_recv(supervisor, _RECEIVE_BYTES):
-                if heard := list(lines.feed(content)):
-                    return msgspec.json.decode(heard[-1], type=Wishes)
-    return Wishes()
+                if received := list(lines.feed(content)):
+                    return msgspec.json.decode(received[-1], type=RequestedFaults)
+    return RequestedFaults()
 
 
-async def _obey(
-    supervisor: socket.socket, lines: Lines, services: Mapping[str, RunningService], levers: _Levers
+async def _apply_requests(
+    supervisor: socket.socket, lines: Lines, services: Mapping[str, RunningService], controls: _FaultControls
 ) -> None:
-    """Do what the supervisor wishes, for as long as it lives."""
+    """Apply what the supervisor requests, for as long as it runs."""
     loop = asyncio.get_running_loop()
     while content := await loop.sock_recv(supervisor, _RECEIVE_BYTES):
         for line in lines.feed(content):
-            wishes = msgspec.json.decode(line, type=Wishes)
-            levers.put(wishes)
+            requested = msgspec.json.decode(line, type=RequestedFaults)
+            controls.put(requested)
             for name, running in services.items():
-                await _set_relay(running, stopped=name in wishes.relays_stopped)
+                await _set_relay(running, stopped=name in requested.relays_stopped)
 
 
 async def _set_relay(running: RunningService, *, stopped: bool) -> None:
     try:
         await (running.pause("relay") if stopped else running.resume("relay"))
     except FreeholdError as error:
-        text = "%s: the relay was not %s: %s; it stays as it is until the supervisor asks again"
+        text = "%s: the relay was not %s: %s; it does not change until the supervisor's next request"
         _log.warning(text, running.service.name, "stopped" if stopped else "started", error.message)

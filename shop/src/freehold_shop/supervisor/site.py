@@ -1,4 +1,4 @@
-"""What faults may do to this shop. Imports the faults' port, the ground and the children."""
+"""The supervisor's implementation of faults. Imports the faults' port, the infrastructure and the children."""
 
 from __future__ import annotations
 
@@ -14,122 +14,122 @@ from msgspec.structs import replace
 
 from freehold import Settings, Unavailable
 from freehold.messages import MessageType
-from freehold_shop.faults.antidote import READ_SECONDS, draw_out
 from freehold_shop.faults.fault import Trouble
 from freehold_shop.faults.poison import poison
+from freehold_shop.faults.poison_cleanup import READ_SECONDS, discard_poison
 from freehold_shop.faults.resend import RESEND_SECONDS, send_again
 from freehold_shop.providers.wire import DeclineRules, Rules
-from freehold_shop.supervisor.apart import Apart, Work
+from freehold_shop.supervisor.child_task import ChildTask, Work
 from freehold_shop.supervisor.children import Child
-from freehold_shop.supervisor.ground import Ground
-from freehold_shop.supervisor.wishes import Wishes
+from freehold_shop.supervisor.infrastructure import Infrastructure
+from freehold_shop.supervisor.requested_faults import RequestedFaults
 
 __all__ = ["ShopSite"]
 
 _RULES_SECONDS = 5.0
 _SLOW_SECONDS = 3.0
-_APART_SECONDS = 20.0
+_MARGIN_SECONDS = 20.0
 
 
 @dataclass(slots=True)
 class ShopSite:
-    """Implements `freehold_shop.faults.fault.Site`. `wishes` is what every child is to be told.
+    """Implements `freehold_shop.faults.fault.Site`. `requested` are the faults that are sent to every child.
 
-    `readers` are the services that read poisoned topics, with these.
+    `readers` are the services that read poisoned topics, with those topics.
     """
 
     provider_url: str
-    ground: Ground
+    infrastructure: Infrastructure
     children: Sequence[Child]
     poisoned: Sequence[MessageType]
     readers: Mapping[str, frozenset[str]]
     settings: Mapping[str, Settings]
     log: Path
-    wishes: Wishes = field(default_factory=Wishes)
+    requested: RequestedFaults = field(default_factory=RequestedFaults)
     _rules: set[str] = field(default_factory=set)
 
     def payments_rule(self, rule: str, *, on: bool) -> None:
-        """Put the provider's rules as all that are on make them."""
+        """Set the provider's rules to those of all payment faults that are on."""
         wanted = self._rules | {rule} if on else self._rules - {rule}
         _put_rules(self.provider_url, _rules_of(wanted))
         self._rules = wanted
 
     def crash(self, service: str) -> None:
-        """Kill the processes that run the service."""
+        """Kill the service's processes."""
         for child in self.children:
             if service in child.services:
                 child.signal(signal.SIGKILL)
 
     def stop_processes(self, service: str, *, on: bool) -> None:
-        """Stop the processes that run the service now, or let them go on."""
+        """Stop the service's processes, or continue them."""
         for child in self.children:
             if service in child.services:
                 child.signal(signal.SIGSTOP if on else signal.SIGCONT)
 
     def broker_outage(self, *, on: bool) -> None:
-        """Let the ground do it."""
-        (self.ground.begin_broker_outage if on else self.ground.end_broker_outage)()
+        """Begin or end the outage in the infrastructure."""
+        (self.infrastructure.begin_broker_outage if on else self.infrastructure.end_broker_outage)()
 
     def empty_broker(self) -> None:
-        """Let the ground do it."""
-        self.ground.empty_broker()
+        """Empty the broker in the infrastructure."""
+        self.infrastructure.empty_broker()
 
-    def send_again(self) -> Apart:
-        """In a process of its own: this one has no event loop."""
-        return self._apart("sending again", lambda: send_again(self.settings), RESEND_SECONDS)
+    def send_again(self) -> ChildTask:
+        """Resend in a child process, since this one has no event loop."""
+        return self._in_child("sending again", lambda: send_again(self.settings), RESEND_SECONDS)
 
     def broker_limit(self, *, on: bool) -> None:
-        """Let the ground do it, and wish it of every child."""
+        """Limit the broker in the infrastructure, and request it of every child."""
         if on:
-            self.ground.begin_broker_limit()
-        self._wish(replace(self.wishes, broker_full=on))
+            self.infrastructure.begin_broker_limit()
+        self._request(replace(self.requested, broker_full=on))
         if not on:
-            self.ground.end_broker_limit()
+            self.infrastructure.end_broker_limit()
 
     def database_trouble(self, service: str, trouble: Trouble, *, on: bool) -> None:
-        """Let the ground do it, and wish it of every child where it is the process that must not write."""
+        """Begin or end the trouble in the infrastructure, and where processes apply it request it of every child."""
         if on:
-            self.ground.begin_database_trouble(service, trouble)
+            self.infrastructure.begin_database_trouble(service, trouble)
         match trouble:
             case Trouble.FULL:
-                names = _with(self.wishes.databases_full, service, on=on)
-                self._wish(replace(self.wishes, databases_full=names))
+                names = _with(self.requested.databases_full, service, on=on)
+                self._request(replace(self.requested, databases_full=names))
             case Trouble.READ_ONLY:
-                names = _with(self.wishes.databases_read_only, service, on=on)
-                self._wish(replace(self.wishes, databases_read_only=names))
+                names = _with(self.requested.databases_read_only, service, on=on)
+                self._request(replace(self.requested, databases_read_only=names))
             case Trouble.DOWN | Trouble.LOCKED:
                 pass
         if not on:
-            self.ground.end_database_trouble(service, trouble)
+            self.infrastructure.end_database_trouble(service, trouble)
 
     def stop_relays(self, service: str, *, on: bool) -> None:
-        """Wish it of every child."""
-        self._wish(replace(self.wishes, relays_stopped=_with(self.wishes.relays_stopped, service, on=on)))
+        """Request it of every child."""
+        self._request(replace(self.requested, relays_stopped=_with(self.requested.relays_stopped, service, on=on)))
 
     def duplicate_messages(self, *, on: bool) -> None:
-        """Wish it of every child."""
-        self._wish(replace(self.wishes, duplicates=on))
+        """Request it of every child."""
+        self._request(replace(self.requested, duplicates=on))
 
     def slow_projections(self, *, on: bool) -> None:
-        """Wish it of every child."""
-        self._wish(replace(self.wishes, projections_slow=on))
+        """Request it of every child."""
+        self._request(replace(self.requested, projections_slow=on))
 
     def poison(self) -> None:
-        """From a process of its own: this one has no event loop."""
+        """Publish in a child process, since this one has no event loop."""
         chosen = next(iter(self.settings.values()))
-        self._apart("poisoning", lambda: poison(chosen.broker, chosen.broker_options, self.poisoned), 0.0).wait()
+        self._in_child("poisoning", lambda: poison(chosen.broker, chosen.broker_options, self.poisoned), 0.0).wait()
 
-    def draw_poison_out(self) -> Apart:
-        """In a process of its own, which waits for all that read. Whoever reads nothing was not poisoned."""
-        return self._apart("healing", lambda: draw_out(self.settings, self.readers), READ_SECONDS)
+    def discard_poison(self) -> ChildTask:
+        """Discard in a child process, which waits for all services that read poisoned topics."""
+        return self._in_child("healing", lambda: discard_poison(self.settings, self.readers), READ_SECONDS)
 
-    def _apart(self, what: str, work: Work, seconds: float) -> Apart:
-        return Apart(what, work, self.log, seconds + _APART_SECONDS)
+    def _in_child(self, what: str, work: Work, seconds: float) -> ChildTask:
+        return ChildTask(what, work, self.log, seconds + _MARGIN_SECONDS)
 
-    def _wish(self, wishes: Wishes) -> None:
-        self.wishes = wishes
+    def _request(self, requested: RequestedFaults) -> None:
+        self.requested = requested
         for child in self.children:
-            child.tell(wishes)
+            child.send(requested)
 
 
 def _rules_of(names: Iterable[str]) -> Rules:
@@ -151,7 +151,7 @@ def _put_rules(url: str, rules: Rules) -> None:
     finally:
         connection.close()
     if status != http.HTTPStatus.OK:
-        raise Unavailable(f"the providers' double refused its rules with {status}")
+        raise Unavailable(f"the providers' double answered {status} to its rules")
 
 
 def _with(names: Sequence[str], name: str, *, on: bool) -> tuple[str, ...]:

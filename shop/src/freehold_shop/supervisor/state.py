@@ -1,7 +1,7 @@
-"""The state directory of a run: what runs where (`state.json`), and how to reach its data (`secrets.json`, 0600).
+"""The files of a state directory: `state.json` has processes and addresses, `secrets.json` (0600) the databases' URLs.
 
-`freehold.toml` (0600) says the latter once more, for the command `freehold`. Each is replaced atomically, so a reader
-sees a whole file. Imports msgspec and the plan.
+`freehold.toml` (0600) has the URLs for the command `freehold`. Each file is replaced atomically, so a reader sees a
+whole one. Imports msgspec and the plan.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ SETTINGS_FILE = "freehold.toml"
 
 
 class ProcessState(StrEnum):
-    """Where a service's process is in its life."""
+    """The state of a service's process."""
 
     STARTING = "starting"
     READY = "ready"
     WAITING = "waiting"
-    """It died, and is started again after a pause."""
+    """It has ended, and is restarted after a delay."""
 
 
 class RunningProcess(msgspec.Struct, frozen=True):
@@ -59,7 +59,7 @@ class RunningProcess(msgspec.Struct, frozen=True):
 
 
 class ShopState(msgspec.Struct, frozen=True):
-    """What the supervisor tells about itself. No secrets in here."""
+    """The state of a supervisor, without secrets."""
 
     pid: int
     profile: Profile
@@ -75,7 +75,7 @@ class ShopState(msgspec.Struct, frozen=True):
     faults: list[str] = []
 
     def pids(self) -> dict[str, tuple[int, ...]]:
-        """The living processes by service, in the order of their instances."""
+        """The running processes by service, in the order of their instances."""
         found: dict[str, tuple[int, ...]] = {}
         for process in self.processes:
             found[process.service] = found.get(process.service, ()) + ((process.pid,) if process.pid else ())
@@ -83,7 +83,7 @@ class ShopState(msgspec.Struct, frozen=True):
 
 
 class Secrets(msgspec.Struct, frozen=True):
-    """URLs with passwords in them. Never printed, never logged."""
+    """URLs with passwords. Never printed, never logged."""
 
     databases: dict[str, str]
     broker: str
@@ -103,7 +103,7 @@ def write_secrets(directory: Path, secrets: Secrets) -> None:
 
 
 def write_settings(directory: Path, secrets: Secrets) -> None:
-    """Replace `freehold.toml`: with `FREEHOLD_SETTINGS` naming it, `freehold dlq list` and the like see the shop."""
+    """Replace `freehold.toml`: with it in `FREEHOLD_SETTINGS` the commands of `freehold` work on the shop."""
     lines = [f"broker = {_quoted(secrets.broker)}", "", "[project]", 'modules = ["freehold_shop.assembly"]']
     lines += ["", "[peers]", *(f"{name} = {_quoted(url)}" for name, url in sorted(secrets.peers.items()))]
     lines += ["", "[defaults]", f"token_secret = {_quoted(secrets.token_secret)}"]
@@ -116,7 +116,7 @@ def write_settings(directory: Path, secrets: Secrets) -> None:
 
 
 def keep_token_secret(directory: Path) -> str:
-    """What the services of this directory sign consistency tokens with: made once, so that tokens outlive a restart."""
+    """The secret that signs consistency tokens: made once for a directory, so that tokens outlive a restart."""
     try:
         known = read_secrets(directory).token_secret
     except ShopNotRunning:
@@ -125,7 +125,7 @@ def keep_token_secret(directory: Path) -> str:
 
 
 def read_state(directory: Path) -> ShopState:
-    """What the last supervisor wrote; it may have died since. Raises `ShopNotRunning` where there is nothing."""
+    """The state of the last supervisor, which may have ended since. Raises `ShopNotRunning` where there is none."""
     try:
         return msgspec.json.decode((directory / STATE_FILE).read_bytes(), type=ShopState)
     except (OSError, msgspec.MsgspecError) as error:
@@ -141,7 +141,7 @@ def read_secrets(directory: Path) -> Secrets:
 
 
 def process_lives(pid: int) -> bool:
-    """Whether a process of this id exists and is no zombie; never for 0, which says that it was stopped."""
+    """Whether a process of this id exists and is no zombie; false for 0, the id of a stopped one."""
     if pid == 0:
         return False
     try:
@@ -158,12 +158,12 @@ def process_lives(pid: int) -> bool:
 
 
 def _quoted(text: str) -> str:
-    """A string as TOML has it; what JSON escapes, TOML reads."""
+    """A string in TOML's form, which reads the escapes of JSON."""
     return msgspec.json.encode(text).decode()
 
 
 def _replace(path: Path, content: bytes, mode: int) -> None:
-    # mkstemp makes the file 0600: there is no moment in which others could read a secret.
+    # mkstemp makes the file 0600, so that no other user can ever read a secret.
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         os.fchmod(descriptor, mode)

@@ -1,6 +1,6 @@
-"""A stream of NATS that may not grow: what it was before is kept in a file, so that a later start can lift the limit.
+"""The limit on a stream of NATS. Its settings from before are in a file, so that a later start can lift the limit.
 
-Imports the NATS driver where it is used: the supervisor does without it on the embedded ground.
+Imports the NATS driver where it is used: the embedded infrastructure does not need it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _NO_STREAM: Final = 10059
 
 
 async def limit_stream(url: str, stream: str, directory: Path) -> None:
-    """Have the stream refuse whatever comes from now on. Raises `Unavailable`."""
+    """Limit the stream to its size, so that it rejects every new message. Raises `Unavailable`."""
     client = await _connect(url)
     try:
         info = await _ask(client, f"STREAM.INFO.{stream}")
@@ -37,7 +37,7 @@ async def limit_stream(url: str, stream: str, directory: Path) -> None:
 
 
 async def lift_limit(url: str, stream: str, directory: Path) -> None:
-    """Let the stream be as it was before. Nothing to do where it was not limited. Raises `Unavailable`."""
+    """Restore the stream's settings from before the limit, if there is one. Raises `Unavailable`."""
     file = directory / LIMIT_FILE
     if not file.exists():
         return
@@ -64,7 +64,7 @@ async def _connect(url: str) -> Any:
 
 
 async def _ask(client: Any, what: str, question: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Ask JetStream; empty where there is no such stream."""
+    """Send a request to JetStream; empty where there is no such stream."""
     import nats
 
     try:
@@ -77,4 +77,4 @@ async def _ask(client: Any, what: str, question: dict[str, Any] | None = None) -
         return found
     if refused.get("err_code") == _NO_STREAM and question is None:
         return {}
-    raise Unavailable(f"JetStream refuses: {refused.get('description')} ({refused.get('err_code')})", hint="try again")
+    raise Unavailable(f"JetStream: {refused.get('description')} ({refused.get('err_code')})", hint="try again")

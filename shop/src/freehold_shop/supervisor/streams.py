@@ -1,7 +1,7 @@
-"""Makes what the broker lacks, as the operator: services with accounts of their own have no right to make streams.
+"""Makes the broker's streams as the operator, because services with accounts of their own have no right to make them.
 
-It runs in a process of its own, because the supervisor has no event loop, and looks often: a broker that comes back
-empty is of use again at once. Imports the composition root and the kernel.
+It runs in a child process, because the supervisor has no event loop, and checks often, so that a broker that restarts
+empty is usable again at once. Imports the composition root and the kernel.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any, Final
 from freehold import ConfigurationError, FreeholdError, Unavailable
 from freehold.broker import BrokerOptions, Provisioning
 from freehold.runtime import Runner, open_broker
-from freehold_shop.supervisor.kernel import fork, send_signal
+from freehold_shop.supervisor.kernel import fork, kill_child
 
 __all__ = ["StreamProvision", "Streams"]
 
@@ -29,7 +28,7 @@ _MAKE_SECONDS: Final = 15.0
 
 
 class StreamProvision(Runner):
-    """Looks twice a second whether all streams are there, and makes those that are missing."""
+    """Checks twice a second whether all streams exist, and makes those that are missing."""
 
     def __init__(self, url: str, options: BrokerOptions, groups: Sequence[str]) -> None:
         super().__init__("streams of the broker")
@@ -37,7 +36,7 @@ class StreamProvision(Runner):
         self._broker = open_broker(url, options)
 
     async def run(self) -> None:
-        """Until stopped. A broker that is away is asked again soon."""
+        """Check until stopped. While the broker is unavailable, try again soon."""
         while not self.stopping:
             try:
                 await self.once()
@@ -47,9 +46,9 @@ class StreamProvision(Runner):
             await self.wait(_LOOK_SECONDS)
 
     async def once(self) -> None:
-        """Make what is missing. Raises `Unavailable`, `ConfigurationError`."""
+        """Make the streams that are missing. Raises `Unavailable`, `ConfigurationError`."""
         if not isinstance(self._broker, Provisioning):
-            raise ConfigurationError("this broker makes by itself what services need")
+            raise ConfigurationError("this broker needs no streams to be made")
         await self._broker.open()
         await self._broker.provision(self._groups)
 
@@ -60,7 +59,7 @@ class StreamProvision(Runner):
 
 @dataclass(slots=True)
 class Streams:
-    """The process that does it. `make` comes first: services find everything in place."""
+    """The child process that makes streams. `make` is called first, before any service starts."""
 
     url: str
     options: BrokerOptions
@@ -69,24 +68,22 @@ class Streams:
     _pid: int = 0
 
     def make(self) -> None:
-        """Make what is missing, and return when it is there. Raises `Unavailable`."""
+        """Make the streams that are missing, and return when they exist. Raises `Unavailable`."""
         _, status = os.waitpid(fork(lambda: _run(self._once()), self.log), 0)
         if status:
             raise Unavailable("the streams of the broker were not made", hint=f"see {self.log}")
 
     def revive(self) -> None:
-        """Start the process, or start it again where it died."""
+        """Start the process, or restart it where it has ended."""
         with contextlib.suppress(ChildProcessError):
             if self._pid and os.waitpid(self._pid, os.WNOHANG)[0] == 0:
                 return
         self._pid = fork(lambda: _run(self._provision().run()), self.log)
 
     def stop(self) -> None:
-        """End the process; it holds nothing."""
+        """Kill the process, which has nothing to clean up."""
         if self._pid:
-            send_signal(self._pid, signal.SIGKILL)
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(self._pid, 0)
+            kill_child(self._pid)
         self._pid = 0
 
     def _provision(self) -> StreamProvision:
@@ -97,7 +94,7 @@ class Streams:
             async with asyncio.timeout(_MAKE_SECONDS):
                 await self._provision().once()
         except TimeoutError as error:
-            raise Unavailable(f"the broker made nothing in {_MAKE_SECONDS:g} s") from error
+            raise Unavailable(f"the broker's streams were not made within {_MAKE_SECONDS:g} s") from error
 
 
 def _run(work: Coroutine[Any, Any, None]) -> int:

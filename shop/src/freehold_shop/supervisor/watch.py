@@ -1,6 +1,6 @@
-"""The supervisor's loop: deaths, restarts, the control socket, faults that end. No event loop, no threads: it forks.
+"""The supervisor's loop: ended processes, restarts, the control socket, faults that end.
 
-Imports the children, the desk, the board and the state.
+It forks, so it has no event loop and no threads. Imports the children, the control server, the board and the state.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from types import FrameType
 from freehold import FreeholdError
 from freehold_shop.faults.board import FaultBoard
 from freehold_shop.supervisor.children import Child
-from freehold_shop.supervisor.desk import Desk
-from freehold_shop.supervisor.ground import Ground
+from freehold_shop.supervisor.control_server import ControlServer
+from freehold_shop.supervisor.infrastructure import Infrastructure
 from freehold_shop.supervisor.site import ShopSite
 from freehold_shop.supervisor.state import ProcessState
 
@@ -34,7 +34,7 @@ _PROVIDER_SECONDS = 4.0
 
 
 def catch_signals() -> tuple[socket.socket, set[int]]:
-    """Have signals arrive as bytes in a socket, and collect those that ask us to stop."""
+    """Make signals arrive as bytes in a socket, and collect those that request a stop."""
     asked: set[int] = set()
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
@@ -52,46 +52,46 @@ def catch_signals() -> tuple[socket.socket, set[int]]:
 
 @dataclass(slots=True)
 class Watch:
-    """Keeps everything running until a signal asks to stop; `changed` is called after each change of the state."""
+    """Keeps everything running until a signal requests a stop; calls `changed` after each change of the state."""
 
     children: Sequence[Child]
     provider: Child
-    ground: Ground
+    infrastructure: Infrastructure
     site: ShopSite
     board: FaultBoard
-    desk: Desk
+    control_server: ControlServer
     signals: socket.socket
     asked_to_stop: set[int]
     changed: Callable[[], None]
     _server_problem: str = ""
-    _told: dict[Path, tuple[str, float]] = field(default_factory=dict)
+    _logged: dict[Path, tuple[str, float]] = field(default_factory=dict)
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
 
     @property
     def ready(self) -> bool:
-        """Whether every process is."""
+        """Whether every process is ready."""
         return all(child.state is ProcessState.READY for child in self.children)
 
     def run(self) -> None:
-        """Start everything and keep it running until asked to stop."""
+        """Start everything and keep it running until a stop is requested."""
         self._selector.register(self.signals, selectors.EVENT_READ, self._drain_signals)
-        self._selector.register(self.desk.listener, selectors.EVENT_READ, self._serve_client)
+        self._selector.register(self.control_server.listener, selectors.EVENT_READ, self._serve_client)
         self._start_due()
         self.changed()
         while not self.asked_to_stop:
-            for key, _ in self._selector.select(self._patience()):
+            for key, _ in self._selector.select(self._wait_seconds()):
                 key.data()
             if self._reap() | self._start_due() | bool(self.board.end_due()):
                 self.changed()
 
     def stop(self) -> None:
-        """Stop services, then the provider, then the ground; each has its time, and SIGKILL follows."""
+        """Stop services, then the provider, then the infrastructure; SIGKILL follows at the time limit of each."""
         _end(self.children, _DRAIN_SECONDS)
         _end([self.provider], _PROVIDER_SECONDS)
-        self.desk.close()
-        self.ground.stop()
+        self.control_server.close()
+        self.infrastructure.stop()
 
-    def _patience(self) -> float:
+    def _wait_seconds(self) -> float:
         now = time.monotonic()
         times = [child.due for child in self._all() if child.state is ProcessState.WAITING]
         next_end = self.board.next_end()
@@ -104,7 +104,7 @@ class Watch:
     def _start_due(self) -> bool:
         due = [child for child in self._all() if child.pid == 0 and child.due <= time.monotonic()]
         for child in due:
-            child.start(self.site.wishes)
+            child.start(self.site.requested)
             if child.socket is not None:
                 self._selector.register(child.socket, selectors.EVENT_READ, lambda child=child: self._listen(child))
         return bool(due)
@@ -114,9 +114,9 @@ class Watch:
         if child.listen():
             self.changed()
         elif child.state is before and child.socket is not None and _has_ended(child.socket):
-            self._forget(child)
+            self._unregister(child)
 
-    def _forget(self, child: Child) -> None:
+    def _unregister(self, child: Child) -> None:
         if child.socket is not None:
             with contextlib.suppress(KeyError):
                 self._selector.unregister(child.socket)
@@ -127,26 +127,26 @@ class Watch:
             pid = child.pid
             if child.reap():
                 died = True
-                self._tell_end(child, pid)
+                self._log_end(child, pid)
                 # Before it is closed: copies that other children inherited would keep it in the selector for ever.
-                self._forget(child)
+                self._unregister(child)
                 child.hang_up()
         try:
-            self.ground.revive()
+            self.infrastructure.revive()
             self._server_problem = ""
         except FreeholdError as error:
-            self._tell_server(str(error))
+            self._log_server(str(error))
         return died
 
-    def _tell_end(self, child: Child, pid: int) -> None:
-        """At once what is new; of a process that ends for the same reason each time it is started, once a minute."""
-        last, told_at = self._told.get(child.log, ("", 0.0))
+    def _log_end(self, child: Child, pid: int) -> None:
+        """Log a new reason at once; where a process ends for the same reason at each start, log it once a minute."""
+        last, logged_at = self._logged.get(child.log, ("", 0.0))
         now = time.monotonic()
-        if child.gave_reason and child.ended == last and now - told_at < _REMIND_SECONDS:
+        if child.gave_reason and child.ended == last and now - logged_at < _REMIND_SECONDS:
             return
-        self._told[child.log] = child.ended, now
+        self._logged[child.log] = child.ended, now
         _log.warning(
-            "%s/%d (process %d) %s; starts again in %.1f s",
+            "%s/%d (process %d) %s; restarts in %.1f s",
             child.name,
             child.instance,
             pid,
@@ -154,10 +154,10 @@ class Watch:
             child.restart_seconds,
         )
 
-    def _tell_server(self, problem: str) -> None:
-        """Once for each problem: it is tried again every second."""
+    def _log_server(self, problem: str) -> None:
+        """Log each problem once; the restart is tried every second."""
         if problem != self._server_problem:
-            _log.warning("a server could not be started again: %s; tried again every %g s", problem, _TICK_SECONDS)
+            _log.warning("a server could not be restarted: %s; trying again every %g s", problem, _TICK_SECONDS)
         self._server_problem = problem
 
     def _drain_signals(self) -> None:
@@ -166,7 +166,7 @@ class Watch:
                 pass
 
     def _serve_client(self) -> None:
-        self.desk.serve_one()
+        self.control_server.serve_one()
         self.changed()
 
 
@@ -177,7 +177,7 @@ def _has_ended(connection: socket.socket) -> bool:
 
 
 def _end(children: Sequence[Child], patience_seconds: float) -> None:
-    """SIGTERM, wait, SIGKILL, wait. One that a fault has stopped must go on to hear of it."""
+    """SIGTERM, wait, SIGKILL, wait. SIGCONT lets a process that a fault has stopped receive SIGTERM."""
     for child in children:
         child.signal(signal.SIGTERM)
         child.signal(signal.SIGCONT)
@@ -187,4 +187,4 @@ def _end(children: Sequence[Child], patience_seconds: float) -> None:
             child.reap()
             if time.monotonic() > deadline:
                 child.signal(signal.SIGKILL)
-        time.sleep(0.01)
+        time.sleep(0.01)  # waitpid has no time limit, and there is no event loop here

@@ -1,4 +1,4 @@
-"""The HTTP API of users. A country that is not in the local copy yet is asked of the reference service.
+"""The HTTP API of users. A country that is not in the replica yet is fetched from the reference service.
 
 Imports FastAPI, the shop's calls and its own modules.
 """
@@ -29,7 +29,7 @@ _CUSTOMER = ("customer_id", "name", "email", "country", "address", "revision")
 
 
 class Person(Body):
-    """What a customer tells of themselves."""
+    """The data of a customer."""
 
     name: Name
     email: Email
@@ -37,7 +37,7 @@ class Person(Body):
     address: Text = ""
 
     def data(self, customer_id: str) -> CustomerData:
-        """As the service takes it."""
+        """The same as the service's type."""
         return CustomerData(customer_id, self.name, self.email, self.country, self.address)
 
 
@@ -48,13 +48,13 @@ class NewCustomer(Person):
 
 
 class ManyCustomers(Body):
-    """Customers to register where they are not there yet."""
+    """Customers to register where they are not registered yet."""
 
     customers: Annotated[list[NewCustomer], Field(max_length=5_000)]
 
 
 def routes(running: RunningService) -> APIRouter:
-    """The API on a running service."""
+    """The routes of the API on a running service."""
     router = APIRouter()
 
     @router.post("/customers/bulk")
@@ -94,5 +94,5 @@ async def _check_countries(tx: Transaction, codes: set[str]) -> None:
     for code in sorted(missing):
         country = await fetch("reference", f"/countries/{code}", CountryDefined)
         if country is None:
-            raise Problem(422, "unknown-country", f"reference knows no country {code}")
+            raise Problem(422, "unknown-country", f"there is no country {code}")
         await keep_country(tx.connection, country_copy, country)

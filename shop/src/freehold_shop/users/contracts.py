@@ -1,7 +1,7 @@
 """What the users service publishes. Imports Freehold's messages and datasets; the only module others may import.
 
-Both events are fat: they carry all that a copy of a customer needs. `revision` goes up by one with each change, so that
-a copy which was fetched over HTTP is not set back by an event that is older.
+Both events carry state: all that a replica of a customer needs. `revision` increases by one with each change, so that
+an older event does not overwrite a row that was fetched over HTTP.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from freehold.reconcile import Dataset
 __all__ = ["CUSTOMERS", "CustomerRegistered", "UserUpdated"]
 
 CUSTOMERS = Dataset("users.customers", "customer_id", ("name", "email", "country", "address", "revision"))
-"""The customers, for those who keep a copy."""
+"""The customers, for services that replicate them."""
 
 
 @event("users.customer-registered", version=1, key="customer_id")
@@ -29,7 +29,7 @@ class CustomerRegistered:
 
 @event("users.user-updated", version=1, key="customer_id")
 class UserUpdated:
-    """A customer's data changed; this is how it stands now."""
+    """A customer's data changed; these are the new ones."""
 
     customer_id: str
     name: str

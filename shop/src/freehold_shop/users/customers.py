@@ -17,7 +17,7 @@ __all__ = ["CustomerData", "change", "register"]
 
 @dataclass(frozen=True, slots=True)
 class CustomerData:
-    """Who a customer is. `country` is an ISO 3166 code."""
+    """The data of a customer. `country` is an ISO 3166 code."""
 
     customer_id: str
     name: str
@@ -27,7 +27,7 @@ class CustomerData:
 
 
 async def register(tx: Transaction, wanted: Sequence[CustomerData]) -> list[str]:
-    """Register those that are not there yet, and publish them; returns their ids. The others stay as they are."""
+    """Register those that are not registered yet, and publish them; returns their ids. The others do not change."""
     if not wanted:
         return []
     by_id = {each.customer_id: each for each in wanted}
@@ -43,7 +43,7 @@ async def register(tx: Transaction, wanted: Sequence[CustomerData]) -> list[str]
 
 
 async def change(tx: Transaction, wanted: CustomerData) -> bool:
-    """Write how the customer is from now on, and publish it. False: there is no such customer."""
+    """Change a customer's data, and publish the change. False: there is no such customer."""
     changed = await tx.connection.execute(
         update(customer)
         .where(customer.c.customer_id == wanted.customer_id)

@@ -1,4 +1,4 @@
-"""The users service: owns the customers, and copies the countries that it checks them against.
+"""The users service: owns the customers, and replicates the countries, against which it checks them.
 
 Imports Freehold, its own modules and the contracts of reference.
 """
@@ -21,5 +21,5 @@ users.replicates(COUNTRIES, table="country_copy", every_seconds=COMPARED_SECONDS
 
 @users.handles(CountryDefined)
 async def copy_country(event: CountryDefined, tx: Transaction) -> None:
-    """Keep a copy of the country."""
+    """Write the country into the replica."""
     await keep_country(tx.connection, country_copy, event)

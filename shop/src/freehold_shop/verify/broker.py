@@ -1,7 +1,7 @@
-"""The messages that the broker still has, without taking any from its groups. Imports readers, NATS.
+"""Reads the messages that the broker still has, without consuming any. Imports readers, NATS.
 
-What the embedded broker keeps is read from its file in one snapshot; a JetStream stream is read through an ordered
-consumer, which acknowledges nothing and is gone afterwards.
+The embedded broker's file is read in one snapshot. A JetStream stream is read through an ordered consumer, which
+acknowledges nothing and is removed afterwards.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LIMIT_SECONDS = 10.0
 
 
 async def load_broker(scratch: Scratch, url: str, prefix: str) -> None:
-    """Load the broker's messages, and how far its memory goes back. Raises `Unavailable`, `ConfigurationError`."""
+    """Load the broker's messages, and since when it has them. Raises `Unavailable`, `ConfigurationError`."""
     match urlsplit(url).scheme:
         case "embedded":
             await asyncio.to_thread(_load_embedded, scratch, url)
@@ -58,11 +58,11 @@ async def _load_nats(scratch: Scratch, url: str, prefix: str) -> None:
     try:
         client = await nats.connect(url.split(","), connect_timeout=5, max_reconnect_attempts=3)
     except (OSError, nats.errors.Error) as error:
-        raise Unavailable("NATS cannot be reached", hint="is nats-server running?") from error
+        raise Unavailable("NATS cannot be reached", hint="check that nats-server runs") from error
     try:
         await _read_stream(scratch, client.jetstream(), prefix)
     except (TimeoutError, nats.errors.Error) as error:
-        raise Unavailable("NATS did not deliver its messages", hint="is JetStream working?") from error
+        raise Unavailable("NATS did not deliver its messages", hint="check JetStream") from error
     finally:
         await client.close()
 

@@ -1,4 +1,4 @@
-"""What is left behind in the databases: prepared and idle transactions, locks. Imports readers and scratch."""
+"""Findings in the databases: prepared and idle transactions, blocking locks. Imports readers and scratch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _IDLE = f"""SELECT pid, CAST(extract(epoch FROM clock_timestamp() - state_change
 
 
 def load_engine_findings(scratch: Scratch, databases: Mapping[str, str]) -> None:
-    """Look at every database; what is found is something wrong."""
+    """Load the findings of every database; each is a fault."""
     scratch.load("INSERT INTO engine_finding VALUES (?, ?)", _findings(databases))
 
 
@@ -31,6 +31,6 @@ def _findings(databases: Mapping[str, str]) -> Iterator[tuple[str, str]]:
             continue
         with open_reader(url, service) as reader:
             for (gid,) in reader.rows(_PREPARED):
-                yield service, f"transaction {gid} is prepared and neither committed nor rolled back"
+                yield service, f"transaction {gid} is prepared, but neither committed nor rolled back"
             for pid, seconds in reader.rows(_IDLE):
-                yield service, f"process {pid} idles in a transaction for {seconds} s"
+                yield service, f"process {pid} has been idle in a transaction for {seconds} s"

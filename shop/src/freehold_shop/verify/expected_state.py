@@ -1,7 +1,7 @@
-"""What read models have to hold: the stored events, folded in plain Python. Imports the standard library only.
+"""The expected rows of read models: the stored events, folded in plain Python. Imports the standard library only.
 
-Nothing here is shared with the code that writes the read models: events are read as the JSON documents they are stored
-as, by the names that stand in the database. What is wrong in the one is not wrong in the other in the same way.
+Shares no code with the projections, so that a bug in the one is no bug in the other: it reads the events as the stored
+JSON documents, by the names in the database.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _OF_ORDERS = "orders.order-"
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An event as it is stored."""
+    """A stored event."""
 
     type: str
     data: dict[str, Any]
@@ -40,7 +40,7 @@ class Stored:
 
 
 def fold_order(events: Iterable[Stored]) -> list[Any] | None:
-    """A row of `orders` without its id; None where the stream has no placing."""
+    """A row of `orders` without its id; None where the stream has no `placed`."""
     history = list(events)
     placed = next((each for each in history if each.what == "placed"), None)
     if placed is None:
@@ -50,7 +50,7 @@ def fold_order(events: Iterable[Stored]) -> list[Any] | None:
     lines = [[line["sku"], line["quantity"], line["price_pence"], 0] for line in placed.data["lines"]]
     for each in history:
         if each.what == "return-requested":
-            _give_back(lines, each.data["lines"])
+            _mark_returned(lines, each.data["lines"])
     total = placed.data["total"]
     return [
         placed.data["customer_id"],
@@ -95,26 +95,26 @@ def fold_returns(events: Iterable[Stored]) -> dict[str, list[Any]]:
 
 
 def fold_profile(events: Iterable[Stored]) -> list[Any] | None:
-    """A row of `customer_profile` without its id: the newest that users told."""
-    told = [each.data for each in events if each.type in {"users.customer-registered", "users.user-updated"}]
-    if not told:
+    """A row of `customer_profile` without its id: the newest revision."""
+    profiles = [each.data for each in events if each.type in {"users.customer-registered", "users.user-updated"}]
+    if not profiles:
         return None
-    newest = max(told, key=lambda data: int(data["revision"]))
+    newest = max(profiles, key=lambda data: int(data["revision"]))
     return [newest[name] for name in ("name", "email", "country", "revision")]
 
 
 def fold_overview(events: Iterable[Stored]) -> tuple[list[Any] | None, list[str]]:
-    """What the overview has to know of an order, without its id, and which e-mails were sent about it.
+    """The overview's row of an order without its id, and the templates of the e-mails about it.
 
-    Customer, currency, total, when it was placed, products, status, whether goods are held, payment (status, amount,
+    The row: customer, currency, total, time of placing, products, status, hold of goods, payment (status, amount,
     captured, refunded), parcel.
     """
     history = list(events)
     sent = sorted({e.data["template"] for e in history if e.type == "notifications.notification-sent"})
-    told = [each for each in history if each.type != "notifications.notification-sent"]
-    if not told:
+    others = [each for each in history if each.type != "notifications.notification-sent"]
+    if not others:
         return None, sent
-    placed = next((each.data for each in told if each.what == "placed"), None)
+    placed = next((each.data for each in others if each.what == "placed"), None)
     head: list[Any] = [None, None, None, None, None]
     if placed is not None:
         pieces: Counter[str] = Counter()
@@ -123,16 +123,16 @@ def fold_overview(events: Iterable[Stored]) -> tuple[list[Any] | None, list[str]
         total = placed["total"]
         head = [placed["customer_id"], total.get("currency", "GBP"), total["pence"], placed["placed_at_ms"]]
         head.append([[sku, pieces[sku]] for sku in sorted(pieces)])
-    return [*head, _heard_status(told), _held(told), *_payment(told), _parcel(told)], sent
+    return [*head, _overview_status(others), _held(others), *_payment(others), _parcel(others)], sent
 
 
-def _give_back(lines: list[list[Any]], returned: Iterable[dict[str, Any]]) -> None:
-    for back in returned:
-        for _ in range(back["quantity"]):
+def _mark_returned(lines: list[list[Any]], returned: Iterable[dict[str, Any]]) -> None:
+    for part in returned:
+        for _ in range(part["quantity"]):
             line = next(
                 each
                 for each in lines
-                if each[0] == back["sku"] and each[2] == back["price_pence"] and each[3] < each[1]
+                if each[0] == part["sku"] and each[2] == part["price_pence"] and each[3] < each[1]
             )
             line[3] += 1
 
@@ -147,11 +147,11 @@ def _status(history: list[Stored]) -> str:
     return next((step for step in reversed(_STEPS) if step in known), "placed")
 
 
-def _heard_status(told: list[Stored]) -> str:
-    known = {each.type for each in told}
+def _overview_status(history: list[Stored]) -> str:
+    known = {each.type for each in history}
     if "orders.order-cancelled" in known:
         return "cancelled"
-    returned = [each for each in told if each.what == "returned"]
+    returned = [each for each in history if each.what == "returned"]
     if returned:
         return "returned" if any(each.data["complete"] for each in returned) else "partially-returned"
     for step, type_name in (
@@ -167,16 +167,16 @@ def _heard_status(told: list[Stored]) -> str:
     return "unheard-of"
 
 
-def _held(told: list[Stored]) -> str:
-    known = {each.type for each in told}
+def _held(history: list[Stored]) -> str:
+    known = {each.type for each in history}
     if known & {"inventory.stock-released", "inventory.reservation-expired", "orders.order-confirmed"}:
         return "over"
     return "held" if known & {"inventory.stock-reserved", "inventory.stock-held"} else "never"
 
 
-def _payment(told: list[Stored]) -> list[Any]:
+def _payment(history: list[Stored]) -> list[Any]:
     status, amount, captured, refunded = None, None, None, None
-    for each in told:
+    for each in history:
         match each.type:
             case "payments.payment-held":
                 status, amount = "held", each.data["amount"]["pence"]
@@ -191,9 +191,9 @@ def _payment(told: list[Stored]) -> list[Any]:
     return [status, amount, captured, refunded]
 
 
-def _parcel(told: list[Stored]) -> str | None:
+def _parcel(history: list[Stored]) -> str | None:
     status: str | None = None
-    for each in told:
+    for each in history:
         match each.type:
             case "shipping.shipment-changed":
                 status = each.data["status"]

@@ -1,7 +1,7 @@
-"""What each service says about orders, money and goods, read into the scratch database. Imports readers and scratch.
+"""Loads each service's data about orders, money and goods into the scratch database. Imports readers and scratch.
 
-Sums over lines are made by the service's own database, so that no lines travel; only held reservations are read line by
-line, and they are few.
+Movements and refunds are summed up by the service's own database, so that their rows are not transferred; the lines of
+held reservations are read one by one, since they are few.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = [
 
 
 SOLD_STATUSES = frozenset(OrderStatus) - IN_FLIGHT - {OrderStatus.CANCELLED}
-"""An order that was paid and not given up; what came back of it counts as returned, not as never sold."""
+"""The statuses of an order that was confirmed and not cancelled, also where goods of it were returned."""
 _FOR_EVER_MS = 2**62
 
 
@@ -57,9 +57,9 @@ _COPIES: Mapping[str, Mapping[str, str]] = {
 
 
 def load_orders(scratch: Scratch, reader: Reader, settled_before_ms: int | None) -> None:
-    """Load orders and returns, what was sold of each product, the sagas, and the answers that were promised.
+    """Load orders and returns, the quantities sold, the sagas, and the orders that were confirmed to clients.
 
-    Orders that ended later than `settled_before_ms` do not count as settled; None: whatever has ended is settled.
+    Orders that ended later than `settled_before_ms` do not count as settled; None: every ended order is settled.
     """
     before_ms = _FOR_EVER_MS if settled_before_ms is None else settled_before_ms
     scratch.load(
@@ -86,7 +86,7 @@ def load_orders(scratch: Scratch, reader: Reader, settled_before_ms: int | None)
 
 
 def load_payments(scratch: Scratch, reader: Reader) -> None:
-    """Load what payments says was held, captured and given back."""
+    """Load the held, captured and refunded amounts of payments."""
     scratch.load(
         "INSERT INTO payment VALUES (?, ?, ?, ?, ?, ?)",
         reader.rows(
@@ -98,7 +98,7 @@ def load_payments(scratch: Scratch, reader: Reader) -> None:
 
 
 async def load_ledger(scratch: Scratch, pages: AsyncIterator[SummaryPage]) -> None:
-    """Load what the provider did, and its own totals."""
+    """Load the provider's amounts by order, and its own totals."""
     async for page in pages:
         scratch.load(
             "INSERT OR REPLACE INTO ledger VALUES (?, ?, ?, ?, ?, ?)",
@@ -119,7 +119,7 @@ async def load_ledger(scratch: Scratch, pages: AsyncIterator[SummaryPage]) -> No
 
 
 def load_inventory(scratch: Scratch, reader: Reader) -> None:
-    """Load the stock, what moved it, and the reservations."""
+    """Load the stock, its movements and the reservations."""
     scratch.load("INSERT INTO stock VALUES (?, ?, ?)", reader.rows("SELECT sku, on_hand, reserved FROM stock"))
     for target, column in (("moved", "sku"), ("moved_by_reference", "reference")):
         scratch.load(
@@ -140,24 +140,24 @@ def load_shipping(scratch: Scratch, reader: Reader) -> None:
 
 
 def load_notifications(scratch: Scratch, reader: Reader) -> None:
-    """Load the e-mails that notifications knows of."""
+    """Load the e-mails of notifications."""
     scratch.load("INSERT INTO notification VALUES (?, ?)", reader.rows("SELECT order_id, template FROM notification"))
 
 
 def load_sources(scratch: Scratch, service: str, reader: Reader) -> None:
-    """Load what a service is the source of, for others to copy."""
+    """Load the data of a service that others replicate."""
     for kind, query in _SOURCES.get(service, {}).items():
         scratch.load("INSERT INTO source_fact VALUES (?, ?, ?)", _facts(reader, query, kind))
 
 
 def load_copies(scratch: Scratch, service: str, reader: Reader) -> None:
-    """Load what a service has copied of others."""
+    """Load a service's replicas."""
     for kind, query in _COPIES.get(service, {}).items():
         scratch.load("INSERT INTO copied_fact VALUES (?, ?, ?, ?)", _facts(reader, query, service, kind))
 
 
 def _promises(reader: Reader) -> Iterator[tuple[str, str]]:
-    """The orders that somebody was told are placed. Answers to other requests promise none."""
+    """The orders whose placing was confirmed, from the stored responses that have a total."""
     for key, body in reader.rows("SELECT key, body FROM freehold_idempotency WHERE status IN (200, 201)"):
         promised = _answers.decode(bytes(body))
         if promised.total_pence is not None:
@@ -166,7 +166,7 @@ def _promises(reader: Reader) -> Iterator[tuple[str, str]]:
 
 def _facts(reader: Reader, query: str, *leading: str) -> Iterator[tuple[Any, ...]]:
     for source_id, *facts in reader.rows(query):
-        # Only digests are compared and kept: what is copied of customers is personal.
+        # Only digests are stored and compared, since replicas of customers are personal data.
         digest = hashlib.blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()
         yield *leading, source_id, digest
 

@@ -1,7 +1,6 @@
-"""Messages as the broker still has them, receipts, and what waits: read out of the broker and every service's database.
+"""Loads the broker's messages, and the receipts and waiting messages of every service's database.
 
-The embedded broker's file is read without changing it, a JetStream stream by a consumer of its own that acknowledges
-nothing. Imports msgspec, the readers and the scratch database.
+Imports msgspec, the readers and the scratch database.
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ __all__ = [
 ]
 
 _SENT_AGAIN_SECONDS = 3600.0
-"""Within what time somebody sends again what the broker has lost."""
+"""The time within which an operator is expected to resend what the broker has lost."""
 ANY_TYPE = "*"
-"""The type of a subscription to answers: whoever orchestrates sagas takes all of them."""
+"""The type of a subscription to replies: a service with sagas handles all of them."""
 
 
 class _Attributes(msgspec.Struct):
-    """What is compared of an envelope; its body is passed over unread."""
+    """The attributes of an envelope that are compared; its body is not decoded."""
 
     id: str
     source: str
@@ -49,10 +48,9 @@ _decoder = msgspec.json.Decoder(_Attributes)
 
 
 def message_row(document: bytes, stored_ms: int) -> tuple[Any, ...] | None:
-    """A row of `message`, which the broker stored then; None for what is no envelope, which ends as a dead letter and
-    is found there.
+    """A row of `message`. None for a document that is no envelope, which becomes a dead letter and is checked there.
 
-    None also for what the fault `poison-message` planted: no service said it, and nobody is to keep it.
+    None also for messages of the fault `poison-message`, which no service has published and none should handle.
     """
     try:
         found = _decoder.decode(document)
@@ -65,18 +63,18 @@ def message_row(document: bytes, stored_ms: int) -> tuple[Any, ...] | None:
 
 
 def load_messages(scratch: Scratch, stored: Iterable[tuple[bytes, int]]) -> None:
-    """Load what the broker has: documents, and when it stored them, in milliseconds since 1970."""
+    """Load the broker's documents, with the time when it stored each, in milliseconds since 1970."""
     rows = (row for row in (message_row(*each) for each in stored) if row is not None)
     scratch.load("INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
 
 def load_subscriptions(scratch: Scratch, services: Mapping[str, Service]) -> None:
-    """Load which service takes what."""
+    """Load the topics and types that each service handles."""
     scratch.load("INSERT INTO subscription VALUES (?, ?, ?)", _subscriptions(services))
 
 
 def load_framework(scratch: Scratch, service: str, reader: Reader) -> None:
-    """Load receipts, and what waits in a service's outbox, among deferred messages, dead letters and timers."""
+    """Load a service's receipts, outbox, deferred messages, dead letters, parked streams and scheduled messages."""
     receipts = "SELECT receipt_key, count(*) FROM freehold_inbox WHERE consumer = '{}' GROUP BY receipt_key"
     scratch.load(
         "INSERT INTO receipt VALUES (?, ?, ?)",
@@ -88,9 +86,10 @@ def load_framework(scratch: Scratch, service: str, reader: Reader) -> None:
 
 
 def note_unsettled(scratch: Scratch) -> None:
-    """Note the keys of which something may still be on its way, where the shop is at work: what the broker stored since
-    then is unread by some, or was read a moment ago; and what waits for another try, or to be published. Orders of them
-    do not count as settled.
+    """Note the keys with messages in transit, where the shop is busy; orders with these keys are not settled.
+
+    These are the keys of messages that the broker stored after `settled_ms`, which a service may not have read or has
+    just read, and of messages that are deferred or wait to be published.
     """
     scratch.script(
         """INSERT INTO unsettled SELECT key FROM message, moment WHERE quiet = 0 AND at_ms >= settled_ms
@@ -100,8 +99,9 @@ def note_unsettled(scratch: Scratch) -> None:
 
 
 def load_restored_span(scratch: Scratch, reader: Reader) -> None:
-    """Load since when messages of orders can be on the broker: it may have lost its log, and what was confirmed before
-    the retention of the outbox, or pruned until somebody sent the rest again, cannot be restored.
+    """Load since when the broker must have the messages of orders, where it has lost its log.
+
+    Messages that were confirmed before the outbox's retention, or pruned before the resend, cannot be restored.
     """
     noted = next(reader.rows(f"SELECT max({reader.ms('noted_at')}) FROM freehold_outbox_log"), (None,))[0]
     kept_ms = int((OUTBOX_SENT_RETENTION_SECONDS - _SENT_AGAIN_SECONDS) * 1000)

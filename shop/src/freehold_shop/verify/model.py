@@ -1,4 +1,4 @@
-"""What a verification finds. Imports the standard library only."""
+"""The result of a verification. Imports the standard library only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Check", "Verification"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that has to hold. `detail` says what was compared, and where it fails, the first ids that are off."""
+    """The result of one check. `detail` says what was compared and, where it fails, the first ids that differ."""
 
     name: str
     ok: bool
@@ -25,5 +25,5 @@ class Verification:
 
     @classmethod
     def of(cls, checks: tuple[Check, ...]) -> Verification:
-        """The verification that these checks make. Without any, nothing was proven, and it is not ok."""
+        """The verification with these checks. Without any it is not ok, since it proves nothing."""
         return cls(ok=bool(checks) and all(check.ok for check in checks), checks=checks)

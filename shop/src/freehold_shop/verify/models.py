@@ -1,7 +1,7 @@
-"""Read models and the folds they have to equal, read into the scratch database in one snapshot of each service.
+"""Loads read models, and the folds that they must equal, in one snapshot of each service's database.
 
-A read model that follows behind is compared with the events that its checkpoints say it has seen, so that it is right
-or wrong at every moment, not only in a quiet one. Imports readers, folding and scratch.
+A read model with a lag is compared with the events up to its checkpoints, so that it can be checked at any time, not
+only while the shop is quiet. Imports readers, the expected state and scratch.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ Row = tuple[str, str, str, str]
 
 
 def load_streams(scratch: Scratch, service: str, reader: Reader) -> None:
-    """Load streams that have gaps, and events that stand before their predecessors."""
+    """Load streams with gaps, and events whose positions are before those of their predecessors."""
     gaps = """SELECT stream, count(*), max(version) FROM freehold_event
         GROUP BY stream HAVING count(*) <> max(version) OR min(version) <> 1"""
     turned = """SELECT later.stream, later.version FROM freehold_event AS later JOIN freehold_event AS earlier
@@ -74,7 +74,7 @@ def load_models(scratch: Scratch, service: str, reader: Reader) -> None:
 
 
 def load_kept(scratch: Scratch, reader: Reader) -> None:
-    """Load which messages the overview has kept, and how often."""
+    """Load the messages that the overview has stored, and how often."""
     kept = "SELECT CAST(id AS TEXT), count(*) FROM freehold_event GROUP BY id"
     scratch.load("INSERT INTO kept VALUES (?, ?)", reader.rows(kept))
 
@@ -125,7 +125,7 @@ def _overview_modelled(reader: Reader) -> Iterator[Row]:
 
 
 def _histories(reader: Reader, category: str) -> Iterator[tuple[str, int, list[Stored]]]:
-    """Stream by stream: the id, the bucket and the events in order of version."""
+    """The id, the bucket and the events in order of version, for each stream."""
     query = f"""SELECT stream, bucket, type, data, hlc, position FROM freehold_event
         WHERE category = '{category}' ORDER BY stream, version"""
     for stream, rows in groupby(reader.rows(query), key=lambda row: str(row[0])):
@@ -134,7 +134,7 @@ def _histories(reader: Reader, category: str) -> Iterator[tuple[str, int, list[S
 
 
 def _checkpoints(reader: Reader, projection: str) -> Mapping[int, int]:
-    """How far the live generation has come, by partition."""
+    """The checkpoints of the live generation, by partition."""
     query = f"""SELECT partition, position FROM freehold_checkpoint JOIN freehold_projection AS live
         USING (projection, generation) WHERE live.state = 'live' AND projection = '{projection}'"""
     return dict(reader.rows(query))
@@ -145,6 +145,6 @@ def _seen(checkpoints: Mapping[int, int], bucket: int) -> int:
 
 
 def _row(service: str, model: str, row_id: str, row: Sequence[Any] | None) -> Iterator[Row]:
-    """Only digests are compared and kept: what is copied of customers is personal."""
+    """A row with the digest of its content: only digests are stored and compared, since profiles are personal data."""
     if row is not None:
         yield service, model, row_id, hashlib.blake2b(json.dumps(row).encode(), digest_size=16).hexdigest()

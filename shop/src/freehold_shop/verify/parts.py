@@ -1,4 +1,4 @@
-"""What services know of orders beside what the overview has heard of it from them. Imports readers and scratch."""
+"""Loads the services' data about orders, and the overview's data about them. Imports readers and scratch."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 from freehold_shop.verify.readers import Reader
 from freehold_shop.verify.scratch import Scratch
 
-__all__ = ["load_heard", "load_told"]
+__all__ = ["load_overview_facts", "load_service_facts"]
 
-_TOLD: Mapping[str, Sequence[tuple[str, str]]] = {
+_OF_SERVICES: Mapping[str, Sequence[tuple[str, str]]] = {
     "orders": (("order", "SELECT order_id, order_id, customer_id, status, total_pence, placed_at_ms FROM orders"),),
     "payments": (
         ("payment", "SELECT order_id, order_id, status, amount_pence, captured_pence, refunded_pence FROM payment"),
@@ -20,7 +20,7 @@ _TOLD: Mapping[str, Sequence[tuple[str, str]]] = {
     "inventory": (("hold", "SELECT order_id, order_id, lines FROM reservation WHERE status = 'held'"),),
     "notifications": (("e-mail", "SELECT order_id, order_id || '/' || template FROM notification"),),
 }
-_HEARD: Sequence[tuple[str, str]] = (
+_OF_OVERVIEW: Sequence[tuple[str, str]] = (
     (
         "order",
         """SELECT order_id, order_id, customer_id, CASE standing WHEN 1 THEN 'placed' WHEN 2 THEN 'stock-reserved'
@@ -39,16 +39,16 @@ _HEARD: Sequence[tuple[str, str]] = (
 )
 
 
-def load_told(scratch: Scratch, service: str, reader: Reader) -> None:
-    """Load what a service knows of orders and tells the overview."""
-    for kind, query in _TOLD.get(service, ()):
-        scratch.load("INSERT INTO told_fact VALUES (?, ?, ?, ?)", _facts(reader, kind, query))
+def load_service_facts(scratch: Scratch, service: str, reader: Reader) -> None:
+    """Load the data of a service about orders that its events report to the overview."""
+    for kind, query in _OF_SERVICES.get(service, ()):
+        scratch.load("INSERT INTO service_fact VALUES (?, ?, ?, ?)", _facts(reader, kind, query))
 
 
-def load_heard(scratch: Scratch, reader: Reader) -> None:
-    """Load what the overview has heard."""
-    for kind, query in _HEARD:
-        scratch.load("INSERT INTO heard_fact VALUES (?, ?, ?, ?)", _facts(reader, kind, query))
+def load_overview_facts(scratch: Scratch, reader: Reader) -> None:
+    """Load the data of the overview about orders."""
+    for kind, query in _OF_OVERVIEW:
+        scratch.load("INSERT INTO overview_fact VALUES (?, ?, ?, ?)", _facts(reader, kind, query))
 
 
 def _facts(reader: Reader, kind: str, query: str) -> Iterator[tuple[Any, ...]]:

@@ -1,4 +1,4 @@
-"""Whether the shop has come to rest: nothing waits, nothing is on its way. Imports readers and Freehold's broker."""
+"""Finds out whether the shop is quiet: nothing waits, nothing is in transit. Imports readers and Freehold's broker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Quietness", "oldest_unread_seconds", "wait_until_quiet"]
 _POLL_SECONDS = 0.25
 _QUIET_POLLS = 2
 
-# Each gives one number. What waits for an operator moves no more, and does not keep the shop from being quiet.
+# Each gives one number. What needs attention waits for an operator and does not count: the shop can be quiet with it.
 _BACKLOG: Mapping[str, str] = {
     "outbox messages": "SELECT count(*) FROM freehold_outbox",
     "deferred messages": "SELECT count(*) FROM freehold_deferred",
@@ -36,7 +36,7 @@ _ORDERS_BACKLOG: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Quietness:
-    """`quiet`, or what still moves: how many of what. `mark` grows with everything that happens to orders."""
+    """Whether the shop is quiet, and the counts of what is `moving`. `mark` grows with every event of orders."""
 
     quiet: bool
     moving: Mapping[str, int]
@@ -44,14 +44,14 @@ class Quietness:
 
     @property
     def words(self) -> str:
-        """What still moves, for people."""
+        """The counts in words, for messages."""
         return ", ".join(f"{count} {what}" for what, count in self.moving.items())
 
 
 async def wait_until_quiet(
     databases: Mapping[str, str], broker: Broker, clock: Clock, wait_seconds: float
 ) -> Quietness:
-    """Return once nothing moves, or when the time is over. The broker is opened and closed. Raises `Unavailable`."""
+    """Return when nothing moves, or at the time limit. Opens and closes the broker. Raises `Unavailable`."""
     deadline = clock.monotonic() + wait_seconds
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(broker.close)
@@ -67,8 +67,9 @@ async def wait_until_quiet(
 
 
 async def oldest_unread_seconds(services: Iterable[str], broker: Broker) -> float:
-    """How long the oldest message waits that a service has not read; infinity where the broker does not know. It is
-    opened and closed.
+    """The age of the oldest message that a service has not read; infinity where the broker does not know it.
+
+    Opens and closes the broker.
     """
     try:
         await broker.open()

@@ -1,4 +1,4 @@
-"""Reading a service's database without being able to change it, in one snapshot, a few rows at a time.
+"""Readers of a service's database that cannot change it: in one snapshot, a page of rows at a time.
 
 SQLite is opened with `mode=ro`, PostgreSQL in a read-only repeatable-read transaction with a cursor on the server.
 Imports the drivers, and of Freehold the runtime and the errors.
@@ -28,7 +28,7 @@ _FREEHOLDS_OWN = frozenset({"schema", "statement_cache_size", "prepared_statemen
 
 
 class Reader(Protocol):
-    """One snapshot of one database."""
+    """A snapshot of a database."""
 
     @property
     def dialect(self) -> str:
@@ -38,20 +38,22 @@ class Reader(Protocol):
         """The rows of a query that takes no parameters, in pages of `PAGE_ROWS`."""
 
     def ms(self, column: str) -> str:
-        """The expression that gives a time column of Freehold's tables in milliseconds since 1970."""
+        """The SQL expression of a time column of Freehold's tables in milliseconds since 1970."""
 
 
 @contextlib.contextmanager
 def open_reader(url: str, service: str | None = None) -> Iterator[Reader]:
-    """Open a snapshot of the database of a Freehold URL. What the engine says while it is read is told by its reason,
-    and names the service. Raises `Unavailable`, `DatabaseError`, `ConfigurationError`.
+    """Open a snapshot of the database of a Freehold URL.
+
+    An error of the engine is translated and names the service. Raises `Unavailable`, `DatabaseError`,
+    `ConfigurationError`.
     """
     try:
         with _opened(url) as reader:
             yield reader
     except (sqlite3.Error, psycopg.Error) as error:
-        told = _told(url, error)
-        raise told.of_service(service) if service else told from error
+        translated = _translated(url, error)
+        raise translated.of_service(service) if service else translated from error
     except FreeholdError as error:
         if service:
             error.of_service(service)
@@ -73,7 +75,7 @@ def _opened(url: str) -> Iterator[Reader]:
 
 
 def can_write(url: str) -> str | None:
-    """Take and give back the write lock of an SQLite database; what is wrong where it cannot be had in time."""
+    """Take and release the write lock of an SQLite database; return the problem where that fails in time, or None."""
     connection = sqlite3.connect(sqlite_path(url), timeout=_LOCK_LIMIT_SECONDS, isolation_level=None)
     with contextlib.closing(connection):
         try:
@@ -90,24 +92,24 @@ def sqlite_path(url: str) -> Path:
 
 
 def postgres_dsn(url: str) -> str:
-    """The URL as libpq takes it: without a driver, and without what only Freehold knows."""
+    """The URL for libpq: without a driver, and without Freehold's own options."""
     parts = urlsplit(url)
     kept = [(key, value) for key, value in parse_qsl(parts.query) if key not in _FREEHOLDS_OWN]
     query = f"?{urlencode(kept, quote_via=quote)}" if kept else ""
     return f"postgresql://{parts.netloc}{parts.path}{query}"
 
 
-def _told(url: str, error: sqlite3.Error | psycopg.Error) -> FreeholdError:
-    """What an error means, by the table of the engine's adapter."""
+def _translated(url: str, error: sqlite3.Error | psycopg.Error) -> FreeholdError:
+    """The error translated by the engine's adapter."""
     file = f"sqlite:///{sqlite_path(url)}" if not urlsplit(url).scheme.startswith("postgres") else ""
     found = open_stores(file or url).database.translate_error(error)
     if isinstance(found, DatabaseError) and not found.hint:
-        found.hint = "freehold db status says what is missing"
+        found.hint = "freehold db status shows what is missing"
     return found or Unavailable(f"the database failed: {type(error).__name__}", hint="freehold doctor")
 
 
 async def _why_unreachable(url: str) -> FreeholdError:
-    """Libpq gives no code for a connection that is refused: Freehold's own driver does."""
+    """The reason why a connection fails, from Freehold's driver: libpq gives no error code for it."""
     database = open_stores(url, DatabaseOptions(connect_timeout_seconds=_CONNECT_LIMIT_SECONDS)).database
     try:
         await database.open()
@@ -124,7 +126,7 @@ def _schema(url: str) -> str | None:
 @contextlib.contextmanager
 def _sqlite(path: Path) -> Iterator[Reader]:
     if not path.is_file():
-        raise Unavailable(f"there is no database {path.name}", hint=f"looked for it in {path.parent}")
+        raise Unavailable(f"there is no database {path.name}", hint=f"it was expected in {path.parent}")
     address = f"file:{quote(str(path.resolve()))}?mode=ro"
     try:
         connection = sqlite3.connect(

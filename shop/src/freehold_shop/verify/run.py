@@ -1,10 +1,9 @@
 """The whole verification: wait until the shop is quiet, read everything, compare. Imports all of this package.
 
-What orders say is read last, and compared is only what had ended before the reading began, so that a shop at work can
-be verified too: whatever another service has for an order is there already when the order is read. Where messages wait
-to be read, as after an outage, what is younger than the oldest of them has not settled yet, nor have the orders that it
-is about. What still differs for a moment then (a copy on its way) has to differ every time it is looked at before it
-counts.
+A busy shop can be verified too: orders are read last, and only those are compared that had ended before the reading
+began, so that everything that other services have for them is already read. Where messages wait to be read, as after an
+outage, everything younger than the oldest of them, and the orders that they are about, is not settled yet. A difference
+that then remains for a moment (an event to a replica in transit) counts only if every repetition finds one.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from freehold_shop.verify.engines import load_engine_findings
 from freehold_shop.verify.messages import load_framework, load_restored_span, load_subscriptions, note_unsettled
 from freehold_shop.verify.model import Verification
 from freehold_shop.verify.models import load_kept, load_models, load_streams
-from freehold_shop.verify.parts import load_heard, load_told
+from freehold_shop.verify.parts import load_overview_facts, load_service_facts
 from freehold_shop.verify.quiet import Quietness, oldest_unread_seconds, wait_until_quiet
 from freehold_shop.verify.readers import open_reader
 from freehold_shop.verify.schema import SCHEMA
@@ -36,13 +35,14 @@ __all__ = ["LOOKS_MAX", "Target", "Verified", "verify"]
 LOOKS_MAX = 3
 SETTLING_SECONDS = 10.0
 UNREAD_SECONDS_MAX = 600.0
-"""What waits for longer is stuck: nothing is left out for it."""
+"""A message that has waited for longer is stuck, and nothing is left out for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The shop to verify. `databases` are URLs by service; they and `broker_url` hold secrets. The broker's prefix is
-    that of the settings, as for the services themselves.
+    """The shop to verify. `databases` are URLs by service; they and `broker_url` have passwords.
+
+    The broker's prefix is that of the settings, as for the services themselves.
     """
 
     databases: Mapping[str, str]
@@ -53,14 +53,14 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What was found, and whether the shop was at rest meanwhile."""
+    """The result, and whether the shop was quiet meanwhile."""
 
     verification: Verification
     quietness: Quietness
 
 
 async def verify(target: Target, *, wait_seconds: float = 30.0, clock: Clock | None = None) -> Verified:
-    """Verify a shop that runs, waiting `wait_seconds` at most until it is quiet. Raises `Unavailable`."""
+    """Verify a running shop; wait `wait_seconds` at most until it is quiet. Raises `Unavailable`."""
     clock = clock or SystemClock()
     looks = 0
     quietness = await _quietness(target, clock, wait_seconds)
@@ -72,7 +72,7 @@ async def verify(target: Target, *, wait_seconds: float = 30.0, clock: Clock | N
         if verification.ok or at_rest or looks == LOOKS_MAX:
             return Verified(verification, quietness)
         await clock.sleep(SETTLING_SECONDS)
-        # It was quiet between two orders only: what has not settled is left out from now on.
+        # It was quiet only between two orders: from now on what is not settled is left out.
         quietness = replace(after, quiet=False)
 
 
@@ -117,14 +117,14 @@ def _load_services(scratch: Scratch, databases: Mapping[str, str], settled_befor
             load_framework(scratch, service, reader)
             loaders.load_sources(scratch, service, reader)
             loaders.load_copies(scratch, service, reader)
-            load_told(scratch, service, reader)
+            load_service_facts(scratch, service, reader)
             load_streams(scratch, service, reader)
             load_models(scratch, service, reader)
             if service in own:
                 own[service](scratch, reader)
             if service == "overview":
                 load_kept(scratch, reader)
-                load_heard(scratch, reader)
+                load_overview_facts(scratch, reader)
             if service == "orders":
                 load_restored_span(scratch, reader)
                 loaders.load_orders(scratch, reader, settled_before_ms)

@@ -1,9 +1,9 @@
-"""The tables of the scratch database: what each service says, under one roof. Imports nothing.
+"""The tables of the scratch database, with the data of all services. Imports nothing.
 
-`customer_order.settled` is 1 where the order has ended and everything that follows from its end had time to happen; the
-comparisons between services are about those. `moment.quiet` is 1 where nothing moved any more when reading began; where
-something did, what happened since `moment.settled_ms` may still be on its way, and so may what belongs to the keys in
-`unsettled`. The `..._at_ms` columns are milliseconds since 1970; of a message it is when the broker stored it.
+`customer_order.settled` is 1 where the order has ended long enough ago for all its consequences; the comparisons
+between services use these orders only. `moment.quiet` is 1 where nothing moved when the reading began; otherwise the
+effects of what happened since `moment.settled_ms`, and of messages with the keys in `unsettled`, may still be in
+transit. The `..._at_ms` columns are milliseconds since 1970; for a message, when the broker stored it.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ CREATE TABLE source_fact (kind TEXT, id TEXT, facts TEXT, PRIMARY KEY (kind, id)
 CREATE TABLE copied_fact (
     service TEXT, kind TEXT, id TEXT, facts TEXT, PRIMARY KEY (kind, id, service)
 ) WITHOUT ROWID;
-CREATE TABLE told_fact (kind TEXT, order_id TEXT, id TEXT, facts TEXT, PRIMARY KEY (kind, id)) WITHOUT ROWID;
-CREATE TABLE heard_fact (kind TEXT, order_id TEXT, id TEXT, facts TEXT, PRIMARY KEY (kind, id)) WITHOUT ROWID;
+CREATE TABLE service_fact (kind TEXT, order_id TEXT, id TEXT, facts TEXT, PRIMARY KEY (kind, id)) WITHOUT ROWID;
+CREATE TABLE overview_fact (kind TEXT, order_id TEXT, id TEXT, facts TEXT, PRIMARY KEY (kind, id)) WITHOUT ROWID;
 CREATE TABLE folded (service TEXT, model TEXT, id TEXT, facts TEXT, PRIMARY KEY (model, id)) WITHOUT ROWID;
 CREATE TABLE modelled (service TEXT, model TEXT, id TEXT, facts TEXT, PRIMARY KEY (model, id)) WITHOUT ROWID;
 CREATE TABLE broken_stream (service TEXT, stream TEXT, what TEXT);

@@ -20,8 +20,8 @@ from freehold_shop.faults.poison import publish_poison
 from freehold_shop.inventory.service import inventory
 from freehold_shop.supervisor.assemble import Ports
 from freehold_shop.supervisor.children import restart_delay_seconds
-from freehold_shop.supervisor.onservers import ServersGround
 from freehold_shop.supervisor.plan import SERVICE_NAMES, Plan, parse_instances
+from freehold_shop.supervisor.servers import ServersInfrastructure
 
 
 class SlowEnding:
@@ -82,7 +82,7 @@ class RecordingSite:
     def poison(self) -> None:
         self._note("poison", True)
 
-    def draw_poison_out(self) -> SlowEnding:
+    def discard_poison(self) -> SlowEnding:
         self._note("poison", False)
         return self.ending
 
@@ -270,17 +270,17 @@ async def read_all(broker: Broker, topic: str) -> list[bytes]:
     return found
 
 
-GROUND_REFUSES: Mapping[str, Callable[[ServersGround], None]] = {
-    "limit": ServersGround.begin_broker_limit,
-    "emptied": ServersGround.empty_broker,
-    "outage": ServersGround.begin_broker_outage,
+INFRASTRUCTURE_REFUSES: Mapping[str, Callable[[ServersInfrastructure], None]] = {
+    "limit": ServersInfrastructure.begin_broker_limit,
+    "emptied": ServersInfrastructure.empty_broker,
+    "outage": ServersInfrastructure.begin_broker_outage,
 }
 
 
-@pytest.mark.parametrize("begin", GROUND_REFUSES.values(), ids=GROUND_REFUSES.keys())
+@pytest.mark.parametrize("begin", INFRASTRUCTURE_REFUSES.values(), ids=INFRASTRUCTURE_REFUSES.keys())
 def test_a_server_that_the_shop_did_not_start_is_left_alone(
-    begin: Callable[[ServersGround], None], tmp_path: Path
+    begin: Callable[[ServersInfrastructure], None], tmp_path: Path
 ) -> None:
-    ground = ServersGround(tmp_path, environ={"FREEHOLD_BROKER": "nats://elsewhere"})
+    infrastructure = ServersInfrastructure(tmp_path, environ={"FREEHOLD_BROKER": "nats://elsewhere"})
     with pytest.raises(ConfigurationError, match="not started by this shop"):
-        begin(ground)
+        begin(infrastructure)

@@ -103,6 +103,6 @@ def test_a_check_counts_all_and_names_the_first_few() -> None:
         failed = scratch.check("few", "there is nothing", "SELECT id, 'is' FROM t")
         held = scratch.check("none", "there is nothing", "SELECT id FROM t WHERE 0")
     assert not failed.ok
-    assert failed.detail.startswith("100 where not: there is nothing. id0 is; id1 is")
+    assert failed.detail.startswith("100 violations of: there is nothing. id0 is; id1 is")
     assert failed.detail.count(" is;") == EXAMPLES_MAX
     assert (held.ok, held.detail) == (True, "there is nothing")

@@ -1,4 +1,4 @@
-"""The checks, by what they are about. Each is a small function from the scratch database to a `Check`."""
+"""The checks, by subject. Each is a small function from the scratch database to a `Check`."""
 
 from collections.abc import Callable, Sequence
 

@@ -1,4 +1,4 @@
-"""Copies: what a service keeps of another's data is what the other says. Imports scratch and model."""
+"""Replicas: each has the same data as its source. Imports scratch and model."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ __all__ = ["COPY_CHECKS"]
 
 
 def customer_copies_agree(scratch: Scratch) -> Check:
-    """Each service's copy of a customer is the customer; only ids are told, the rest is personal."""
+    """Each service's replica of the customers is right. The result names ids only, since the rest is personal data."""
     return _copies(scratch, "customer-copies-agree", "customer")
 
 
 def country_copies_agree(scratch: Scratch) -> Check:
-    """Each service's copy of a country is the country."""
+    """Each service's replica of the countries is right."""
     return _copies(scratch, "country-copies-agree", "country")
 
 

@@ -1,4 +1,4 @@
-"""Databases: no transaction is left behind in any of them. Imports scratch and model."""
+"""Databases: none has a hanging transaction. Imports scratch and model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["ENGINE_CHECKS"]
 
 
 def no_hanging_transactions(scratch: Scratch) -> Check:
-    """No prepared transaction waits, none idles for a minute, and no lock is held that keeps others from writing."""
+    """No transaction is prepared, none has idled for a minute, and no lock blocks writes."""
     return scratch.check(
         "no-hanging-transactions",
         "no prepared or hanging transaction in any database",

@@ -1,7 +1,7 @@
-"""Messages: what was decided was published, what was published was handled once by everybody who wants it, and nothing
-is left lying. Imports scratch and model.
+"""Messages: every decision was published, every message was handled once by each subscriber, and none waits.
 
-The broker forgets what is old or has been handled by all; what it still has is compared message by message.
+The broker deletes messages that are old or handled by all; those that it still has are compared one by one. Imports
+scratch and model.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from freehold_shop.verify.scratch import Scratch
 
 __all__ = ["MESSAGE_CHECKS"]
 
-# While the shop is at work, what was sent a moment ago may still be on its way.
+# While the shop is busy, a message that was sent a moment ago may still be in transit.
 _OLD_ENOUGH = "(moment.quiet = 1 OR {0} < moment.settled_ms)"
 _WAITED_LONG = "(moment.quiet = 1 OR since_ms < moment.now_ms - 60000)"
 
@@ -33,7 +33,7 @@ def messages_handled_once(scratch: Scratch) -> Check:
 
 
 def order_events_published(scratch: Scratch) -> Check:
-    """Each order was told to the others when it was placed and when it ended, as far as the broker's memory goes."""
+    """The broker has the events of each order's placing and end, as far back as it has messages."""
     return scratch.check(
         "order-events-published",
         "each order's placing and end are on the broker" + scratch.memory_words(),
@@ -52,25 +52,25 @@ def order_events_published(scratch: Scratch) -> Check:
 
 
 def outboxes_drained(scratch: Scratch) -> Check:
-    """Nothing waits to be published; for longer than a minute, where the shop is at work."""
+    """No message waits to be published; where the shop is busy, none has waited for more than a minute."""
     return _nothing_waits(scratch, "outboxes-drained", "outbox", "every outbox is empty")
 
 
 def nothing_deferred(scratch: Scratch) -> Check:
-    """No message waits for another try; for longer than a minute, where the shop is at work."""
-    return _nothing_waits(scratch, "nothing-deferred", "deferred", "no message waits for another try")
+    """No message waits for a later attempt; where the shop is busy, none has waited for more than a minute."""
+    return _nothing_waits(scratch, "nothing-deferred", "deferred", "no message is deferred")
 
 
 def no_dead_letters(scratch: Scratch) -> Check:
-    """No message was given up."""
-    return _nothing_waits(scratch, "no-dead-letters", "dead-letter", "no message was given up")
+    """There are no dead letters."""
+    return _nothing_waits(scratch, "no-dead-letters", "dead-letter", "there are no dead letters")
 
 
 def no_leftover_timers(scratch: Scratch) -> Check:
-    """No timer runs for an order that has ended."""
+    """No message is scheduled for an order that has ended."""
     return scratch.check(
         "no-leftover-timers",
-        "no scheduled message is left for an order that has ended",
+        "no message is scheduled for an order that has ended",
         """SELECT waiting.key, service || ' ' || detail FROM waiting
             JOIN customer_order ON customer_order.order_id = waiting.key
             WHERE place = 'timer' AND settled = 1""",

@@ -1,4 +1,4 @@
-"""Read models: each is what a fold of the stored events gives, and streams are whole. Imports scratch and model."""
+"""Read models: each equals a fold of the stored events, and streams have no gaps. Imports scratch and model."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ def streams_are_whole(scratch: Scratch) -> Check:
 
 
 def orders_fold(scratch: Scratch) -> Check:
-    """The table of orders is what their events come to."""
+    """The table of orders equals the fold of their events."""
     return _folds(scratch, "orders-fold", "orders", "order")
 
 
 def returns_fold(scratch: Scratch) -> Check:
-    """The table of returns is what the orders' events come to."""
+    """The table of returns equals the fold of the orders' events."""
     return _folds(scratch, "returns-fold", "order-return", "part of a return")
 
 
 def summaries_fold(scratch: Scratch) -> Check:
-    """The order summary is what the events come to that it has seen."""
+    """The order summary equals the fold of the events up to its checkpoint."""
     return _folds(scratch, "order-summary-folds", "order-summary", "order summary")
 
 
 def overview_folds(scratch: Scratch) -> Check:
-    """Customer 360 is what the events come to that it has seen."""
+    """Customer 360 equals the fold of the events up to its checkpoint."""
     return _folds(scratch, "customer-360-folds", "customer-360", "row of customer 360")
 
 
-def overview_heard_everything(scratch: Scratch) -> Check:
-    """Every message that the overview follows is kept once, as far as the broker remembers."""
+def overview_stores_once(scratch: Scratch) -> Check:
+    """The overview has stored every message that it subscribes to once, as far as the broker still has them."""
     return scratch.check(
         "overview-keeps-once",
-        "each message on the broker that the overview follows is in its store once",
-        f"""SELECT message.id, message.type || ' is kept ' || coalesce(kept.copies, 0) || ' times'
+        "each message on the broker that the overview subscribes to is in its event store once",
+        f"""SELECT message.id, message.type || ' is stored ' || coalesce(kept.copies, 0) || ' times'
             FROM message JOIN moment JOIN subscription
                 ON subscription.topic = message.topic AND subscription.type = message.type
                 AND subscription.service = 'overview'
@@ -54,24 +54,24 @@ def overview_heard_everything(scratch: Scratch) -> Check:
 
 
 def overview_agrees(scratch: Scratch) -> Check:
-    """What the overview has heard of an order is what the services have written down."""
+    """The overview has the same data of an order as the services."""
     return scratch.check(
         "overview-agrees",
-        f"the overview knows {scratch.settled()} as their services, with payments, parcels, holds and e-mails",
-        """SELECT told_fact.id, told_fact.kind || CASE WHEN heard_fact.id IS NULL
-                THEN ' is not there' ELSE ' is ' || heard_fact.facts || ', not ' || told_fact.facts END
-            FROM told_fact JOIN customer_order USING (order_id)
-            LEFT JOIN heard_fact ON heard_fact.kind = told_fact.kind AND heard_fact.id = told_fact.id
-            WHERE settled = 1 AND heard_fact.facts IS NOT told_fact.facts
-            UNION ALL SELECT heard_fact.id, heard_fact.kind || ' is nowhere else'
-            FROM heard_fact JOIN customer_order USING (order_id)
-            WHERE settled = 1 AND NOT EXISTS (SELECT 1 FROM told_fact
-                WHERE told_fact.kind = heard_fact.kind AND told_fact.id = heard_fact.id)""",
+        f"the overview agrees with the services on {scratch.settled()} with payments, parcels, holds and e-mails",
+        """SELECT service_fact.id, service_fact.kind || CASE WHEN overview_fact.id IS NULL
+                THEN ' is not there' ELSE ' is ' || overview_fact.facts || ', not ' || service_fact.facts END
+            FROM service_fact JOIN customer_order USING (order_id)
+            LEFT JOIN overview_fact ON overview_fact.kind = service_fact.kind AND overview_fact.id = service_fact.id
+            WHERE settled = 1 AND overview_fact.facts IS NOT service_fact.facts
+            UNION ALL SELECT overview_fact.id, overview_fact.kind || ' is nowhere else'
+            FROM overview_fact JOIN customer_order USING (order_id)
+            WHERE settled = 1 AND NOT EXISTS (SELECT 1 FROM service_fact
+                WHERE service_fact.kind = overview_fact.kind AND service_fact.id = overview_fact.id)""",
     )
 
 
 def nothing_parked(scratch: Scratch) -> Check:
-    """No read model passes over a stream that it could not handle."""
+    """No read model has parked a stream."""
     return scratch.check(
         "nothing-parked",
         "no read model has parked a stream",
@@ -83,7 +83,7 @@ def _folds(scratch: Scratch, name: str, model: str, what: str) -> Check:
     rows = scratch.value("SELECT count(*) FROM folded WHERE model = ?", (model,))
     return scratch.check(
         name,
-        f"each {what} is what its events come to, {rows} in all",
+        f"each {what} equals the fold of its events, {rows} in all",
         """SELECT folded.id, CASE WHEN modelled.id IS NULL THEN 'is missing' ELSE 'is something else' END
             FROM folded LEFT JOIN modelled ON modelled.model = folded.model AND modelled.id = folded.id
             WHERE folded.model = :model AND modelled.facts IS NOT folded.facts
@@ -99,7 +99,7 @@ MODEL_CHECKS = (
     returns_fold,
     summaries_fold,
     overview_folds,
-    overview_heard_everything,
+    overview_stores_once,
     overview_agrees,
     nothing_parked,
 )

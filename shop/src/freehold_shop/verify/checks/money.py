@@ -1,4 +1,4 @@
-"""Money: what the provider took and kept is what orders were sold for. Imports scratch and model."""
+"""Money: the provider has captured, less refunds, what orders were sold for. Imports scratch and model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from freehold_shop.verify.scratch import Scratch
 
 __all__ = ["MONEY_CHECKS"]
 
-# What an order is worth to us in the end: its total if it was sold, less what came back.
+# The revenue of an order: its total if it was sold, less its returns.
 _WORTH = """
 SELECT customer_order.order_id, customer_order.settled,
     CASE WHEN sold = 1 THEN total_pence ELSE 0 END
@@ -24,14 +24,14 @@ def money_per_order(scratch: Scratch) -> Check:
         "money-per-order",
         f"captured - refunded = confirmed - returned for each of {scratch.settled()}",
         f"""SELECT expected.order_id, 'has ' || (coalesce(captured_pence, 0) - coalesce(refunded_pence, 0))
-                || 'p where ' || worth || 'p are right'
+                || 'p instead of ' || worth || 'p'
             FROM ({_WORTH}) AS expected LEFT JOIN ledger USING (order_id)
             WHERE settled = 1 AND coalesce(captured_pence, 0) - coalesce(refunded_pence, 0) <> worth""",
     )
 
 
 def money_in_total(scratch: Scratch) -> Check:
-    """The same in total, against the provider's own totals; orders that are not settled are left out on both sides."""
+    """The same in total, by the provider's own totals; without the orders that are not settled, on both sides."""
     kept, worth, unsettled = (
         scratch.value("SELECT coalesce(sum(captured_pence - refunded_pence), 0) FROM ledger_total"),
         scratch.value(f"SELECT coalesce(sum(worth), 0) FROM ({_WORTH}) WHERE settled = 1"),
@@ -45,7 +45,7 @@ def money_in_total(scratch: Scratch) -> Check:
 
 
 def payments_agree_with_provider(scratch: Scratch) -> Check:
-    """What the payments service has written down is what the provider did."""
+    """The payments service has the same amounts as the provider."""
     return scratch.check(
         "payments-agree-with-provider",
         "each payment's captured and refunded amounts are those in the provider's ledger",
@@ -59,7 +59,7 @@ def payments_agree_with_provider(scratch: Scratch) -> Check:
 
 
 def holds_only_in_flight(scratch: Scratch) -> Check:
-    """Nobody's money is held for an order that has ended."""
+    """No money is on hold for an order that has ended."""
     return scratch.check(
         "holds-only-in-flight",
         "no money is on hold for an order that has ended",

@@ -1,4 +1,4 @@
-"""Orders: none lost, none out of nowhere, each with what its end asks for. Imports scratch and model."""
+"""Orders: none is lost, none is a phantom, and each has what belongs to its status. Imports scratch and model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["ORDER_CHECKS"]
 
 
 def no_phantom_orders(scratch: Scratch) -> Check:
-    """Whatever any service, or the provider, has for an order belongs to an order that was placed."""
+    """Everything that a service or the provider has for an order belongs to an order that was placed."""
     return scratch.check(
         "no-phantom-orders",
         "every payment, reservation, parcel, e-mail, return, saga and ledger entry belongs to an order",
@@ -26,20 +26,20 @@ def no_phantom_orders(scratch: Scratch) -> Check:
 
 
 def no_lost_orders(scratch: Scratch) -> Check:
-    """Whoever was told that the order is placed finds it."""
+    """Every order whose placing was confirmed to the client exists."""
     return scratch.check(
         "no-lost-orders",
-        f"every one of {scratch.value('SELECT count(*) FROM request')} orders that was promised is there",
-        """SELECT order_id, 'was promised under key ' || key FROM request
+        f"each of {scratch.value('SELECT count(*) FROM request')} orders that were confirmed to a client exists",
+        """SELECT order_id, 'was confirmed under key ' || key FROM request
             WHERE order_id NOT IN (SELECT order_id FROM customer_order)""",
     )
 
 
 def sold_orders_are_complete(scratch: Scratch) -> Check:
-    """A sold order is paid, its goods left and its parcel was prepared."""
+    """A sold order is paid, its goods are committed and its parcel is prepared."""
     return scratch.check(
         "sold-orders-complete",
-        "every sold order has its payment captured, its goods taken and its parcel prepared",
+        "every sold order has its payment captured, its goods committed and its parcel prepared",
         """SELECT order_id, 'payment ' || coalesce(payment.status, 'missing')
                 || ', goods ' || coalesce(reservation.status, 'missing')
                 || ', parcel ' || coalesce(shipment.status, 'missing')
@@ -70,10 +70,10 @@ def cancelled_orders_hold_nothing(scratch: Scratch) -> Check:
 
 
 def every_order_ended(scratch: Scratch) -> Check:
-    """No order and no return hangs. Where the shop is at work, those of the last minute are given their time."""
+    """Every order and return has ended. Where the shop is busy, orders of the last minute may be in progress."""
     return scratch.check(
         "every-order-ended",
-        f"every order and return has reached its end, of {scratch.value('SELECT count(*) FROM customer_order')} orders"
+        f"every order and return has ended, of {scratch.value('SELECT count(*) FROM customer_order')} orders"
         + scratch.in_flight_words(),
         """SELECT order_id, status FROM customer_order, moment
             WHERE ended = 0 AND (moment.quiet = 1 OR placed_at_ms < moment.now_ms - 60000)

@@ -1,4 +1,4 @@
-"""Sagas: each order of an orchestrated checkout has one, in one terminal state that fits. Imports scratch and model."""
+"""Sagas: each order of an orchestrated checkout has one, in a terminal state that fits. Imports scratch and model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["SAGA_CHECKS"]
 
 
 def one_saga_an_order(scratch: Scratch) -> Check:
-    """An orchestrated order is orchestrated by exactly one saga, a choreographed one by none."""
+    """An orchestrated order has exactly one saga, a choreographed one has none."""
     return scratch.check(
         "one-saga-an-order",
         f"one saga for each orchestrated order, {scratch.value('SELECT count(*) FROM saga')} in all",
@@ -24,7 +24,7 @@ def sagas_have_ended(scratch: Scratch) -> Check:
     """A saga whose order has ended is in a terminal state, and none waits for an operator."""
     return scratch.check(
         "sagas-ended",
-        "every saga is in one terminal state" + scratch.in_flight_words(),
+        "every saga is in a terminal state" + scratch.in_flight_words(),
         """SELECT saga.id, saga.status || coalesce(' ' || failure, '') FROM saga
             LEFT JOIN customer_order USING (order_id) JOIN moment
             WHERE saga.status NOT IN ('completed', 'compensated', 'terminated')

@@ -1,4 +1,4 @@
-"""Goods: none appear, none vanish, none are sold twice. Imports scratch and model."""
+"""Goods: none appear, none are lost, none are sold twice. Imports scratch and model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["STOCK_CHECKS"]
 
 
 def stock_never_negative(scratch: Scratch) -> Check:
-    """Never below nothing, never more promised than there is."""
+    """The stock is never negative, and never less than what is reserved."""
     return scratch.check(
         "stock-never-negative",
         f"0 ≤ reserved ≤ on hand for each of {scratch.value('SELECT count(*) FROM stock')} products",
@@ -19,7 +19,7 @@ def stock_never_negative(scratch: Scratch) -> Check:
 
 
 def movements_fold_to_stock(scratch: Scratch) -> Check:
-    """Received - committed + returned = on hand, and reserved likewise: the movements, summed up, are the stock."""
+    """Received - committed + returned = on hand, and likewise reserved: the sum of the movements is the stock."""
     return scratch.check(
         "stock-conserved",
         "received - committed + returned = on hand for each product",
@@ -34,7 +34,7 @@ def movements_fold_to_stock(scratch: Scratch) -> Check:
 
 
 def reserved_is_held(scratch: Scratch) -> Check:
-    """What is reserved of a product is the sum of the reservations that hold it."""
+    """The reserved quantity of a product is the sum of its active reservations."""
     return scratch.check(
         "reserved-is-held",
         "reserved = the sum of active reservations for each product",
@@ -45,10 +45,10 @@ def reserved_is_held(scratch: Scratch) -> Check:
 
 
 def goods_left_for_sold_orders(scratch: Scratch) -> Check:
-    """For each sold order its pieces left the shelf once, for any other none did."""
+    """The pieces of each sold order left the stock once, and those of any other order never."""
     return scratch.check(
         "goods-left-once",
-        f"exactly the pieces of sold orders left the shelf, for each of {scratch.settled()}",
+        f"exactly the pieces of sold orders left the stock, for each of {scratch.settled()}",
         """WITH gone AS (SELECT reference, -sum(on_hand) AS pieces FROM moved_by_reference
                 WHERE reason IN ('committed', 'committed-late') GROUP BY reference)
             SELECT order_id, coalesce(gone.pieces, 0) || ' pieces left, status ' || status
@@ -59,28 +59,28 @@ def goods_left_for_sold_orders(scratch: Scratch) -> Check:
 
 
 def goods_came_back_for_returns(scratch: Scratch) -> Check:
-    """For each return its pieces came back on the shelf once."""
+    """The pieces of each return were restocked once."""
     return scratch.check(
         "goods-came-back-once",
-        "exactly the pieces of returns came back on the shelf",
+        "exactly the pieces of returns were restocked",
         """WITH back AS (SELECT reference, sum(on_hand) AS pieces FROM moved_by_reference
                 WHERE reason = 'returned' GROUP BY reference)
             SELECT return_ref || '/' || order_id, coalesce(back.pieces, 0) || ' of ' || order_return.pieces
             FROM order_return JOIN customer_order USING (order_id)
             LEFT JOIN back ON back.reference = return_ref || '/' || order_id
             WHERE settled = 1 AND coalesce(back.pieces, 0) <> order_return.pieces
-            UNION ALL SELECT reference, 'came back without a return' FROM back
+            UNION ALL SELECT reference, 'restocked without a return' FROM back
             WHERE NOT EXISTS (SELECT 1 FROM order_return WHERE return_ref || '/' || order_id = reference)""",
     )
 
 
 def right_products_left(scratch: Scratch) -> Check:
-    """Of each product as much left as was sold; it takes a moment in which every order is settled."""
+    """Of each product as much left the stock as was sold. Only checked when every ended order is settled."""
     if scratch.value("SELECT count(*) FROM customer_order WHERE settled = 0 AND ended = 1"):
-        return Check("right-products-left", ok=True, detail="left out: orders ended while this was read")
+        return Check("right-products-left", ok=True, detail="not checked: orders ended while the data were read")
     return scratch.check(
         "right-products-left",
-        "pieces sold = pieces that left the shelf, for each product",
+        "pieces sold = pieces that left the stock, for each product",
         """WITH gone AS (SELECT sku, -sum(on_hand) AS pieces FROM moved
                 WHERE reason IN ('committed', 'committed-late') GROUP BY sku),
                 product AS (SELECT sku FROM sold UNION SELECT sku FROM gone)

@@ -14,15 +14,15 @@ from freehold import ConfigurationError, FreeholdError
 from freehold_shop.faults.board import FaultBoard
 from freehold_shop.supervisor.control import LINE_BYTES_MAX, Answer, Request
 
-__all__ = ["Desk"]
+__all__ = ["ControlServer"]
 
 _CLIENT_SECONDS = 2.0
 # A path must fit into the 108 bytes of a sockaddr_un.
 _PATH_BYTES_MAX = 100
 
 
-class Desk:
-    """Answers one request of each client, at once; a client that dawdles is left after two seconds."""
+class ControlServer:
+    """Answers one request of each client; a client that has sent nothing for two seconds is disconnected."""
 
     def __init__(self, directory: Path, board: FaultBoard) -> None:
         self._board = board
@@ -41,7 +41,7 @@ class Desk:
         self.listener.setblocking(False)
 
     def serve_one(self) -> None:
-        """Take the next client, read what he asks, and answer."""
+        """Accept the next client, read its request, and answer."""
         try:
             client, _ = self.listener.accept()
         except OSError:
@@ -57,7 +57,7 @@ class Desk:
             client.sendall(msgspec.json.encode(self._answer(line)) + b"\n")
 
     def close(self) -> None:
-        """Take no more clients."""
+        """Accept no more clients."""
         self.listener.close()
         self.path.unlink(missing_ok=True)
 

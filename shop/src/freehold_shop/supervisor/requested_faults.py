@@ -1,7 +1,7 @@
-"""What the supervisor and a service's process say to each other over their socket pair: one JSON line at a time.
+"""The messages between the supervisor and a service's process over their socket pair, one JSON line each.
 
-The supervisor says the whole of what it wishes each time, so that a process that starts later, or hears twice, ends up
-the same. Imports msgspec only.
+The supervisor always sends all requested faults, so that a process that starts later, or receives them twice, has the
+same ones. Imports msgspec only.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from collections.abc import Iterator
 
 import msgspec
 
-__all__ = ["Failed", "Lines", "Ready", "Wishes", "encode_line", "read_word"]
+__all__ = ["Failed", "Lines", "Ready", "RequestedFaults", "decode_line", "encode_line"]
 
 
-class Wishes(msgspec.Struct, frozen=True):
-    """How a process should misbehave. What is a tuple names services.
+class RequestedFaults(msgspec.Struct, frozen=True):
+    """The faults that a process should have. Tuples have names of services.
 
-    `databases_full`, `databases_read_only` and `broker_full` count for files of SQLite: a server is told itself.
+    `databases_full`, `databases_read_only` and `broker_full` apply to SQLite files; a server has these faults itself.
     """
 
     duplicates: bool = False
@@ -32,28 +32,28 @@ class Ready(msgspec.Struct, frozen=True, tag=True):
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
-    """The process ends, for this reason."""
+    """The process ends, for `reason`."""
 
     reason: str
 
 
 def encode_line(message: msgspec.Struct) -> bytes:
-    """One line."""
+    """Encode a message as one line."""
     return msgspec.json.encode(message) + b"\n"
 
 
-def read_word(line: bytes) -> Ready | Failed:
-    """What a process says."""
+def decode_line(line: bytes) -> Ready | Failed:
+    """Decode a message of a process."""
     return msgspec.json.decode(line, type=Ready | Failed)
 
 
 class Lines:
-    """Cuts what arrives into lines."""
+    """Splits received bytes into lines."""
 
     def __init__(self) -> None:
         self._rest = b""
 
     def feed(self, content: bytes) -> Iterator[bytes]:
-        """Return the lines that are complete now."""
+        """Add bytes and return the lines that are complete now."""
         *lines, self._rest = (self._rest + content).split(b"\n")
         return iter(lines)

@@ -18,14 +18,14 @@ from freehold.deadletters import DeadLetter, DeadLetterFilter
 from freehold.runtime import DeadLetterActions, Stores, open_broker, open_stores, service_context
 from freehold_shop.faults.poison import is_poison, nonsense, publish_all
 
-__all__ = ["READ_SECONDS", "draw_out"]
+__all__ = ["READ_SECONDS", "discard_poison"]
 
 READ_SECONDS: Final = 120.0
 _LOOK_SECONDS: Final = 0.25
 _PAGE_LETTERS: Final = 200
 
 
-async def draw_out(
+async def discard_poison(
     settings: Mapping[str, Settings], readers: Mapping[str, frozenset[str]], read_seconds: float = READ_SECONDS
 ) -> int:
     """Wait until every reader has read past the poison in its topics, and discard the dead letters that it became.

@@ -1,7 +1,7 @@
-"""The servers' ground: PostgreSQL with a database and a role for each service, and NATS with an account for each.
+"""The servers infrastructure: PostgreSQL with a database and a role, and NATS with an account, for each service.
 
-What the settings `FREEHOLD_<SERVICE>_DATABASE` and `FREEHOLD_BROKER` name is used as it is; the rest is started under
-the state directory. Imports the starters of servers, the accounts, and what can be wrong with databases and streams.
+Databases and the broker that the settings `FREEHOLD_<SERVICE>_DATABASE` and `FREEHOLD_BROKER` name are used as they
+are; the rest is started in the state directory. Imports the starters of servers, the accounts, and the troubles.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from freehold_shop.faults.fault import Trouble
 from freehold_shop.servers import RunningServer, start_nats, start_postgres
 from freehold_shop.servers.nats import empty_store
 from freehold_shop.supervisor.accounts import provision
-from freehold_shop.supervisor.apart import Apart, Work
+from freehold_shop.supervisor.child_task import ChildTask, Work
 from freehold_shop.supervisor.databases import DatabaseTroubles
 from freehold_shop.supervisor.streamlimit import LIMIT_FILE, lift_limit, limit_stream
 from freehold_shop.supervisor.streams import Streams
 
-__all__ = ["ServersGround"]
+__all__ = ["ServersInfrastructure"]
 
 _LIMIT_SECONDS = 15.0
 
 
 @dataclass(slots=True)
-class ServersGround:
-    """Servers of our own, or those that the settings name."""
+class ServersInfrastructure:
+    """Servers that the shop starts, or those that the settings name."""
 
     directory: Path
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
@@ -50,9 +50,9 @@ class ServersGround:
     _troubles: DatabaseTroubles | None = None
 
     def prepare(self, services: Sequence[str]) -> None:
-        """Start what is needed, and make a role and a database for each service that names none.
+        """Start the servers, and make a role and a database for each service without a database in the settings.
 
-        What a killed shop left wrong on purpose is taken back.
+        Ends the faults that a killed shop has left.
         """
         given = {service: self._given(service) for service in services if self._given(service)}
         self._own = frozenset(services) - frozenset(given)
@@ -69,7 +69,7 @@ class ServersGround:
             self._start_nats()
 
     def _start_nats(self) -> None:
-        """With an account for each service, and the streams that services have no right to make."""
+        """Start NATS with an account for each service, and make the streams, which services have no right to make."""
         services = [each.service for each in self.rights]
         passwords = keep_passwords(self.directory / "broker-passwords.json", [OPERATOR, *services])
         quoted = {name: json.dumps(password) for name, password in passwords.items()}
@@ -89,12 +89,12 @@ class ServersGround:
         self._streams.make()
 
     def pids(self) -> Mapping[str, int]:
-        """PostgreSQL and NATS, where they are ours and run."""
+        """PostgreSQL and NATS, where the shop has started them and they run."""
         servers = {"postgres": self._postgres, "nats": self._nats}
         return {name: server.pid for name, server in servers.items() if server is not None and server.running}
 
     def revive(self) -> None:
-        """Start a server of ours again that died without a fault being on."""
+        """Restart a server of the shop that has ended without a fault."""
         if self._postgres is not None and not self._postgres.running:
             self._postgres.start()
         if self._nats is not None and self._nats_wanted and not self._nats.running:
@@ -103,12 +103,12 @@ class ServersGround:
             self._streams.revive()
 
     def begin_broker_outage(self) -> None:
-        """Kill NATS as a crash would."""
+        """Kill NATS, as in a crash."""
         self._own_nats().kill()
         self._nats_wanted = False
 
     def end_broker_outage(self) -> None:
-        """Start NATS again, on its data."""
+        """Restart NATS on its data."""
         self._nats_wanted = True
         self._own_nats().start()
         if not self._limited:
@@ -123,30 +123,30 @@ class ServersGround:
             nats.start()
 
     def begin_broker_limit(self) -> None:
-        """Let the stream of messages grow no more."""
+        """Limit the stream of messages to its size."""
         url = self._own_nats().url
         if not self._nats_wanted:
-            raise Unavailable("the broker is down", hint="shop heal broker-down, then break it so")
+            raise Unavailable("the broker is down", hint="first: shop heal broker-down")
         self._do("limiting the stream", lambda: limit_stream(url, self.options.prefix, self.directory))
         self._limited = True
 
     def end_broker_limit(self) -> None:
-        """Let the stream grow again; while NATS is down that waits for its start."""
+        """Lift the limit; while NATS is down, at its next start."""
         self._limited = False
         url = self._own_nats().url
         if self._nats_wanted and (self.directory / LIMIT_FILE).exists():
             self._do("lifting the stream's limit", lambda: lift_limit(url, self.options.prefix, self.directory))
 
     def begin_database_trouble(self, service: str, trouble: Trouble) -> None:
-        """Let the server do it."""
+        """Begin the trouble on the server."""
         self._troubles_of(service).begin(service, trouble)
 
     def end_database_trouble(self, service: str, trouble: Trouble) -> None:
-        """Let the server take it back."""
+        """End the trouble on the server."""
         self._troubles_of(service).end(service, trouble)
 
     def stop(self) -> None:
-        """Take back what is wrong on purpose, and stop the servers that are ours."""
+        """End all faults, and stop the servers that the shop has started."""
         if self._nats is not None and self._nats.running:
             with contextlib.suppress(Unavailable):
                 self.end_broker_limit()
@@ -168,19 +168,19 @@ class ServersGround:
         return self.environ.get(f"FREEHOLD_{service.upper().replace('-', '_')}_DATABASE", "")
 
     def _do(self, what: str, work: Work) -> None:
-        Apart(what, work, self.directory / "logs" / "faults.log", _LIMIT_SECONDS).wait()
+        ChildTask(what, work, self.directory / "logs" / "faults.log", _LIMIT_SECONDS).wait()
 
     def _own_nats(self) -> RunningServer:
         if self._nats is None:
             raise ConfigurationError(
-                "the broker was not started by this shop", hint="leave FREEHOLD_BROKER out to let the shop start one"
+                "this shop has not started the broker", hint="unset FREEHOLD_BROKER to let the shop start one"
             )
         return self._nats
 
     def _troubles_of(self, service: str) -> DatabaseTroubles:
         if self._troubles is None or service not in self._own:
             raise ConfigurationError(
-                f"the database of {service} was not made by this shop",
-                hint=f"leave FREEHOLD_{service.upper()}_DATABASE out to let the shop make one",
+                f"this shop has not made the database of {service}",
+                hint=f"unset FREEHOLD_{service.upper()}_DATABASE to let the shop make one",
             )
         return self._troubles

@@ -16,20 +16,20 @@ from freehold.ids import new_id, stable_hash
 from freehold.messages import message_type
 from freehold.ports import Stores
 from freehold.runtime.adapters import open_broker, open_stores
-from freehold_shop.faults.antidote import draw_out
 from freehold_shop.faults.poison import KEY, poison
+from freehold_shop.faults.poison_cleanup import discard_poison
 
-TOPIC = "antidote.events"
+TOPIC = "cleanup.events"
 
 
-@event("antidote.counted", version=1, key="name")
+@event("cleanup.counted", version=1, key="name")
 class Counted:
     name: str
 
 
 def _settings(tmp_path: Path) -> Settings:
     return Settings.load(
-        "antidote", environ={}, database=f"sqlite:///{tmp_path}/s.db", broker=f"embedded:///{tmp_path}/b.db"
+        "cleanup", environ={}, database=f"sqlite:///{tmp_path}/s.db", broker=f"embedded:///{tmp_path}/b.db"
     )
 
 
@@ -41,7 +41,7 @@ async def _read_one_partition(settings: Settings, stores: Stores, wanted: int) -
     broker = open_broker(settings.broker, settings.broker_options)
     await broker.open()
     try:
-        consumer = await broker.subscribe(Subscription("antidote", frozenset({TOPIC})))
+        consumer = await broker.subscribe(Subscription("cleanup", frozenset({TOPIC})))
         while True:
             batch = await consumer.fetch(100, 1.0)
             if batch is not None and batch.partition == wanted:
@@ -57,7 +57,7 @@ def _letter(document: bytes) -> DeadLetter:
     return DeadLetter(
         id=new_id(),
         direction=Direction.INBOUND,
-        consumer="antidote",
+        consumer="cleanup",
         topic=TOPIC,
         key=KEY,
         message_id=None,
@@ -84,8 +84,8 @@ async def test_a_reader_that_is_busy_elsewhere_does_not_keep_the_fault_on(tmp_pa
     try:
         await broker.publish([OutgoingMessage(new_id(), TOPIC, str(number), b"busy") for number in range(100)], 5.0)
         planted = await poison(settings.broker, settings.broker_options, [COUNTED])
-        discarded = await draw_out({"antidote": settings}, {"antidote": frozenset({TOPIC})}, read_seconds=30.0)
-        pending = [each.pending for each in await broker.lag("antidote")]
+        discarded = await discard_poison({"cleanup": settings}, {"cleanup": frozenset({TOPIC})}, read_seconds=30.0)
+        pending = [each.pending for each in await broker.lag("cleanup")]
         letters = await stores[DEAD_LETTERS].find(DeadLetterFilter(status=DeadLetterStatus.DEAD))
     finally:
         reading.cancel()
@@ -103,5 +103,5 @@ async def test_a_reader_that_is_behind_keeps_the_fault_on_and_is_named(tmp_path:
     await stores.database.open()
     await stores.database.upgrade()
     await stores.database.close()
-    with pytest.raises(Unavailable, match=r"antidote has not read past the poison in antidote\.events"):
-        await draw_out({"antidote": settings}, {"antidote": frozenset({TOPIC})}, read_seconds=0.5)
+    with pytest.raises(Unavailable, match=r"cleanup has not read past the poison in cleanup\.events"):
+        await discard_poison({"cleanup": settings}, {"cleanup": frozenset({TOPIC})}, read_seconds=0.5)

@@ -1,23 +1,21 @@
-"""Work of the supervisor that needs an event loop: it is done in a child, which has one. Imports the kernel.
+"""A task of the supervisor that needs an event loop, run in a child process that has one. Imports the kernel.
 
-The supervisor itself forks, so it has no loop and no threads.
+The supervisor itself forks, so it has no event loop and no threads.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import signal
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 from freehold import FreeholdError, Unavailable
-from freehold_shop.supervisor.kernel import fork, send_signal
+from freehold_shop.supervisor.kernel import fork, kill_child
 
-__all__ = ["Apart", "Work"]
+__all__ = ["ChildTask", "Work"]
 
 Work = Callable[[], Coroutine[Any, Any, object]]
 
@@ -25,11 +23,11 @@ _REASON_BYTES_MAX = 4096
 _LOOK_SECONDS = 0.01
 
 
-class Apart:
-    """A coroutine function that runs in a child of ours, for `limit_seconds` at most.
+class ChildTask:
+    """A coroutine function that runs in a child process, for `limit_seconds` at most.
 
-    It goes on while `poll` is asked; `wait` is for what is over in a moment. `stop` ends it. `work` is called in the
-    child.
+    `poll` asks whether it is done, and enforces the limit; `wait` blocks, for short tasks. `stop` ends it. `work` is
+    called in the child.
     """
 
     def __init__(self, what: str, work: Work, log: Path, limit_seconds: float) -> None:
@@ -43,7 +41,7 @@ class Apart:
         os.close(theirs)
 
     def poll(self) -> bool:
-        """Whether it is done. Raises `Unavailable`, with the reason that the child gave, where it failed."""
+        """Whether it is done. Raises `Unavailable` where it failed, with the child's reason, or took too long."""
         if self._pid == 0:
             return True
         found, status = os.waitpid(self._pid, os.WNOHANG)
@@ -51,11 +49,11 @@ class Apart:
             self._pid = 0
             reason = self._read_reason()
             if status:
-                raise Unavailable(reason or f"{self._what}: it ended without a reason", hint=f"see {self._log}")
+                raise Unavailable(reason or f"{self._what} ended without a reason", hint=f"see {self._log}")
             return True
         if time.monotonic() > self._deadline:
             self.stop()
-            raise Unavailable(f"{self._what}: not done in {self._limit_seconds:g} s", hint=f"see {self._log}")
+            raise Unavailable(f"{self._what} took longer than {self._limit_seconds:g} s", hint=f"see {self._log}")
         return False
 
     def wait(self) -> None:
@@ -64,11 +62,9 @@ class Apart:
             time.sleep(_LOOK_SECONDS)  # waitpid has no time limit, and there is no event loop here
 
     def stop(self) -> None:
-        """End it where it is. Idempotent."""
+        """Kill the child. Idempotent."""
         if self._pid:
-            send_signal(self._pid, signal.SIGKILL)
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(self._pid, 0)
+            kill_child(self._pid)
             self._pid = 0
             self._read_reason()
 
@@ -76,7 +72,7 @@ class Apart:
         try:
             return os.read(self._reason, _REASON_BYTES_MAX).decode(errors="replace")
         except BlockingIOError:
-            return ""  # nothing was said; a child that was forked meanwhile holds the other end
+            return ""  # no reason was given, and a child that was forked meanwhile holds the other end open
         finally:
             os.close(self._reason)
 
