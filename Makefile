@@ -3,9 +3,9 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 
 PYTHON := .venv/bin/python
-# Another environment that is active has no say here.
+# An active environment must not change what runs here.
 unexport PYTHONHOME PYTHONPATH PYTHONSTARTUP VIRTUAL_ENV CONDA_PREFIX
-# Processes that run tests at once. Many tests wait for leases and servers: on two cores four were quicker than three.
+# Processes that run tests at once. Many tests wait for leases and servers: on two cores four are faster than three.
 WORKERS := 4
 # Extra arguments, such as `make shop ARGS="--profile servers"` or `make test ARGS="-k outbox"`.
 ARGS :=
@@ -23,16 +23,16 @@ shop: .venv/.stamp-base ## set everything up and run the reference shop
 test: .venv/.stamp-servers .venv/.stamp-docs ## set everything up, servers included, and run the tests
 	$(PYTHON) -m pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 
-test-growth: .venv/.stamp-servers ## run the tests beside a hundred thousand rows, which `make test` leaves out
+test-growth: .venv/.stamp-servers ## run the tests with a hundred thousand rows, which `make test` leaves out
 	$(PYTHON) -m pytest -m growth $(ARGS)
 
-heal: .venv/.stamp-servers ## break the shop in every way it can be, on both profiles, and see it heal
+heal: .venv/.stamp-servers ## begin and end every fault of the shop on both profiles, and check that it heals
 	$(PYTHON) -m tests.heal $(ARGS)
 
 heal-all: .venv/.stamp-servers ## the same with faults that last a minute, under more load
 	$(PYTHON) -m tests.heal --hold 60 --rate 10 $(ARGS)
 
-heal-upgrade: .venv/.stamp-servers ## kill a shop from before the first release in mid-flight, upgrade it, verify it
+heal-upgrade: .venv/.stamp-servers ## kill a shop from before the first release, upgrade it, verify it
 	$(PYTHON) -m tests.heal.prerelease $(ARGS)
 
 servers: .venv/.stamp-servers ## run real PostgreSQL and NATS until ctrl-c, and print where they are
@@ -45,12 +45,12 @@ lint: .venv/.stamp-dev ## check style, types and import rules
 	.venv/bin/lint-imports --no-cache --no-logo
 
 bench: .venv/.stamp-servers ## run the benchmarks
-	@if [ -f benchmarks/__main__.py ]; then exec $(PYTHON) -m benchmarks $(ARGS); else echo "there are no benchmarks yet"; fi
+	@exec $(PYTHON) -m benchmarks $(ARGS)
 
 docs: .venv/.stamp-docs ## build the documentation into site/
 	.venv/bin/zensical build --clean --strict
 
-requirements: ## compile the hashed requirement files anew; ARGS=--upgrade for newer versions
+requirements: ## compile the hashed requirement files again; ARGS=--upgrade for newer versions
 	PATH="$(CURDIR)/.tools/uv/bin:$$PATH" scripts/compile-requirements $(ARGS)
 
 clean: ## remove what was built and cached; data in .freehold stay

@@ -1,11 +1,11 @@
-"""Every benchmark, bounded, each figure beside the same by hand in the same run: `python -m benchmarks`, `make bench`.
+"""All benchmarks, each figure beside the same work by hand in the same run: `python -m benchmarks`, `make bench`.
 
     make bench ARGS="--only projection --only events"       some of them: events, aggregate, projection, outbox, broker
     make bench ARGS="--engine postgresql --seconds 3"       one engine; how long each rate is measured
-    python -m benchmarks --postgresql URL                   an empty database of yours instead of a server of the run's
+    python -m benchmarks --postgresql URL                   an empty database of yours instead of a server of its own
 
-PostgreSQL and NATS are real servers of the run's own; where one cannot be had its lines are left out, and it is said.
-With the defaults all of it takes some three minutes on two processors, and no part takes longer than one.
+The run starts PostgreSQL and NATS; where one is not available, the run says so and leaves its lines out. With the
+defaults everything takes about three minutes on two processors, and no part takes longer than one.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def main() -> None:
     print(
         f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f} at the start, {options.seconds:g} s for each rate"
     )
-    print("ratio: how fast Freehold is beside what is written by hand, in the same run; 1.00 is as fast\n")
+    print("ratio: the speed of Freehold relative to the same work by hand, in the same run; 1.00 is as fast\n")
     figures.head()
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         directory = Path(name)
@@ -64,17 +64,17 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").partition("\n")[0])
     known = [*_ON_DATABASES, "broker"]
-    parser.add_argument("--only", action="append", choices=known, help="measure this alone; may be repeated")
-    parser.add_argument("--engine", action="append", choices=_ENGINES, help="on this database alone")
+    parser.add_argument("--only", action="append", choices=known, help="measure only this; may be repeated")
+    parser.add_argument("--engine", action="append", choices=_ENGINES, help="measure only on this database")
     parser.add_argument("--seconds", type=float, default=1.0, help="how long each rate is measured (1)")
-    parser.add_argument("--postgresql", metavar="URL", help="an empty database, instead of a server of the run's own")
+    parser.add_argument("--postgresql", metavar="URL", help="an empty database, instead of a server of its own")
     options = parser.parse_args()
     options.only = options.only or known
     return options
 
 
 def _databases(engine: str, directory: Path, given: str | None, stack: ExitStack) -> Iterator[str]:
-    """A database for each benchmark, as far as they can be had; the server's is one for all of them."""
+    """A database for each benchmark, where the engine is available; PostgreSQL has one database for all of them."""
     if engine == "sqlite":
         yield from (f"sqlite:///{directory}/{what}.db" for what in _ON_DATABASES)
         return
@@ -111,7 +111,7 @@ def _bounded(title: str, measure: _Measure, url: str, seconds: float) -> None:
     try:
         asyncio.run(run())
     except TimeoutError:
-        print(f"  given up after {_LIMIT_SECONDS:g} s", flush=True)
+        print(f"  stopped after {_LIMIT_SECONDS:g} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""What loading a stream of 10,000 events costs, beside fetching its bytes and decoding them by hand.
+"""The cost of loading a stream of 10,000 events, beside fetching its bytes and decoding them by hand.
 
-By hand is one plain query of the bodies, a decoder for each class, and the same `evolve`. They take turns; each
-figure is the median of the runs.
+By hand: one plain query of the bodies, a decoder for each class, and the same `evolve`. Both alternate; each figure is
+the median of the runs.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from uuid import UUID, uuid4
 import msgspec
 from benchmarks.figures import Figure
 
-from freehold.aggregate import Decider, Repository, SnapshotPolicy
-from freehold.context import ServiceContext
-from freehold.messages import event, registry
-from freehold.runtime.adapters import open_stores
+from freehold import Decider, Repository, Service, Settings, SnapshotPolicy, event
+from freehold.messages import registry
+from freehold.runtime import open_stores, service_context
 from freehold.transaction import Transaction, Transactions
 
 EVENT_COUNT = 10_000
@@ -28,7 +27,7 @@ _BODIES = "SELECT type, schema_version, data FROM freehold_event WHERE stream = 
 
 @event("bench.line-added", key="order_id")
 class LineAdded:
-    """A line was put in."""
+    """A line was added."""
 
     order_id: UUID
     product: str
@@ -39,7 +38,7 @@ class LineAdded:
 
 @event("bench.line-removed", key="order_id")
 class LineRemoved:
-    """A line was taken out."""
+    """A line was removed."""
 
     order_id: UUID
     product: str
@@ -48,7 +47,7 @@ class LineRemoved:
 
 @dataclass(frozen=True, slots=True)
 class Basket:
-    """What is in it."""
+    """The content of a basket."""
 
     lines: int = 0
     total_cents: int = 0
@@ -62,7 +61,7 @@ def evolve(basket: Basket, happened: LineAdded | LineRemoved) -> Basket:
 
 
 def decide(_: Basket, count: int) -> list[LineAdded | LineRemoved]:
-    """So many lines are added, every third one is removed again."""
+    """The events for so many lines, of which every third one is removed again."""
     order_id = uuid4()
     return [
         LineRemoved(order_id, f"product-{number}", 1299)
@@ -74,29 +73,31 @@ def decide(_: Basket, count: int) -> list[LineAdded | LineRemoved]:
 
 DECIDER = Decider("basket", Basket(), decide, evolve)
 PLAIN = Repository(DECIDER)
-KEEPING = Repository(DECIDER, snapshots=SnapshotPolicy(every=100))
+SNAPSHOTS = Repository(DECIDER, snapshots=SnapshotPolicy(every=100))
 
 
 async def figures(url: str) -> AsyncIterator[Figure]:
-    """Milliseconds to load, without and with a snapshot."""
+    """The milliseconds of a load, without and with a snapshot."""
     stores = open_stores(url)
     await stores.database.open()
     await stores.database.upgrade()
     try:
-        found = await _measure(Transactions(ServiceContext("bench", stores)), EVENT_COUNT, RUNS)
+        settings = Settings.load("bench", environ={}, database=url)
+        transactions = Transactions(service_context(Service("bench"), stores, settings))
+        found = await _measure(transactions, EVENT_COUNT, RUNS)
         what = f"loading an aggregate of {EVENT_COUNT:,} events"
         yield Figure(what, found["load"], "ms", found["floor"])
-        yield Figure("  fetching alone", found["fetch"], "ms")
+        yield Figure("  only fetching", found["fetch"], "ms")
         yield Figure("  with a snapshot", found["load with snapshot"], "ms")
     finally:
         await stores.database.close()
 
 
 async def _measure(transactions: Transactions, events: int, runs: int) -> dict[str, float]:
-    basket, kept = uuid4(), uuid4()
+    basket, snapshotted = uuid4(), uuid4()
     for _ in range(events // 1000):
         await PLAIN.handle(transactions, basket, 1000)
-        await KEEPING.handle(transactions, kept, 1000)
+        await SNAPSHOTS.handle(transactions, snapshotted, 1000)
 
     async def floor(tx: Transaction) -> None:
         rows = await tx.sql.fetch(_BODIES, (PLAIN.stream(basket),))
@@ -116,11 +117,11 @@ async def _measure(transactions: Transactions, events: int, runs: int) -> dict[s
     async def load(tx: Transaction) -> None:
         await PLAIN.load(tx, basket)
 
-    async def load_kept(tx: Transaction) -> None:
-        await KEEPING.load(tx, kept)
+    async def load_snapshot(tx: Transaction) -> None:
+        await SNAPSHOTS.load(tx, snapshotted)
 
     return await _medians(
-        transactions, {"fetch": fetch, "floor": floor, "load": load, "load with snapshot": load_kept}, runs
+        transactions, {"fetch": fetch, "floor": floor, "load": load, "load with snapshot": load_snapshot}, runs
     )
 
 

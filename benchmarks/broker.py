@@ -1,9 +1,9 @@
-"""How fast the brokers are: messages of 700 bytes a second, published and consumed in batches of 200 by one process,
-processor time for each, and how long a message takes from one process to a waiting one.
+"""The speed of the brokers: messages of 700 bytes a second, published and consumed in batches of 200 by one process,
+processor time for each, and the latency from one process to another that waits.
 
-By hand is, for the embedded broker, an INSERT of the batch and a SELECT of the next one with sqlite3, as durable; for
-NATS, the driver's own `publish`, 200 confirmations in progress, and a pull consumer that acknowledges each message.
-Neither keeps the order of keys over several consumers, nor leaves a message to another when its holder dies.
+By hand: for the embedded broker, a durable INSERT of the batch and a SELECT of the next one with sqlite3; for NATS, the
+driver's own `publish`, with 200 confirmations in progress, and a pull consumer that acknowledges each message. Neither
+keeps the order of keys over several consumers, nor delivers a message again when its consumer crashes.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from typing import Any
 from benchmarks.byhand import SqliteByHand
 from benchmarks.figures import Figure
 
+from freehold import new_id
 from freehold.broker import Broker, OutgoingMessage, PublishConfirmed, Subscription
-from freehold.ids import new_id
-from freehold.runtime.adapters import open_broker
+from freehold.runtime import open_broker
 
 __all__ = ["figures"]
 
@@ -32,7 +32,7 @@ _KEYS = 500
 
 
 async def _measure(url: str, seconds: float, *, apart: bool = True) -> dict[str, Any]:
-    """Figures of one broker; `apart` measures the way to another process as well."""
+    """Figures of one broker; `apart` also measures the latency to another process."""
     broker = open_broker(url)
     await broker.open()
     consumer = await broker.subscribe(Subscription("bench", frozenset({"bench.events"})))
@@ -60,7 +60,7 @@ async def _measure(url: str, seconds: float, *, apart: bool = True) -> dict[str,
 
 
 async def _in_sqlite(path: str, seconds: float) -> dict[str, Any]:
-    """The same with a table."""
+    """The same work with a table."""
     async with SqliteByHand(path) as sqlite:
         await sqlite.save("CREATE TABLE message (seq INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT, document BLOB)", [()])
         consumed = 0
@@ -81,7 +81,7 @@ async def _in_sqlite(path: str, seconds: float) -> dict[str, Any]:
 
 
 async def _on_nats(url: str, seconds: float) -> dict[str, Any]:
-    """The same with the driver alone."""
+    """The same work with the driver alone."""
     import nats
     from nats.errors import TimeoutError as NothingLeft
 
@@ -110,7 +110,7 @@ async def _on_nats(url: str, seconds: float) -> dict[str, Any]:
 
 
 async def figures(url: str, seconds: float) -> AsyncIterator[Figure]:
-    """Figures of one broker, beside its technology by hand where there is one."""
+    """Figures of one broker, beside the work by hand on its technology, if it has one."""
     by_hand: dict[str, Any] = {}
     if url.startswith("embedded:"):
         by_hand = await _in_sqlite(url.removeprefix("embedded:///") + ".by-hand", seconds)
@@ -153,7 +153,7 @@ def _processor_seconds() -> float:
 
 
 async def _latency(url: str) -> dict[str, float]:
-    """Publish one by one to another process that waits; the monotonic clock is the machine's."""
+    """Publish one by one to another process that waits; both processes read the machine's monotonic clock."""
     waiter = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "benchmarks.broker", "--wait", url, stdout=asyncio.subprocess.PIPE
     )
@@ -164,7 +164,7 @@ async def _latency(url: str) -> dict[str, float]:
     for _ in range(_LATENCY_MESSAGES):
         stamp = str(time.monotonic_ns()).encode()
         await broker.publish([OutgoingMessage(id=new_id(), topic="bench.waiting", key="key", document=stamp)], 10.0)
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # the other process is to wait for each message: the rate is no part of the latency
     found: dict[str, float] = json.loads(await asyncio.wait_for(waiter.stdout.readline(), 20.0))
     await waiter.wait()
     await broker.close()

@@ -1,4 +1,4 @@
-"""SQLite as one writes it by hand: the standard library in a thread of its own, durable as Freehold's is."""
+"""SQLite by hand: the standard library in a thread of its own, with the same durability as Freehold."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class SqliteByHand:
-    """One connection in write-ahead mode that flushes each commit to disk; whoever calls waits for their turn."""
+    """One connection in write-ahead mode that flushes each commit to disk; calls run one after the other."""
 
     def __init__(self, path: str) -> None:
         self._thread = ThreadPoolExecutor(1)
@@ -42,7 +42,7 @@ class SqliteByHand:
         self._thread.shutdown()
 
     async def work(self, do: Callable[[sqlite3.Connection], T]) -> T:
-        """Do something with the connection, in its thread."""
+        """Call `do` with the connection, in its thread."""
         connection = self._connection
         assert connection is not None
         return await self._run(lambda: do(connection))

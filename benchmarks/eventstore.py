@@ -1,9 +1,8 @@
-"""What saving and reading events costs, beside INSERT and SELECT by hand on asyncpg or sqlite3 in the same run.
+"""The cost of saving and reading events, beside INSERT and SELECT by hand on asyncpg or sqlite3 in the same run.
 
 By hand, a save is one INSERT into a table of stream, version, type, id and data with a key over stream and version; it
-checks no version, keeps no order for readers, and cannot be read by type. Each
-save is a transaction that appends to a new stream, expecting it to be empty; events have 200 bytes. Both take turns,
-since a disk is not equally fast all the time.
+checks no version, keeps no order for readers, and cannot be read by type. Each save is a transaction that appends to a
+new stream, expecting it to be empty; events have 200 bytes. Both alternate, since the speed of a disk varies.
 """
 
 from __future__ import annotations
@@ -18,17 +17,16 @@ from typing import Any
 from benchmarks.byhand import SqliteByHand
 from benchmarks.figures import Figure
 
+from freehold import new_id
 from freehold.database import DatabaseOptions
-from freehold.eventstore.store import EVENTS, Append, Expectation, NewEvent
-from freehold.ids import new_id
-from freehold.ports import Stores
-from freehold.runtime.adapters import open_stores
+from freehold.eventstore import EVENTS, Append, Expectation, NewEvent
+from freehold.runtime import Stores, open_stores
 
 __all__ = ["figures"]
 
 TURNS = 3
 SAVES = ((1, 1), (1, 10), (10, 10))
-"""Events a save, and writers."""
+"""(events in a save, writers)."""
 STREAM_EVENTS = 10_000
 _DATA = b'{"order":"0192","text":"' + b"x" * 174 + b'"}'
 _FLOOR_TABLE = """
@@ -52,7 +50,7 @@ def _events(count: int) -> list[NewEvent]:
 
 
 async def _rate(writers: int, seconds: float, once: Once) -> float:
-    """How often a second `once` is done by so many tasks."""
+    """How often a second so many tasks complete `once`."""
     count, begun = 0, time.monotonic()
 
     async def work() -> None:
@@ -102,7 +100,7 @@ def _save_in_sqlite(by_hand: SqliteByHand, events: int) -> Once:
 
 
 async def figures(url: str, seconds: float) -> AsyncIterator[Figure]:
-    """Saves a second, and milliseconds to read a stream."""
+    """Events saved a second, and milliseconds to read a stream."""
     stores = open_stores(url, DatabaseOptions(pool_size=10))
     await stores.database.open()
     await stores.database.upgrade()
@@ -117,7 +115,7 @@ async def figures(url: str, seconds: float) -> AsyncIterator[Figure]:
 
 
 async def _by_hand(url: str, stack: AsyncExitStack) -> tuple[Callable[[int], Once], Callable[[str], Awaitable[object]]]:
-    """How so many events are saved, and how a stream is read."""
+    """By hand: a function that saves so many events, and one that reads a stream."""
     if not url.startswith("postgresql"):
         sqlite = await stack.enter_async_context(SqliteByHand(url.removeprefix("sqlite:///")))
         await sqlite.work(lambda connection: connection.execute(_SQLITE_TABLE))

@@ -1,7 +1,8 @@
-"""What staging a message costs: transactions a second, beside the same INSERT by hand on asyncpg or sqlite3.
+"""The cost of staging a message: transactions a second, beside the same INSERT by hand on asyncpg or sqlite3.
 
-Messages have 300 bytes and keys of their own; ten tasks stage side by side. By hand is an INSERT into the outbox's
-table between BEGIN and COMMIT, without the order of keys that Freehold keeps. Both take turns.
+Messages have 300 bytes and keys of their own; ten tasks stage at the same time. By hand: an INSERT into the outbox's
+table between BEGIN and COMMIT, without the order of keys that Freehold keeps. Both alternate. Imports the outbox's
+lease names, which are internal: a relay's part is measured without a relay.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from statistics import median
 from benchmarks.byhand import SqliteByHand
 from benchmarks.figures import Figure
 
+from freehold import new_id
 from freehold.broker import OutgoingMessage
-from freehold.ids import new_id
-from freehold.leases.store import LEASES
-from freehold.outbox.store import LEASE_PREFIX, OUTBOX, lease_name
-from freehold.ports import Stores
-from freehold.runtime.adapters import open_stores
+from freehold.leases import LEASES
+from freehold.outbox import OUTBOX
+from freehold.outbox.store import LEASE_PREFIX, lease_name
+from freehold.runtime import Stores, open_stores
 from freehold.sql import sql_of
 
 CONCURRENCY = 10
@@ -35,7 +36,7 @@ _SQLITE_INSERT = (
 
 
 async def rate(once: Callable[[], Awaitable[object]], seconds: float) -> float:
-    """Run `once` over and over in ten tasks; returns how often a second."""
+    """Repeat `once` in ten tasks; returns how often a second."""
     count = 0
     until = time.monotonic() + seconds
 
@@ -51,7 +52,7 @@ async def rate(once: Callable[[], Awaitable[object]], seconds: float) -> float:
 
 
 def message(key: str | None = None) -> OutgoingMessage:
-    """A message with a key of its own, or this one."""
+    """A message with this key, or with a key of its own."""
     message_id = new_id()
     return OutgoingMessage(message_id, "bench.events", key or str(message_id), DOCUMENT)
 
@@ -98,7 +99,7 @@ async def _staging_by_hand(url: str) -> AsyncIterator[Callable[[], Awaitable[obj
 
 
 async def _drain_rates(stores: Stores, seconds: float) -> tuple[float, float]:
-    """Rows a second that are fetched and removed, and that are fetched and kept for a resend: 200 a round, in turns."""
+    """Rows a second that are fetched and removed, or fetched and kept for a resend; 200 a round, alternating."""
     held = await _leases(stores)
     spent, counts = [0.0, 0.0], [0, 0]
     turn = 0
@@ -124,7 +125,7 @@ async def _leases(stores: Stores) -> dict[int, int]:
 
 
 async def figures(url: str, seconds: float) -> AsyncIterator[Figure]:
-    """Transactions a second, and rows a second on their way out."""
+    """Transactions a second that stage, and rows a second that are fetched and removed."""
     stores = open_stores(url)
     await stores.database.open()
     await stores.database.upgrade()

@@ -1,15 +1,15 @@
-"""What keeping a read model up to date costs, beside two loops written by hand on the same events in the same run.
+"""The cost of keeping a read model up to date, beside two loops written by hand on the same events in the same run.
 
 The read model sums amounts by account, of a thousand; a page of 500 events touches half of them.
 
 - The *bare loop* is the floor: one connection of the driver, a page of positions and bodies of one type by position,
-  msgspec, one statement for the sums of the page, the position saved in the same transaction. It skips what is
-  committed out of order, knows one version of the event, and must run alone.
-- The *loop by hand over the reader* does the same with pages of Freehold's event store, which skip nothing.
-- `on_batch` is a projection with that one statement a page, `on` one that runs a statement for each event: leases,
-  partitions, checkpoints by compare-and-set, upcasting, parking included. What they take to start does not count.
+  msgspec, one statement for the sums of the page, and the position saved in the same transaction. It skips events that
+  commit out of order, reads one version of the event, and only one instance of it may run.
+- The *loop by hand over the reader* does the same with pages of Freehold's event store, which skip no event.
+- `on_batch` is a projection with that one statement a page, `on` one that runs a statement for each event: with leases,
+  partitions, checkpoints by compare-and-set, upcasting and parking. The time of its start does not count.
 
-All take turns.
+All alternate.
 """
 
 from __future__ import annotations
@@ -26,12 +26,10 @@ import sqlalchemy as sa
 from benchmarks.byhand import SqliteByHand
 from benchmarks.figures import Figure
 
-from freehold import RunningService, Service, Settings, event
-from freehold.eventstore.store import EVENTS, Append, EventFilter, NewEvent
-from freehold.ids import new_id
+from freehold import DecodedEvent, Projection, ProjectionContext, RunningService, Service, Settings, event, new_id
+from freehold.eventstore import EVENTS, Append, EventFilter, NewEvent
 from freehold.messages import encode_body
-from freehold.projection.declaration import DecodedEvent, Projection, ProjectionContext
-from freehold.projection.store import CHECKPOINTS
+from freehold.projection import CHECKPOINTS
 from freehold.sql import sql_of
 
 __all__ = ["figures"]
@@ -48,7 +46,7 @@ _PAGE = (
 
 @event("bench.deposited", key="account")
 class Deposited:
-    """Money came in."""
+    """Money was deposited."""
 
     account: str
     amount: int
@@ -174,7 +172,7 @@ def _projection(table: sa.Table, dialect: str, *, batch: bool) -> Projection:
 
 
 async def _projected(settings: Settings, projection: Projection, seconds_max: float) -> float:
-    """Events a second of a projection, from its first batch to its last, or as far as it comes in time."""
+    """Events a second of a projection, from its first batch to its last, or to the time limit."""
     service = Service("bench")
     service.projects(projection)
     begun, before = 0.0, 0
@@ -186,7 +184,7 @@ async def _projected(settings: Settings, projection: Projection, seconds_max: fl
                 begun, before = time.monotonic(), handled
             elif before and (handled >= EVENT_COUNT or time.monotonic() - begun > seconds_max):
                 return (handled - before) / (time.monotonic() - begun)
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # a checkpoint sends no signal
 
 
 async def _fill(running: RunningService) -> None:
@@ -200,7 +198,7 @@ async def _fill(running: RunningService) -> None:
 
 
 async def figures(url: str, seconds: float) -> AsyncIterator[Figure]:
-    """Events a second of each way, beside the bare loop; `on` takes so many seconds at most, a turn."""
+    """Events a second of each way, beside the bare loop; a round of `on` takes `seconds` at most."""
     dialect = url.partition("://")[0]
     settings = Settings.load("bench", environ={}, database=url, broker="memory://")
     bare, by_hand, batched, single = [], [], [], []

@@ -1,7 +1,7 @@
-"""`python -m tests.heal`: every fault of the shop on each profile, under load, until it has healed.
+"""`python -m tests.heal`: every fault of the shop on each profile, under load, until the shop has healed.
 
-The last line counts what passed and what failed; ends with 0 where nothing did. `--write` writes the table,
-docs/reference/faults.md. Imports the profiles' runs and their table.
+The last line counts the trials that passed and failed; the exit code is 0 where none failed. `--write` writes the
+table, docs/reference/faults.md. Imports the profiles' runs and their table.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _PLAN = TrialPlan()
 
 
 def main() -> None:
-    """Read the arguments and carry the trials out."""
+    """Parse the arguments and run the trials."""
     parser = argparse.ArgumentParser(prog="python -m tests.heal", description=__doc__)
-    parser.add_argument("faults", nargs="*", metavar="FAULT", help="these alone; without it, all there are")
+    parser.add_argument("faults", nargs="*", metavar="FAULT", help="only these; all without it")
     parser.add_argument("--profile", action="append", choices=[each.value for each in Profile], help="both without it")
     parser.add_argument(
         "--hold", type=float, default=_PLAN.hold_seconds, metavar="SECONDS", help="how long a fault lasts"
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def _missing(profile: Profile) -> str:
-    """Which server the profile needs that cannot be had."""
+    """The error of a server that the profile needs and that is not available; empty for none."""
     try:
         if profile is Profile.SERVERS:
             find_postgres_binaries()
@@ -66,23 +66,23 @@ def _missing(profile: Profile) -> str:
 
 
 async def _run(profiles: Sequence[Profile], plan: TrialPlan, wanted: Sequence[str]) -> Mapping[str, Sequence[Trial]]:
-    """Side by side: the shop of each profile waits most of the time."""
-    results = await asyncio.gather(*(run_profile(profile, plan, wanted, _tell) for profile in profiles))
+    """Run the profiles at the same time, since the shop of each waits most of the time."""
+    results = await asyncio.gather(*(run_profile(profile, plan, wanted, _print) for profile in profiles))
     return dict(zip(profiles, results, strict=True))
 
 
 def _finish(results: Mapping[str, Sequence[Trial]], left_out: Sequence[str], seconds: float) -> None:
-    """Say what was left out, and count."""
+    """Print what was left out and the counts, and exit."""
     trials = [trial for each in results.values() for trial in each]
     passed = sum(trial.healed for trial in trials)
     for each in left_out:
-        _tell(f"left out: {each}")
-    _tell(f"in {seconds / 60:.1f} min, with {sum(trial.placed for trial in trials)} orders:")
-    _tell(f"{passed} passed, {len(trials) - passed} failed")
+        _print(f"left out: {each}")
+    _print(f"in {seconds / 60:.1f} min, with {sum(trial.placed for trial in trials)} orders:")
+    _print(f"{passed} passed, {len(trials) - passed} failed")
     sys.exit(0 if trials and passed == len(trials) else 1)
 
 
-def _tell(text: str) -> None:
+def _print(text: str) -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 

@@ -1,4 +1,4 @@
-"""Each fault of `shop faults` as a scenario, and two of them at once. Imports the trial and the shop's client."""
+"""A scenario for each fault of `shop faults`, and one with two faults at once. Imports the trial, the shop's client."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from freehold_shop.supervisor.plan import Profile
 
 __all__ = ["TWO_AT_ONCE", "of_fault"]
 
-_LETTERS: Final = frozenset({"poison-message"})
+_MAKE_DEAD_LETTERS: Final = frozenset({"poison-message"})
 _CRASH: Final = "-crash"
 _LOST: Final = "the broker has lost what it had confirmed"
 _SIGNS: Final[Mapping[Profile, Mapping[str, str]]] = {
@@ -41,7 +41,7 @@ _SIGNS: Final[Mapping[Profile, Mapping[str, str]]] = {
         "orders-database-locked": "locked by another session",
     },
 }
-"""What readiness must say while a fault is on: the engine's own reason. Of the others it need not say anything."""
+"""What readiness must report while a fault is on: the engine's own reason. For other faults nothing is required."""
 _PAIRS: Final = (
     ("orders-database-down", "orders-database-full"),
     ("orders-database-locked", "orders-database-read-only"),
@@ -50,7 +50,7 @@ _PAIRS: Final = (
 
 
 def of_fault(fault: FaultState, profile: Profile) -> Scenario:
-    """A fault that begins, holds until readiness has said what is wrong, and is healed."""
+    """The scenario of a fault: it begins, lasts until readiness has reported it, and is healed."""
     sign = _SIGNS[profile].get(fault.name, "")
 
     async def happens(shop: Shop, trial: Trial, plan: TrialPlan) -> None:
@@ -60,11 +60,11 @@ def of_fault(fault: FaultState, profile: Profile) -> Scenario:
             trial.healing_seconds = await end(shop, fault.name, plan)
 
     kills = fault.name.removesuffix(_CRASH) if fault.name.endswith(_CRASH) else ""
-    return Scenario(fault.name, happens, promises_letters=fault.name in _LETTERS, kills=kills)
+    return Scenario(fault.name, happens, makes_dead_letters=fault.name in _MAKE_DEAD_LETTERS, kills=kills)
 
 
 async def _two_at_once(shop: Shop, trial: Trial, plan: TrialPlan) -> None:
-    """Two that touch the same thing, ended in either order; and a broker that is away and has lost everything."""
+    """Pairs of faults of one database or of the broker, ended in either order; and a broker both down and emptied."""
     for pair in _PAIRS:
         for ending in itertools.permutations(pair):
             for fault in pair:
@@ -75,20 +75,20 @@ async def _two_at_once(shop: Shop, trial: Trial, plan: TrialPlan) -> None:
     for fault in both:
         await begin(shop, fault, plan)
     if shop.profile is Profile.SERVERS:
-        await _refuses_while_the_broker_is_away(shop)
+        await _cannot_heal_while_the_broker_is_down(shop)
     healed = {state.name for state in await shop.heal()}
     if healed != set(both):
         raise FreeholdError(f"of {' and '.join(both)} only {', '.join(sorted(healed))} ended")
 
 
-async def _refuses_while_the_broker_is_away(shop: Shop) -> None:
+async def _cannot_heal_while_the_broker_is_down(shop: Shop) -> None:
     try:
         await shop.heal("broker-emptied")
     except Unavailable as error:
         if "broker-emptied stays on: the broker is not available" in str(error):
             return
         raise
-    raise FreeholdError("broker-emptied was healed while the broker was away")
+    raise FreeholdError("broker-emptied was healed while the broker was down")
 
 
 TWO_AT_ONCE: Final = Scenario("two-at-once", _two_at_once)

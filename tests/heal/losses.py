@@ -1,6 +1,6 @@
-"""A broker that loses everything three times in a row, without anything being sent again in between.
+"""A broker that loses everything three times in a row, without a resend in between.
 
-It is emptied as an operator would meet it, beside the shop's own faults, and dealt with by the command `freehold`.
+The broker is emptied without the shop's fault, and the loss is repaired as an operator does: by the command `freehold`.
 Imports the trial, the shop's client and its services.
 """
 
@@ -29,31 +29,31 @@ from freehold_shop.verify.readers import open_reader
 __all__ = ["EMPTIED_THREE_TIMES"]
 
 _TIMES: Final = 3
-_GO_ON_SECONDS: Final = 10.0
-"""How much longer than without a loss it may take until every consumer handles new messages again."""
+_CONTINUE_SECONDS: Final = 10.0
+"""How much longer than without a loss it may take until every consumer handles new messages."""
 _COMMAND_SECONDS: Final = 600.0
 _LOST: Final = "the broker has lost what it had confirmed"
 _SENT_SQL: Final = "SELECT count(*) FROM freehold_outbox_sent"
 _LOG_SQL: Final = "SELECT identity FROM freehold_outbox_log"
 _RECEIPTS_SQL: Final = "SELECT receipt_key FROM freehold_inbox ORDER BY received_at DESC LIMIT 500"
 _CONSUMERS: Final = tuple(name for name, each in SERVICES.items() if each.service.topics - {"reference.events"})
-"""Those that hear of orders. Users hears of countries, which nobody defines meanwhile: until these are sent again."""
+"""The services that read events of orders. Users reads only countries, of which there are no new events here."""
 
 
 async def _happens(shop: Shop, trial: Trial, plan: TrialPlan) -> None:
-    usual = await _consumers_go_on(shop, plan)
+    usual = await _consumers_continue(shop, plan)
     took = []
     for _ in range(_TIMES):
         losers = await _publishers(shop, plan)
         logs = await patiently(lambda: _logs(shop), plan)
         await _empty(shop, plan)
-        took.append(await _consumers_go_on(shop, plan))
-        await _is_told(shop, plan, losers, logs, trial)
+        took.append(await _consumers_continue(shop, plan))
+        await _is_reported(shop, plan, losers, logs, trial)
     resent = await _resend(shop)
-    await until(lambda: _nobody_tells(shop), plan, "readiness tells of no loss any more")
-    if max(took) > usual + _GO_ON_SECONDS:
-        trial.problems.append(f"consumers went on after {max(took):.1f} s, {usual:.1f} s are usual")
-    trial.told = f"consumers went on after {_seconds(took)} s ({usual:.1f} s without a loss); {resent}"
+    await until(lambda: _none_reports(shop), plan, "readiness reports no loss any more")
+    if max(took) > usual + _CONTINUE_SECONDS:
+        trial.problems.append(f"consumers continued after {max(took):.1f} s, {usual:.1f} s are usual")
+    trial.note = f"consumers continued after {_seconds(took)} s ({usual:.1f} s without a loss); {resent}"
 
 
 def _seconds(took: Sequence[float]) -> str:
@@ -61,7 +61,7 @@ def _seconds(took: Sequence[float]) -> str:
 
 
 async def _empty(shop: Shop, plan: TrialPlan) -> None:
-    """Kill NATS, remove its store and start it; or delete the embedded broker's file, which all have open."""
+    """Kill NATS, remove its store and start it; or delete the embedded broker's file, which all processes have open."""
     match shop.profile:
         case Profile.SERVERS:
             await begin(shop, "broker-down", plan)
@@ -74,7 +74,7 @@ async def _empty(shop: Shop, plan: TrialPlan) -> None:
 
 
 async def _publishers(shop: Shop, plan: TrialPlan) -> frozenset[str]:
-    """The services that will have lost something; orders is one of them, while orders come."""
+    """The services that will lose messages; waits until orders is one of them."""
 
     async def orders_has_published() -> bool:
         return "orders" in await patiently(lambda: _with_sent(shop), plan)
@@ -92,7 +92,7 @@ def _with_sent(shop: Shop) -> frozenset[str]:
 
 
 def _logs(shop: Shop) -> Mapping[str, str]:
-    """By service the broker's log that it works with."""
+    """The identity of the broker's log in each service's database."""
     found: dict[str, str] = {}
     for service, url in shop.databases.items():
         with open_reader(url) as reader:
@@ -101,19 +101,19 @@ def _logs(shop: Shop) -> Mapping[str, str]:
     return found
 
 
-async def _consumers_go_on(shop: Shop, plan: TrialPlan) -> float:
-    """Wait until every consumer has handled a message that was made after now; returns the seconds."""
+async def _consumers_continue(shop: Shop, plan: TrialPlan) -> float:
+    """Wait until every consumer has handled a message that was created after now; returns the seconds."""
     now_ms = time.time_ns() // 1_000_000
 
     async def all_have() -> bool:
         newest = await patiently(lambda: {name: _newest_ms(shop.databases[name]) for name in _CONSUMERS}, plan)
-        return all(made_ms > now_ms for made_ms in newest.values())
+        return all(created_ms > now_ms for created_ms in newest.values())
 
     return await until(all_have, plan, "every consumer handles new messages")
 
 
 def _newest_ms(database: str) -> int:
-    """When the newest message was made that was handled: receipts of events are named by ids that begin with a time."""
+    """When the newest handled message was created: receipts of events have UUIDv7 keys, which begin with a time."""
     with open_reader(database) as reader:
         ids = [_as_id(key) for (key,) in reader.rows(_RECEIPTS_SQL)]
     return max((each.int >> 80 for each in ids if each is not None and each.version == 7), default=0)
@@ -126,25 +126,27 @@ def _as_id(key: str) -> UUID | None:
         return None
 
 
-async def _is_told(shop: Shop, plan: TrialPlan, losers: frozenset[str], logs: Mapping[str, str], trial: Trial) -> None:
-    """Each service that lost something has noted this loss, and says so in readiness; `freehold doctor` says it too."""
+async def _is_reported(
+    shop: Shop, plan: TrialPlan, losers: frozenset[str], logs: Mapping[str, str], trial: Trial
+) -> None:
+    """Each service that lost messages has noted the loss and reports it in readiness, and `freehold doctor` too."""
 
     async def all_noted() -> bool:
         now = await patiently(lambda: _logs(shop), plan)
         return all(now.get(name) != logs.get(name) for name in losers)
 
-    async def all_tell() -> bool:
-        said = await readiness(shop)
-        trial.seen |= {name: each.notices for name, each in said.items() if _LOST in each.notices}
-        return all(_LOST in said[name].notices for name in losers)
+    async def all_report() -> bool:
+        reports = await readiness(shop)
+        trial.seen |= {name: each.notices for name, each in reports.items() if _LOST in each.notices}
+        return all(_LOST in reports[name].notices for name in losers)
 
     await until(all_noted, plan, f"{', '.join(sorted(losers))} have noted the loss")
-    await until(all_tell, plan, f"readiness of {', '.join(sorted(losers))} tells of the loss")
+    await until(all_report, plan, f"readiness of {', '.join(sorted(losers))} reports the loss")
     code, document = await _freehold(shop, "doctor", "--json")
     found = {report["place"]: _finding(report) for report in document["reports"]}
     silent = {name for name in losers if _LOST not in found.get(f"database of {name}", "")}
     if code == 0 or silent:
-        raise FreeholdError(f"doctor ends with {code} and does not tell of what {', '.join(sorted(silent))} lost")
+        raise FreeholdError(f"doctor ends with {code} and does not report the loss of {', '.join(sorted(silent))}")
 
 
 def _finding(report: Mapping[str, Any]) -> str:
@@ -158,15 +160,15 @@ async def _resend(shop: Shop) -> str:
     if code:
         raise FreeholdError(f"freehold outbox resend ends with {code}: {document}")
     count = sum(each["sent_again"] for each in document["services"])
-    return f"`freehold outbox resend` put back {count} messages in {time.monotonic() - began:.1f} s"
+    return f"`freehold outbox resend` restored {count} messages in {time.monotonic() - began:.1f} s"
 
 
-async def _nobody_tells(shop: Shop) -> bool:
+async def _none_reports(shop: Shop) -> bool:
     return not any(_LOST in each.notices for each in (await readiness(shop)).values())
 
 
 async def _freehold(shop: Shop, *arguments: str) -> tuple[int, Any]:
-    """Run the command as an operator would; returns its exit code and the document that it prints."""
+    """Run the command as an operator does; returns its exit code and the document that it prints."""
     process = await asyncio.create_subprocess_exec(
         Path(sys.executable).with_name("freehold"),
         *arguments,
@@ -177,7 +179,7 @@ async def _freehold(shop: Shop, *arguments: str) -> tuple[int, Any]:
     )
     try:
         async with asyncio.timeout(_COMMAND_SECONDS):
-            answer, said = await process.communicate()
+            answer, errors = await process.communicate()
     finally:
         if process.returncode is None:
             process.kill()
@@ -185,7 +187,7 @@ async def _freehold(shop: Shop, *arguments: str) -> tuple[int, Any]:
     try:
         return process.returncode or 0, json.loads(answer)
     except ValueError as error:
-        raise FreeholdError(f"freehold {arguments[0]} printed no document: {said.decode()[-300:]}") from error
+        raise FreeholdError(f"freehold {arguments[0]} printed no document: {errors.decode()[-300:]}") from error
 
 
 EMPTIED_THREE_TIMES: Final = Scenario("broker-emptied-three-times", _happens)

@@ -1,9 +1,9 @@
 """`python -m tests.heal.prerelease`: a shop from before the first release is killed in mid-flight and upgraded.
 
-For each profile: the shop of commit de50f3c runs with its own environment, a replay is in progress, and all its
-processes are killed. `shop replay` of this checkout then starts on the same state, which upgrades the databases, does
-the replay again, and verifies. Ends with 0 where every check holds. A clone without that commit is left out, and says
-so. Imports the maker of order files.
+For each profile: the shop of commit de50f3c runs in its own environment, and is killed with all its processes while a
+replay is in progress. `shop replay` of this checkout then starts on the same state: it upgrades the databases, repeats
+the replay, and verifies. The exit code is 0 where every check holds. A clone without that commit only says so. Imports
+the maker of order files.
 """
 
 from __future__ import annotations
@@ -28,18 +28,20 @@ from freehold_shop.supervisor.plan import Profile
 COMMIT: Final = "de50f3c"
 _ROOT: Final = Path(__file__).parents[2]
 _ORDERS: Final = 300
-_UNDER_WAY: Final = ("placed", "stock-reserved", "payment-held")
+_POLL_SECONDS: Final = 0.1
+_IN_FLIGHT: Final = ("placed", "stock-reserved", "payment-held")
+_LIMIT_SECONDS: Final = 600.0
 
 
 def main() -> None:
-    """Read the arguments, and carry it out on each profile."""
+    """Parse the arguments, and run the trial on each profile."""
     parser = argparse.ArgumentParser(prog="python -m tests.heal.prerelease", description=__doc__)
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="retail files; without one, made orders")
     parser.add_argument("--profile", action="append", choices=[each.value for each in Profile], help="both without it")
     parser.add_argument("--after", type=int, default=40, metavar="N", help="kill when so many orders have ended")
     given = parser.parse_args()
     if _git("cat-file", "-e", f"{COMMIT}^{{commit}}").returncode:
-        _tell(f"left out: this clone does not have commit {COMMIT}; git fetch --unshallow brings it")
+        _print(f"left out: this clone does not have commit {COMMIT}; get it by: git fetch --unshallow")
         return
     directory = Path(tempfile.mkdtemp(prefix="freehold-prerelease-"))
     # PostgreSQL's account must be able to enter.
@@ -47,12 +49,12 @@ def main() -> None:
     files = [each.absolute() for each in given.files] or [write_many(directory / "orders.csv", _ORDERS)]
     old = _checkout(directory / COMMIT)
     ok = [_survives(old, directory / each, each, files, given.after) for each in given.profile or [*map(str, Profile)]]
-    _tell(f"the shops are kept in {directory}")
+    _print(f"the state directories are in {directory}")
     sys.exit(0 if all(ok) else 1)
 
 
 def _checkout(place: Path) -> Path:
-    """The files of the commit, with an environment of their own; returns its command `shop`."""
+    """Check the commit out and make its environment; returns its command `shop`."""
     place.mkdir()
     archive = _git("archive", COMMIT)
     archive.check_returncode()
@@ -71,17 +73,17 @@ def _survives(old: Path, state: Path, profile: str, files: Sequence[Path], after
         replaying = subprocess.Popen([old, "replay", *where, *files], stdout=subprocess.DEVNULL)
         stack.callback(_kill, replaying)
         orders = _in_mid_flight(gateway, replaying, after)
-    _tell(f"{profile}: killed with {', '.join(f'{count} {status}' for status, count in orders.items())}")
+    _print(f"{profile}: killed with {', '.join(f'{count} {status}' for status, count in orders.items())}")
     new = [sys.executable, "-m", "freehold_shop.cli.main", "replay", *where, "--profile", profile, "--json"]
     done = subprocess.run([*new, *map(str, files)], stdout=subprocess.PIPE, check=False)
     checks = json.loads(done.stdout)["verify"]["checks"] if done.stdout else []
     failed = [f"{each['name']}: {each['detail']}" for each in checks if not each["ok"]]
-    _tell("\n".join([f"{profile}: {len(checks) - len(failed)} of {len(checks)} checks hold", *failed]))
+    _print("\n".join([f"{profile}: {len(checks) - len(failed)} of {len(checks)} checks hold", *failed]))
     return done.returncode == 0 and bool(checks)
 
 
 def _started(running: subprocess.Popen[str]) -> str:
-    """Where the gateway is, as soon as all is ready."""
+    """The gateway's URL, once the shop is ready."""
     assert running.stdout is not None
     text = ""
     while not text.endswith("\n}\n"):
@@ -93,14 +95,15 @@ def _started(running: subprocess.Popen[str]) -> str:
 
 
 def _in_mid_flight(gateway: str, replaying: subprocess.Popen[bytes], after: int) -> Mapping[str, int]:
-    """Wait until so many orders have ended, while others are in progress; returns how many are in each status."""
-    while replaying.poll() is None:
+    """Wait until so many orders have ended, while others are in flight; returns how many are in each status."""
+    deadline = time.monotonic() + _LIMIT_SECONDS
+    while replaying.poll() is None and time.monotonic() < deadline:
         orders = _orders(gateway)
-        under_way = sum(orders.get(status, 0) for status in _UNDER_WAY)
-        if under_way and sum(orders.values()) - under_way >= after:
+        in_flight = sum(orders.get(status, 0) for status in _IN_FLIGHT)
+        if in_flight and sum(orders.values()) - in_flight >= after:
             return orders
-        time.sleep(0.1)  # another process places them
-    sys.exit(f"the replay of {COMMIT} ended before it was killed; give it more orders")
+        time.sleep(_POLL_SECONDS)  # the shop places the orders in other processes, which send no signal
+    sys.exit(f"the replay of {COMMIT} ended before it was killed, or made no progress; give it more orders")
 
 
 def _orders(gateway: str) -> dict[str, int]:
@@ -108,7 +111,7 @@ def _orders(gateway: str) -> dict[str, int]:
     try:
         with urllib.request.urlopen(f"{gateway}/orders/summary", timeout=10) as answer:
             rows: list[dict[str, Any]] = json.load(answer)
-    except OSError:  # it is busy
+    except OSError:  # the gateway is busy
         return counts
     for row in rows:
         counts[row["status"]] = counts.get(row["status"], 0) + int(row["number"])
@@ -116,7 +119,7 @@ def _orders(gateway: str) -> dict[str, int]:
 
 
 def _kill(running: subprocess.Popen[Any]) -> None:
-    """All processes below it too, servers included; returns when they have ended."""
+    """Kill a process and all processes below it, including servers; returns when they have ended."""
     if running.poll() is not None:
         return
     family = [psutil.Process(running.pid), *psutil.Process(running.pid).children(recursive=True)]
@@ -131,7 +134,7 @@ def _git(*arguments: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(["git", *arguments], cwd=_ROOT, capture_output=True, check=False)
 
 
-def _tell(text: str) -> None:
+def _print(text: str) -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 

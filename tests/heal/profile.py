@@ -1,4 +1,4 @@
-"""All scenarios of one profile: on one shop, for as long as everything heals; on a fresh one after what did not.
+"""All scenarios of one profile: on one shop while everything heals, and on a new one after a scenario that did not.
 
 Imports the scenarios and the shop's client.
 """
@@ -29,10 +29,11 @@ _Case = Callable[[Shop, TrialPlan], Awaitable[Trial]]
 
 
 async def run_profile(
-    profile: Profile, plan: TrialPlan, wanted: Sequence[str], tell: Callable[[str], None]
+    profile: Profile, plan: TrialPlan, wanted: Sequence[str], report: Callable[[str], None]
 ) -> list[Trial]:
-    """Carry out all that is wanted, everything if nothing is named; tells a line for each. Raises `ConfigurationError`
-    for a name that there is not.
+    """Run the wanted scenarios, all if none is named, and report a line for each.
+
+    Raises `ConfigurationError` for an unknown name.
     """
     trials: list[Trial] = []
     left: dict[str, _Case] | None = None
@@ -48,11 +49,11 @@ async def run_profile(
             return [*trials, *(_not_tried(name, error) for name in left or wanted or ["all"])]
         try:
             left = await _cases(shop, wanted) if left is None else left
-            trials += await _until_one_fails(shop, left, plan, tell)
+            trials += await _until_one_fails(shop, left, plan, report)
         finally:
             await shop.stop()
         if trials and not trials[-1].healed:
-            tell(f"  the shop is kept in {directory}")
+            report(f"  the state directory is {directory}")
         else:
             shutil.rmtree(directory, ignore_errors=True)
     return trials
@@ -63,7 +64,7 @@ def _not_tried(name: str, error: FreeholdError) -> Trial:
 
 
 async def _cases(shop: Shop, wanted: Sequence[str]) -> dict[str, _Case]:
-    """What is wanted, by name, in the order in which it is carried out: behind the last one no shop is left."""
+    """The wanted cases by name, in the order in which they run. The last one stops the shop."""
     scenarios = [of_fault(state, shop.profile) for state in await shop.faults()]
     scenarios += [TWO_AT_ONCE, EMPTIED_THREE_TIMES]
     cases: Mapping[str, _Case] = {
@@ -79,14 +80,14 @@ async def _cases(shop: Shop, wanted: Sequence[str]) -> dict[str, _Case]:
 
 
 async def _until_one_fails(
-    shop: Shop, left: dict[str, _Case], plan: TrialPlan, tell: Callable[[str], None]
+    shop: Shop, left: dict[str, _Case], plan: TrialPlan, report: Callable[[str], None]
 ) -> list[Trial]:
     trials: list[Trial] = []
     while left:
         began = time.monotonic()
         case = left.pop(next(iter(left)))
         trials.append(await case(shop, plan))
-        tell(f"{shop.profile} {time.monotonic() - began:5.1f} s  {line(trials[-1])}")
+        report(f"{shop.profile} {time.monotonic() - began:5.1f} s  {line(trials[-1])}")
         if not trials[-1].healed:
             break
     return trials

@@ -1,4 +1,4 @@
-"""What the services of a running shop say of their readiness. Imports aiohttp and the shop's client."""
+"""The readiness of the services of a running shop. Imports aiohttp and the shop's client."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import aiohttp
 
 from freehold_shop.supervisor.client import Shop
 
-__all__ = ["Said", "readiness"]
+__all__ = ["Readiness", "readiness"]
 
 _ASK_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What one service said. `problems` is empty where it is ready; `notices` keep nobody from being ready."""
+class Readiness:
+    """The readiness of one service: `problems` is empty where it is ready; it can be ready with `notices`."""
 
     problems: str = ""
     notices: str = ""
 
 
-async def readiness(shop: Shop) -> Mapping[str, Said]:
-    """What each service says; one that does not answer has that for a problem."""
+async def readiness(shop: Shop) -> Mapping[str, Readiness]:
+    """The readiness of each service; no answer is a problem too."""
     timeout = aiohttp.ClientTimeout(total=_ASK_SECONDS)
     services = [name for name in shop.urls if name != "providers"]
     async with aiohttp.ClientSession(timeout=timeout) as session:
@@ -32,15 +32,15 @@ async def readiness(shop: Shop) -> Mapping[str, Said]:
     return dict(zip(services, answers, strict=True))
 
 
-async def _ask(session: aiohttp.ClientSession, url: str) -> Said:
+async def _ask(session: aiohttp.ClientSession, url: str) -> Readiness:
     try:
         async with session.get(f"{url}/readyz") as response:
             document = await response.json(content_type=None)
             problems = _text(document.get("problems", {}))
             unready = "" if response.status == 200 else problems or f"status {response.status}"
-            return Said(unready, _text(document.get("notices", {})))
+            return Readiness(unready, _text(document.get("notices", {})))
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        return Said(f"does not answer ({type(error).__name__})")
+        return Readiness(f"does not answer ({type(error).__name__})")
 
 
 def _text(reasons: Mapping[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""A shop whose supervisor is killed, or stopped, while faults are on: the next one begins with nothing broken.
+"""A shop whose supervisor is killed or stopped while faults are on: the next one starts without faults.
 
 Imports the trial and the shop's client.
 """
@@ -33,11 +33,11 @@ _BEFORE_THE_KILL = (
     "orders-stopped",
 )
 _BEFORE_THE_STOP = ("poison-message", "orders-database-full", "orders-database-locked", "orders-stopped")
-"""In both, the last keeps what locks orders has in its hands: nothing could be begun behind it."""
+"""In both, `orders-stopped` is last: the stopped processes keep their locks, so no other fault could begin after it."""
 
 
 async def survive_the_supervisor(shop: Shop, plan: TrialPlan) -> Trial:
-    """Kill the supervisor under several faults, then stop it under others. The shop is gone afterwards."""
+    """Kill the supervisor under several faults, then stop the next one under others. No shop runs afterwards."""
     trial = Trial(NAME)
     with trial.noting():
         await fill(shop)
@@ -48,7 +48,7 @@ async def survive_the_supervisor(shop: Shop, plan: TrialPlan) -> Trial:
         async def died() -> bool:
             return not shop.is_alive()
 
-        await until(died, plan, "the killed supervisor is gone")
+        await until(died, plan, "the killed supervisor has ended")
         async with _again(shop, plan) as second:
             await _is_sound(second, plan)
             order_ids.append(await place(second))
@@ -76,24 +76,24 @@ async def _again(shop: Shop, plan: TrialPlan) -> AsyncIterator[Shop]:
 
 
 async def _begin_all(shop: Shop, faults: Sequence[str], plan: TrialPlan) -> None:
-    """Begin them; the processes of what is stopped stay where they are, and none ends of it."""
+    """Begin the faults; the processes of orders must then be stopped, and none may have ended."""
     lives = restarts(shop)
     for fault in faults:
         await begin(shop, fault, plan)
 
-    async def stand_still() -> bool:
+    async def are_stopped() -> bool:
         if ended := ended_by_themselves(shop, lives):
             raise FreeholdError("; ".join(ended))
         return {_process_state(pid) for pid in shop.pids()["orders"]} == {"T"}
 
-    await until(stand_still, plan, "the processes of orders stand still")
+    await until(are_stopped, plan, "the processes of orders are stopped")
 
 
 async def _is_sound(shop: Shop, plan: TrialPlan) -> None:
-    """No fault is on, or only until what it left in the messages is drawn out; databases hold nothing of any."""
+    """Wait until no fault is on: one that left messages ends late. The databases must have no trace of any."""
     traces = await patiently(lambda: _traces(shop), plan)
     if traces:
-        raise FreeholdError(f"the database of orders keeps what a fault has put there: {traces}")
+        raise FreeholdError(f"the database of orders has traces of a fault: {traces}")
 
     async def none_is_on() -> bool:
         return not any(state.on for state in await shop.faults())
@@ -107,7 +107,7 @@ async def _confirmed(shop: Shop, order_ids: Sequence[str]) -> None:
 
 
 def _traces(shop: Shop) -> list[object]:
-    """What faults leave in the database of orders."""
+    """The traces of faults in the database of orders."""
     url = shop.databases["orders"]
     if shop.profile is Profile.EMBEDDED:
         with contextlib.closing(sqlite3.connect(sqlite_path(url))) as file:

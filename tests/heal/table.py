@@ -1,4 +1,4 @@
-"""The result of the trials, for people and for docs/reference/faults.md. Imports the trial."""
+"""The results of the trials, as lines of text and as docs/reference/faults.md. Imports the trial."""
 
 from __future__ import annotations
 
@@ -16,26 +16,27 @@ PAGE = Path(__file__).parents[2] / "docs/reference/faults.md"
 _HEAD = """\
 # Faults and how the shop heals
 
-Written by `{command}`; not edited by hand.
-Each fault of `shop faults` begins in a shop under load, orders of both checkouts, holds until readiness has said what
-is wrong, and ends.
-Then every service must become ready, an order of each checkout must be confirmed, everything that waits must come to an
-end, `shop verify` must hold, no process may have ended but for those that the fault kills, and no message may be a dead
-letter but for those that [the fault's description](../shop.md) promises.
-One shop for each profile, both at the same time, goes through all faults, one after the other, and then through these:
+This page shows for each fault of `shop faults` what readiness reports, and how long the shop needs to recover. It is
+written by `{command}`, not by hand.
+
+Each fault begins in a shop under load, with orders of both checkouts, lasts until readiness has reported it, and ends.
+Then every service must become ready, an order of each checkout must be confirmed, nothing may wait any more, and
+`shop verify` must hold. No process may have ended except those that the fault kills, and there may be no dead letters
+except those that [the fault's description](../shop.md) names.
+One shop for each profile, both at the same time, goes through all faults one after the other, and then through these:
 
 - `two-at-once`: pairs of faults of one database or of the broker, ended in either order.
 - `broker-emptied-three-times`: NATS is killed and started with an empty store, or the embedded broker's file is
-  deleted, three times in a row. Each time all consumers must go on within ten seconds, every service that lost
-  something must tell of this loss in readiness, and `freehold doctor` too; then `freehold outbox resend` brings back
-  what was lost.
-- `supervisor-killed`: the supervisor is killed under five faults, and the next one is stopped under four; neither
-  leaves anything broken behind.
+  deleted, three times in a row. Each time all consumers must continue within ten seconds, and every service that lost
+  messages must report the loss in readiness, as must `freehold doctor`; then `freehold outbox resend` restores what was
+  lost.
+- `supervisor-killed`: the supervisor is killed under five faults, and the next one is stopped under four; each time the
+  next supervisor starts without faults.
 
 """
 _COLUMNS = (
     "| fault | orders placed, unanswered | ends after | ready after | quiet and verified after | "
-    "what readiness said meanwhile | result |\n| --- | --- | --- | --- | --- | --- | --- |\n"
+    "readiness meanwhile | result |\n| --- | --- | --- | --- | --- | --- | --- |\n"
 )
 _SHOWN_CHARACTERS = 160
 
@@ -43,7 +44,7 @@ _SHOWN_CHARACTERS = 160
 def line(trial: Trial) -> str:
     """A trial in one line of text."""
     result = "healed" if trial.healed else "NOT HEALED: " + "; ".join(trial.problems)
-    result += f": {trial.told}" if trial.healed and trial.told else ""
+    result += f": {trial.note}" if trial.healed and trial.note else ""
     times = f"{trial.healing_seconds:.1f} + {trial.ready_seconds:.1f} + {trial.quiet_seconds:.1f} s"
     return f"{trial.name}: {result} ({times}; {trial.placed} placed, {trial.unanswered} unanswered)"
 
@@ -61,22 +62,22 @@ def page(command: str, results: Mapping[str, Sequence[Trial]]) -> str:
 
 def _row(trial: Trial) -> str:
     result = "healed" if trial.healed else f"**not healed**: {_cell('; '.join(trial.problems))}"
-    result += f": {trial.told}" if trial.healed and trial.told else ""
+    result += f": {trial.note}" if trial.healed and trial.note else ""
     seconds = (trial.healing_seconds, trial.ready_seconds, trial.quiet_seconds)
     times = " | ".join(f"{each:.1f} s" for each in seconds)
     return f"| `{trial.name}` | {trial.placed}, {trial.unanswered} | {times} | {_seen(trial)} | {result} |\n"
 
 
 def _seen(trial: Trial) -> str:
-    """What readiness said, each sentence once with the services that said it."""
-    said: dict[str, list[str]] = {}
-    for service, problems in trial.seen.items():
-        said.setdefault(problems, []).append(service)
-    return "<br>".join(f"{', '.join(services)}: {_cell(problems)}" for problems, services in said.items())
+    """What readiness reported, each text once with the services that reported it."""
+    services_by_text: dict[str, list[str]] = {}
+    for service, text in trial.seen.items():
+        services_by_text.setdefault(text, []).append(service)
+    return "<br>".join(f"{', '.join(services)}: {_cell(text)}" for text, services in services_by_text.items())
 
 
 def _cell(text: str) -> str:
-    """One line, without what differs from run to run, that does not end the cell."""
+    """The text in one line, without parts that differ from run to run, and escaped for a table's cell."""
     one = re.sub(r"\s+", " ", re.sub(r"(/[\w.-]+){2,}", "…", text)).replace("|", "\\|")
     one = re.sub(r"\bprocess \d+|\b[\w.-]+-\d+-[0-9a-f]{8}\b", "…", one)
     return one if len(one) <= _SHOWN_CHARACTERS else one[: _SHOWN_CHARACTERS - 1] + "…"

@@ -1,4 +1,4 @@
-"""One scenario of a running shop under load: it begins, holds, ends, and all that it blocked must come to an end.
+"""One scenario of a running shop under load: it begins, lasts, ends, and everything that it blocked must complete.
 
 May import the shop's client, its customers and order stream, and its verification.
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from tests.heal.processes import ended_by_themselves, restarts
-from tests.heal.readiness import Said, readiness
+from tests.heal.readiness import Readiness, readiness
 from tests.integration.shop.ops.customers import ended, place
 
 from freehold.errors import FreeholdError, Unavailable
@@ -25,21 +25,21 @@ from freehold_shop.verify.run import Target, Verified, verify
 
 __all__ = ["Scenario", "Trial", "TrialPlan", "begin", "carry_out", "end", "look", "patiently", "until", "watch"]
 
-_LETTERS_SQL = (
+_DEAD_LETTERS_SQL = (
     "SELECT count(*), coalesce(sum(CASE WHEN status = 'dead' THEN 1 ELSE 0 END), 0) FROM freehold_dead_letter"
 )
 _POLL_SECONDS = 0.25
 _READY_POLL_SECONDS = 1.0
-"""Each question has the database and the broker written to."""
+"""Longer, since each readiness request writes to the database and the broker."""
 Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True)
 class TrialPlan:
-    """How a trial is carried out. `moment_seconds` is how long the load goes on behind a fault that is over at once.
+    """The parameters of a trial. `moment_seconds` is how long the load continues after a fault that does not last.
 
-    limit_seconds  for each condition that is waited for: what is slow passes, what stands still does not.
-    instances      of services that run more than once.
+    limit_seconds  time limit of each wait: enough for a slow shop, so that only a stuck one fails.
+    instances      the number of processes of services that run more than once.
     """
 
     orders_per_second: float = 4.0
@@ -51,12 +51,11 @@ class TrialPlan:
 
 @dataclass(slots=True)
 class Trial:
-    """What happened. `seen` is what readiness said meanwhile, `told` what else is to be known, `problems` what does not
-    hold after it.
+    """The result of a trial. `seen` is what readiness reported, `note` a remark, `problems` what failed afterwards.
 
-    healing_seconds  from asking for its end until it had ended (0 for a fault that is over at once).
+    healing_seconds  from the request to end the fault until it had ended (0 for a fault that does not last).
     ready_seconds    from then until every process of every service was ready.
-    quiet_seconds    from then until nothing waited, nothing was on its way, and all was verified.
+    quiet_seconds    from then until nothing waited, nothing was in transit, and all was verified.
     """
 
     name: str
@@ -66,47 +65,47 @@ class Trial:
     ready_seconds: float = 0.0
     quiet_seconds: float = 0.0
     seen: dict[str, str] = field(default_factory=dict)
-    told: str = ""
+    note: str = ""
     problems: list[str] = field(default_factory=list)
 
     @property
     def healed(self) -> bool:
-        """Whether all of it came back."""
+        """Whether there are no problems."""
         return not self.problems
 
     @contextlib.contextmanager
     def noting(self) -> Iterator[None]:
-        """Have what is raised inside become a problem: the other scenarios are tried all the same."""
+        """Note an error raised inside as a problem, so that the other scenarios still run."""
         try:
             yield
         except FreeholdError as error:
             self.problems.append(str(error))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is told in the table
+        except Exception as error:  # noqa: BLE001 - every error is shown in the table
             self.problems.append(f"{type(error).__name__}: {error}")
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What goes wrong. `happens` returns once all of it has been ended; it is called while orders come.
+    """A fault and its end. `happens` is called while orders come, and returns when everything is healed.
 
-    promises_letters  whether dead letters may come of it, as docs/shop.md says; healing discards them.
-    kills             the service whose processes it kills. None of another may end.
+    makes_dead_letters  it makes dead letters, as docs/shop.md says; healing discards them.
+    kills               the service whose processes it kills; no other process may end.
     """
 
     name: str
     happens: Callable[[Shop, Trial, TrialPlan], Awaitable[None]]
-    promises_letters: bool = False
+    makes_dead_letters: bool = False
     kills: str = ""
 
 
 async def carry_out(scenario: Scenario, shop: Shop, plan: TrialPlan) -> Trial:
-    """Have it happen, wait until all is ready and quiet, verify. What goes wrong is noted in the trial, not raised.
+    """Run the scenario, wait until the shop is ready and quiet, and verify it. Failures are noted, not raised.
 
-    An order of each kind of checkout that is placed afterwards must be confirmed.
+    An order of each kind of checkout, placed afterwards, must be confirmed.
     """
     trial = Trial(scenario.name)
     with trial.noting():
-        letters, lives = await patiently(lambda: _letters(shop), plan), restarts(shop)
+        dead_letters, restarted = await patiently(lambda: _dead_letters(shop), plan), restarts(shop)
         async with _load(shop, plan, trial):
             await scenario.happens(shop, trial, plan)
             await _wait_until_ready(shop, trial, plan)
@@ -114,37 +113,37 @@ async def carry_out(scenario: Scenario, shop: Shop, plan: TrialPlan) -> Trial:
         await look(shop, trial, plan)
         if (found := await ended(shop, order_ids)) != {"confirmed"}:
             trial.problems.append(f"orders placed afterwards are {', '.join(sorted(found))}")
-        after = await patiently(lambda: _letters(shop), plan)
-        trial.problems += _letter_problems(letters, after, promised=scenario.promises_letters)
-        trial.problems += ended_by_themselves(shop, lives, scenario.kills)
+        after = await patiently(lambda: _dead_letters(shop), plan)
+        trial.problems += _new_dead_letters(dead_letters, after, permitted=scenario.makes_dead_letters)
+        trial.problems += ended_by_themselves(shop, restarted, scenario.kills)
     return trial
 
 
 async def watch(shop: Shop, trial: Trial, plan: TrialPlan, seconds: float, sign: str) -> None:
-    """Let it hold for a time, and on until readiness has said the sign; note what was said."""
+    """Let a fault last for a time, and longer until readiness has reported the sign; note what it reports."""
     began = time.monotonic()
-    while (passed := time.monotonic() - began) < seconds or not _has_said(trial, sign):
+    while (passed := time.monotonic() - began) < seconds or not _has_reported(trial, sign):
         if passed > seconds + plan.limit_seconds:
-            trial.problems.append(f"readiness did not say in {passed:.0f} s: {sign}")
+            trial.problems.append(f"readiness did not report within {passed:.0f} s: {sign}")
             return
-        for service, said in (await readiness(shop)).items():
-            text = said.problems or said.notices
+        for service, found in (await readiness(shop)).items():
+            text = found.problems or found.notices
             if text and (service not in trial.seen or (sign in text and sign not in trial.seen[service])):
                 trial.seen[service] = text
-        await asyncio.sleep(_READY_POLL_SECONDS)  # readiness is asked, it tells nobody
+        await asyncio.sleep(_READY_POLL_SECONDS)  # readiness can only be polled
 
 
-def _has_said(trial: Trial, sign: str) -> bool:
+def _has_reported(trial: Trial, sign: str) -> bool:
     return not sign or any(sign in text for text in trial.seen.values())
 
 
 async def begin(shop: Shop, fault: str, plan: TrialPlan) -> None:
-    """Begin a fault, as an operator would: again, where it says that it cannot begin just now."""
+    """Begin a fault; retry while it cannot begin, as an operator does."""
     await _insist(lambda: shop.break_(fault), plan, f"{fault} could not be begun")
 
 
 async def end(shop: Shop, fault: str, plan: TrialPlan) -> float:
-    """End a fault likewise; returns the seconds."""
+    """End a fault, with retries as in `begin`; returns the seconds."""
     return await _insist(lambda: shop.heal(fault), plan, f"{fault} could not be ended")
 
 
@@ -157,7 +156,7 @@ async def _insist(ask: Callable[[], Awaitable[object]], plan: TrialPlan, failure
         except Unavailable as error:
             if time.monotonic() - began > plan.limit_seconds:
                 raise FreeholdError(f"{failure} in {plan.limit_seconds:g} s: {error}") from error
-            await asyncio.sleep(_POLL_SECONDS)  # what other processes do wakes nobody here
+            await asyncio.sleep(_POLL_SECONDS)  # other processes send no signal
 
 
 async def look(shop: Shop, trial: Trial, plan: TrialPlan) -> None:
@@ -171,7 +170,7 @@ async def look(shop: Shop, trial: Trial, plan: TrialPlan) -> None:
         except Unavailable:
             if time.monotonic() - began > plan.limit_seconds:
                 raise
-            await asyncio.sleep(_POLL_SECONDS)  # what other processes do wakes nobody here
+            await asyncio.sleep(_POLL_SECONDS)  # other processes send no signal
     trial.quiet_seconds = time.monotonic() - began
     if not verified.quietness.quiet:
         trial.problems.append(f"not quiet after {plan.limit_seconds:g} s: {verified.quietness.words}")
@@ -179,7 +178,7 @@ async def look(shop: Shop, trial: Trial, plan: TrialPlan) -> None:
 
 
 async def patiently(read: Callable[[], Found], plan: TrialPlan) -> Found:
-    """Read in a thread; again, where a database does not answer in time because the machine is busy."""
+    """Read in a thread; retry where a database does not answer in time because the machine is busy."""
     began = time.monotonic()
     while True:
         try:
@@ -187,22 +186,22 @@ async def patiently(read: Callable[[], Found], plan: TrialPlan) -> Found:
         except Unavailable:
             if time.monotonic() - began > plan.limit_seconds:
                 raise
-            await asyncio.sleep(_POLL_SECONDS)  # what other processes do wakes nobody here
+            await asyncio.sleep(_POLL_SECONDS)  # other processes send no signal
 
 
 async def until(condition: Callable[[], Awaitable[bool]], plan: TrialPlan, what: str) -> float:
-    """Wait for a condition, and return how long that took. Other processes make it true, which tell nobody."""
+    """Wait for a condition that other processes make true, and return how long that took."""
     began = time.monotonic()
     while not await condition():
         if time.monotonic() - began > plan.limit_seconds:
-            raise FreeholdError(f"not in {plan.limit_seconds:g} s: {what}")
-        await asyncio.sleep(_POLL_SECONDS)  # what other processes do wakes nobody here
+            raise FreeholdError(f"not within {plan.limit_seconds:g} s: {what}")
+        await asyncio.sleep(_POLL_SECONDS)  # other processes send no signal
     return time.monotonic() - began
 
 
 @contextlib.asynccontextmanager
 async def _load(shop: Shop, plan: TrialPlan, trial: Trial) -> AsyncIterator[None]:
-    """Orders of both checkouts, from shortly before until the shop is ready again."""
+    """Place orders of both checkouts, from before the fault until the shop is ready again."""
     counts = StreamCounts()
     checkouts = tuple(Checkout)
     task = asyncio.create_task(
@@ -213,7 +212,7 @@ async def _load(shop: Shop, plan: TrialPlan, trial: Trial) -> AsyncIterator[None
         return counts.placed > 0
 
     try:
-        await until(some_accepted, plan, "an order is accepted before anything is wrong")
+        await until(some_accepted, plan, "an order is accepted before the fault")
         yield
     finally:
         task.cancel()
@@ -223,33 +222,33 @@ async def _load(shop: Shop, plan: TrialPlan, trial: Trial) -> AsyncIterator[None
 
 async def _wait_until_ready(shop: Shop, trial: Trial, plan: TrialPlan) -> None:
     began = time.monotonic()
-    while unready := {name: said for name, said in (await readiness(shop)).items() if said.problems}:
+    while unready := {name: found for name, found in (await readiness(shop)).items() if found.problems}:
         if time.monotonic() - began > plan.limit_seconds:
-            raise FreeholdError(f"not ready {plan.limit_seconds:g} s after its end: {_words(unready)}")
-        await asyncio.sleep(_READY_POLL_SECONDS)  # readiness is asked, it tells nobody
+            raise FreeholdError(f"not ready {plan.limit_seconds:g} s after the fault's end: {_words(unready)}")
+        await asyncio.sleep(_READY_POLL_SECONDS)  # readiness can only be polled
     trial.ready_seconds = time.monotonic() - began
 
 
-def _words(unready: Mapping[str, Said]) -> str:
-    return "; ".join(f"{service}: {said.problems}" for service, said in unready.items())
+def _words(unready: Mapping[str, Readiness]) -> str:
+    return "; ".join(f"{service}: {found.problems}" for service, found in unready.items())
 
 
-def _letters(shop: Shop) -> Mapping[str, tuple[int, int]]:
-    """By service how many dead letters there ever were, and how many of them are not dealt with."""
+def _dead_letters(shop: Shop) -> Mapping[str, tuple[int, int]]:
+    """By service, how many dead letters there ever were, and how many of them are neither replayed nor discarded."""
     found: dict[str, tuple[int, int]] = {}
     for service, url in shop.databases.items():
         with open_reader(url) as reader:
-            all_of_them, dead = next(reader.rows(_LETTERS_SQL))
+            all_of_them, dead = next(reader.rows(_DEAD_LETTERS_SQL))
         found[service] = (int(all_of_them), int(dead))
     return found
 
 
-def _letter_problems(
-    before: Mapping[str, tuple[int, int]], after: Mapping[str, tuple[int, int]], *, promised: bool
+def _new_dead_letters(
+    before: Mapping[str, tuple[int, int]], after: Mapping[str, tuple[int, int]], *, permitted: bool
 ) -> list[str]:
     problems = [f"{service} has {dead} dead letters" for service, (_, dead) in after.items() if dead]
     for service, (all_of_them, _) in after.items():
         new = all_of_them - before[service][0]
-        if new and not promised:
-            problems.append(f"{service} got {new} dead letters, which this must not make")
+        if new and not permitted:
+            problems.append(f"{service} has {new} new dead letters, which this fault must not make")
     return problems

@@ -199,7 +199,7 @@ def test_a_process_that_dies_again_and_again_is_started_ever_more_slowly() -> No
 
 @pytest.mark.parametrize("text", ["orders", "orders=", "orders=two", "orders=-1", "=", "orders=1e3"])
 def test_instances_that_cannot_be_read_are_refused(text: str) -> None:
-    with pytest.raises(ConfigurationError, match="how many"):
+    with pytest.raises(ConfigurationError, match="is not SERVICE=N"):
         parse_instances([text])
 
 
@@ -282,5 +282,5 @@ def test_a_server_that_the_shop_did_not_start_is_left_alone(
     begin: Callable[[ServersInfrastructure], None], tmp_path: Path
 ) -> None:
     infrastructure = ServersInfrastructure(tmp_path, environ={"FREEHOLD_BROKER": "nats://elsewhere"})
-    with pytest.raises(ConfigurationError, match="not started by this shop"):
+    with pytest.raises(ConfigurationError, match="this shop has not started"):
         begin(infrastructure)
