@@ -47,7 +47,7 @@ async def test_all_lines_are_held_or_none(opened: Opener) -> None:
         await receive(running, A=10, B=1)
         assert await reserve(running, "o1", A=4, B=1) is None
         assert await reserve(running, "o2", A=4, B=1) == Rejected(
-            "insufficient-stock", "1 of 2 products are not there in the quantity wanted"
+            "insufficient-stock", "1 of 2 products have too little free stock"
         )
         assert await reserve(running, "o3", Z=1) is not None
         assert await shelf(running) == {"A": (10, 4), "B": (1, 1)}

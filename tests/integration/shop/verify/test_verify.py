@@ -310,7 +310,7 @@ async def test_what_is_sent_again_has_not_settled_before_it_is_read_and_what_is_
     failing = [check for check in (await shop.verify()).checks if not check.ok and check.name != "streams-whole"]
     # The order itself may have ended less than half a minute ago.
     assert {check.name for check in failing} | {"overview-agrees"} == unheard
-    assert all(check.detail.startswith("1 where not") for check in failing)
+    assert all(check.detail.startswith("1 violations of") for check in failing)
 
 
 async def test_a_read_model_that_is_behind_is_seen(shop: FinishedShop) -> None:
