@@ -199,7 +199,7 @@ async def test_what_leads_nowhere_is_a_dead_letter(message: Envelope, reason: st
 
 
 async def test_a_service_does_not_start_where_an_upcaster_leads_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upcasters, "_by_place", {})
+    monkeypatch.setattr(upcasters, "_by_version", {})
     upcaster("pins.lost", from_version=1)(at_place)
     with pytest.raises(DeclarationError, match=r"'pins\.lost' version 2, which is neither declared nor upcast"):
         async with running(Service("pins"), memory_broker()):
