@@ -19,7 +19,7 @@ import asyncio
 import contextlib
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -44,6 +44,7 @@ __all__ = [
     "Runner",
     "RunnerState",
     "contained",
+    "first_of",
     "start_all",
     "stop_all",
 ]
@@ -75,6 +76,18 @@ def contained(what: str = "a handler") -> Iterator[None]:
         raise HandlerAborted(
             f"{what} was left by {type(error).__name__}", hint="it has to raise an Exception, or return"
         ) from error
+
+
+async def first_of(*waits: Awaitable[object]) -> None:
+    """Wait until one of several waits has ended, and cancel the others. Raises what that one raised."""
+    tasks = [asyncio.ensure_future(each) for each in waits]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for each in done:
+            each.result()
+    finally:
+        for each in tasks:
+            each.cancel()
 
 
 class LoopEnded(FreeholdError):
@@ -247,17 +260,8 @@ class Runner(ABC):
         await self._until(self._stop, seconds)
 
     async def _until(self, event: asyncio.Event, seconds: float) -> None:
-        if self.stopping:
-            return
-        waiter = asyncio.ensure_future(event.wait())
-        sleeper = asyncio.ensure_future(self.clock.sleep(seconds))
-        try:
-            done, _ = await asyncio.wait({waiter, sleeper}, return_when=asyncio.FIRST_COMPLETED)
-            if sleeper in done:
-                sleeper.result()
-        finally:
-            waiter.cancel()
-            sleeper.cancel()
+        if not self.stopping:
+            await first_of(event.wait(), self.clock.sleep(seconds))
 
     async def _supervise(self) -> None:
         try:

@@ -22,7 +22,7 @@ from freehold.inbox.batches import came_before, delivery_count_max, groups_of, p
 from freehold.inbox.dispatcher import Counters, Dispatcher, HandlerFailed
 from freehold.inbox.retry import DatabaseAway, FailureHandler, MessagesReleased
 from freehold.inbox.work import HandlerCall, MessageRouter
-from freehold.lifecycle import Runner, contained
+from freehold.lifecycle import Runner, contained, first_of
 from freehold.outages import BROKER, Wait
 from freehold.policy import OUTAGE, TROUBLE
 
@@ -166,12 +166,7 @@ class ConsumerRunner(Runner):
             stopped.cancel()
 
     async def _until_leaving(self) -> None:
-        events = [asyncio.ensure_future(each.wait()) for each in (self._stop, self._failure_handler.away)]
-        try:
-            await asyncio.wait(events, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for each in events:
-                each.cancel()
+        await first_of(self._stop.wait(), self._failure_handler.away.wait())
 
     async def _database_there(self) -> bool:
         """Wait until the database accepts writes. False: a stop came first."""
@@ -298,20 +293,13 @@ class ConsumerRunner(Runner):
         """
         if done < len(batch.deliveries):
             self.trouble_at(place_of(batch), error)
-            name = type(error.error if isinstance(error, HandlerFailed) else error).__name__
             times = self._redeliveries[place_of(batch)] = self._redeliveries.get(place_of(batch), 0) + 1
             seconds = TROUBLE.after(times)
             title, trace = self.outages.titled(self.name), self._dispatcher.context.failures.traceback(error)
             text = "%s: the result of messages of %s cannot be recorded (%s); retry in %.1f s"
-            _log.error(text, title, place_of(batch), name, seconds)
+            _log.error(text, title, place_of(batch), _class_name(error), seconds)
             _log.debug("%s: %s waits%s", title, place_of(batch), trace)
-            stopper = asyncio.ensure_future(self._until_leaving())
-            sleeper = asyncio.ensure_future(self.clock.sleep(seconds))
-            try:
-                await asyncio.wait({stopper, sleeper}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                stopper.cancel()
-                sleeper.cancel()
+            await first_of(self._until_leaving(), self.clock.sleep(seconds))
         await self._ack(batch, done, counted=not isinstance(error, Unavailable))
 
     async def _ack_all(self, batches: Sequence[Batch], done: Sequence[int], *, counted: bool = True) -> None:
@@ -387,11 +375,15 @@ class ConsumerRunner(Runner):
         if len(works) == 1:
             await self._failure_handler.handle_one(works[0], error=self._failure_handler.cause(error))
             return
-        name = type(error.error if isinstance(error, HandlerFailed) else error).__name__
-        title = self.outages.titled(self.name)
+        title, name = self.outages.titled(self.name), _class_name(error)
         _log.info("%s: %d messages failed together (%s); they are handled one by one", title, len(works), name)
         for work in works:
             await self._failure_handler.handle_one(work)
 
     async def _pause(self, outages: int) -> None:
         await self.wait(OUTAGE.after(outages))
+
+
+def _class_name(error: Exception) -> str:
+    """The class of an error, of the handler's own where it is one."""
+    return type(error.error if isinstance(error, HandlerFailed) else error).__name__

@@ -11,7 +11,6 @@ its package.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -23,6 +22,7 @@ from freehold.inbox.dispatcher import NO_REPLY, Dispatcher, HandlerFailed, Stale
 from freehold.inbox.reply import Rejected
 from freehold.inbox.store import DeferredMessage, ReceiveStatus
 from freehold.inbox.work import HandlerCall, dead_arrival
+from freehold.lifecycle import first_of
 from freehold.origin import chain
 from freehold.outages import Wait
 from freehold.policy import OUTAGE, Backoff, GiveUp, RetryAfter
@@ -327,17 +327,8 @@ class FailureHandler:
 
     async def _pause(self, seconds: float) -> None:
         """Wait on the service's clock. Raises `RunnerStopping` at a stop."""
-        if self._stop.is_set():
-            raise RunnerStopping
-        sleeper = asyncio.ensure_future(self._dispatcher.context.clock.sleep(seconds))
-        stopper = asyncio.ensure_future(self._stop.wait())
-        try:
-            await asyncio.wait({sleeper, stopper}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleeper.cancel()
-            stopper.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.gather(sleeper, stopper, return_exceptions=True)
+        if not self._stop.is_set():
+            await first_of(self._stop.wait(), self._dispatcher.context.clock.sleep(seconds))
         if self._stop.is_set():
             raise RunnerStopping
 

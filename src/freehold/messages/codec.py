@@ -18,9 +18,9 @@ from freehold.errors import CodecError
 from freehold.messages.declaration import VERSION_MAX, MessageKind, MessageType
 from freehold.messages.envelope import Envelope
 from freehold.messages.lanes import LANE, POSITION
+from freehold.messages.texts import NAME_BYTES_MAX
 
 __all__ = [
-    "ATTRIBUTE_BYTES_MAX",
     "BODY_BYTES_MAX",
     "UNENCODABLE",
     "UNREADABLE",
@@ -36,8 +36,6 @@ __all__ = [
 BODY_BYTES_MAX: Final = 512 * 1024
 """Maximum size of a body. Store a larger payload elsewhere, and send a reference to it."""
 
-ATTRIBUTE_BYTES_MAX: Final = 512
-"""Maximum size of each text attribute, in UTF-8: databases index them, and an index entry has a limit."""
 
 TOKEN_CHARACTERS_MAX: Final = 16 * 1024
 """Maximum length of a consistency token's text: enough for some hundred lanes."""
@@ -247,9 +245,9 @@ def _check_attributes(envelope: Envelope) -> None:
         if not text:
             raise CodecError(f"the envelope's attribute '{name}' is empty")
     for name, given in (required | optional).items():
-        _check_text(name, given or "", ATTRIBUTE_BYTES_MAX)
+        _check_text(name, given or "", NAME_BYTES_MAX)
     for header, text in envelope.headers.items():
-        _check_text("headers", header, ATTRIBUTE_BYTES_MAX)
+        _check_text("headers", header, NAME_BYTES_MAX)
         _check_text("headers", text, BODY_BYTES_MAX)
 
 
@@ -269,7 +267,7 @@ def _plainly_storable(envelope: Envelope) -> bool:
         *envelope.headers.values(),
     )
     joined = "".join(texts)
-    return all(texts[:4]) and len(joined) <= ATTRIBUTE_BYTES_MAX and joined.isascii() and joined.isprintable()
+    return all(texts[:4]) and len(joined) <= NAME_BYTES_MAX and joined.isascii() and joined.isprintable()
 
 
 def _check_text(name: str, text: str, bytes_max: int) -> None:

@@ -69,7 +69,6 @@ class _Document(msgspec.Struct, omit_defaults=True):
     hook_failure: HookFailure | None = None
 
 
-_encoder = msgspec.json.Encoder(decimal_format="string", uuid_format="canonical")
 _decoder = msgspec.json.Decoder(_Document)
 _FIELDS: Final = _Step.__struct_fields__
 _KEPT: Final = ("pending_continuation", "unmerged", "unmerged_failure", "started_attempts", "hookless", "hook_failure")
@@ -84,7 +83,7 @@ def write_record(instance: Instance, version: int, now: datetime, state_type: ty
     of = f"{instance.definition} {instance.id}"
     _check_class(instance.state, state_type, of)
     state = _encode_state(instance.state, of)
-    document = _encoder.encode(
+    document = encoder.encode(
         _Document(
             format=DOCUMENT_FORMAT,
             machine_status=instance.machine_status,

@@ -167,7 +167,7 @@ class SagaEngine:
         transaction. False where the instance is not due any more, since another process took it. Raises
         `ProcessCrashed` after too many attempts that never finished.
         """
-        instance = read_instance(record, self._definition(record.definition, record.definition_version))
+        _, instance = self._read(record)
         if not instance.isolated or record.due_seconds is None or record.due_seconds > 0:
             return False
         if _CRASHES.reached(instance.started_attempts):
@@ -180,8 +180,7 @@ class SagaEngine:
 
     async def continue_instance(self, tx: Transaction, record: SagaRecord) -> Sequence[PendingCall]:
         """Start what follows from the recorded outcomes, unless another process did. Returns the calls to make."""
-        definition = self._definition(record.definition, record.definition_version)
-        instance = read_instance(record, definition)
+        definition, instance = self._read(record)
         if instance.ended or not instance.started_attempts:
             return ()
         return await self._take_timer(tx, record, definition, instance)
@@ -195,8 +194,7 @@ class SagaEngine:
         does. Raises exceptions of the definition's code.
         """
         try:
-            definition = self._definition(record.definition, record.definition_version)
-            instance = read_instance(record, definition)
+            definition, instance = self._read(record)
         except (UnknownSaga, NewerFormat) as error:
             _log.warning("%s: saga %s is skipped: %s; %s", self.context.service, record.id, error, _NEXT_CHECK)
             await self.reschedule(tx, record)
@@ -237,8 +235,7 @@ class SagaEngine:
         record = await self._session(tx).load(saga_id)
         if version is not None and record.version != version:
             return
-        definition = self._definition(record.definition, record.definition_version)
-        instance = read_instance(record, definition)
+        definition, instance = self._read(record)
         now = self._saga_time(record, instance)
         entries: list[JournalEntry] = []
         if arrived is not None:
@@ -278,12 +275,11 @@ class SagaEngine:
         await self.decide(tx, saga_id, OperatorDecided(OperatorAction.TERMINATE, None, reason))
 
     async def _apply(self, tx: Transaction, record: SagaRecord, arrived: Input) -> None:
-        definition = self._definition(record.definition, record.definition_version)
-        await self._advance(tx, record, definition, read_instance(record, definition), arrived)
+        definition, instance = self._read(record)
+        await self._advance(tx, record, definition, instance, arrived)
 
     def _record(self, tx: Transaction, record: SagaRecord, arrived: Input, lost: BaseException | None = None) -> None:
-        definition = self._definition(record.definition, record.definition_version)
-        instance = read_instance(record, definition)
+        definition, instance = self._read(record)
         now = self._saga_time(record, instance)
         kept = record_input(definition, instance, arrived, now)
         result = TransitionResult(kept.instance, now, [*kept.entries], [])
@@ -325,7 +321,7 @@ class SagaEngine:
         """Save the instance and its journal when the transaction is written. Journal times are wall-clock times."""
         wall = self.clock.now()
         entries = [dataclasses.replace(entry, at=wall) for entry in result.entries]
-        definition = self._definition(record.definition, record.definition_version)
+        definition = self._definition(record)
         at = result.made_by
         with calling(at.step, at.hook, at.code):
             written = write_record(result.instance, record.version, result.now, definition.state_type)
@@ -340,11 +336,16 @@ class SagaEngine:
         if due is not None and (due - result.now).total_seconds() < 1.0:
             tx.staging.after_commit(self.on_due)
 
-    def _definition(self, name: str, version: int) -> SagaDefinition:
-        found = self._definitions.get((name, version))
+    def _read(self, record: SagaRecord) -> tuple[SagaDefinition, Instance]:
+        """The definition and the instance of a record. Raises `UnknownSaga`, `CodecError`."""
+        definition = self._definition(record)
+        return definition, read_instance(record, definition)
+
+    def _definition(self, record: SagaRecord) -> SagaDefinition:
+        found = self._definitions.get((record.definition, record.definition_version))
         if found is None:
             raise UnknownSaga(
-                f"saga '{name}' version {version} is not declared in this process",
+                f"saga '{record.definition}' version {record.definition_version} is not declared in this process",
                 hint="keep service.orchestrates(...) of a version until its instances have ended",
             )
         return found

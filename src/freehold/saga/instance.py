@@ -16,7 +16,7 @@ from freehold.errors import FreeholdError
 from freehold.ids import derive_id
 from freehold.saga.hooks import HookFailure
 from freehold.saga.steps import StepDirection
-from freehold.saga.store import SagaStatus
+from freehold.saga.store import TERMINAL_STATUSES, SagaStatus
 
 __all__ = [
     "DecisionRefused",
@@ -149,8 +149,8 @@ class Instance:
 
     @property
     def ended(self) -> bool:
-        """Whether it has reached its one terminal status."""
-        return self.machine_status in {SagaStatus.COMPLETED, SagaStatus.COMPENSATED, SagaStatus.TERMINATED}
+        """Whether it has reached its terminal status."""
+        return self.machine_status in TERMINAL_STATUSES
 
     @property
     def status(self) -> SagaStatus:

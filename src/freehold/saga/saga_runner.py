@@ -23,13 +23,12 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 from uuid import UUID
 
-import msgspec
-
 from freehold.clock import Clock
 from freehold.errors import ConcurrencyConflict, FreeholdError, NotFound, Unavailable
 from freehold.failures import ProcessCrashed, describe
 from freehold.inbox.reply import Rejected
 from freehold.lifecycle import Runner, contained
+from freehold.messages.codec import encoder
 from freehold.policy import Retry, RetryAfter
 from freehold.saga.engine import PendingCall, SagaEngine
 from freehold.saga.exchange import CallEnded, Outcome
@@ -44,7 +43,6 @@ _log = logging.getLogger("freehold.saga")
 _RECORD: Final = Retry(attempts=6, delay_seconds=0.05, delay_seconds_max=1.0)
 _TAKEN_BY_OTHERS_SECONDS: Final = 0.05
 """Idle time while all due instances are locked by other runners."""
-_encoder = msgspec.json.Encoder(decimal_format="string", uuid_format="canonical")
 
 
 class SagaRunner(Runner):
@@ -321,6 +319,6 @@ async def make_call(pending: PendingCall) -> CallEnded:
         return ended(Outcome.DONE)
     try:
         with calling(effect.step, Hook.REPLY, function):
-            return ended(Outcome.DONE, _encoder.encode(reply))
+            return ended(Outcome.DONE, encoder.encode(reply))
     except Exception as error:  # noqa: BLE001 - the call has taken effect nevertheless
         return ended(Outcome.DONE, error=error)

@@ -18,7 +18,7 @@ from freehold.saga.hooks import Hook, HookFailure, ReplyLost, calling, described
 from freehold.saga.instance import Instance, Phase, WaitReason, request_key
 from freehold.saga.message_mapper import merge_reply
 from freehold.saga.steps import StepDefinition, StepDirection, StepKind
-from freehold.saga.store import JournalEntry, SagaStatus
+from freehold.saga.store import TERMINAL_STATUSES, JournalEntry, SagaStatus
 
 __all__ = ["CALL_GRACE_SECONDS", "Transition", "TransitionState"]
 
@@ -100,7 +100,7 @@ class TransitionState:
     @property
     def ended(self) -> bool:
         """Whether it has reached its terminal status."""
-        return self.machine_status not in {SagaStatus.RUNNING, SagaStatus.COMPENSATING}
+        return self.machine_status in TERMINAL_STATUSES
 
     def resume(self, *, noted: bool) -> None:
         """End the hook failure. The instance's time limits were suspended meanwhile: each moves by that duration."""

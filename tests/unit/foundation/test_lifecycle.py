@@ -10,7 +10,7 @@ import pytest
 
 from freehold import lifecycle
 from freehold.errors import Unavailable
-from freehold.lifecycle import Runner, RunnerState, start_all, stop_all
+from freehold.lifecycle import Runner, RunnerState, first_of, start_all, stop_all
 from freehold.testing import ManualClock
 
 
@@ -296,3 +296,17 @@ async def test_what_is_held_is_released_also_where_the_loop_was_failing_when_it_
     await _until(lambda: runner.state is RunnerState.FAILING)
     await runner.stop()
     assert runner.released == 1
+
+
+async def test_the_first_of_several_waits_cancels_the_others_and_raises_its_error() -> None:
+    cancelled = asyncio.Event()
+
+    async def endless() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    with pytest.raises(ValueError, match="planned"):
+        await first_of(endless(), _raising(ValueError("planned"))())
+    await asyncio.wait_for(cancelled.wait(), 60)

@@ -9,11 +9,10 @@ from typing import Any
 from uuid import UUID
 
 import click
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from freehold.cli.options import COUNT, actor, asynchronous, confirm_option, json_option, reason_option, service_option
 from freehold.cli.output import answer_json, note, told_when_interrupted
+from freehold.cli.progress import counter
 from freehold.cli.project import Project
 from freehold.cli.services import OpenedServices, ServiceAccess, explained
 from freehold.deadletters.commands.group import command, filters, owner
@@ -148,7 +147,7 @@ async def _act_on(
         named = None if choice.every else await _by_service(opened, choice.letter_ids)
         remaining = _Remaining(choice.limit)
         summary = told_when_interrupted(lambda: f"{outcome.words(word)}; the rest was not changed")
-        with summary, _progress(shown=choice.every) as progress:
+        with summary, counter(shown=choice.every) as progress:
             task = progress.add_task(word, total=None)
             for access in opened.services:
                 batches = _matching(access, choice.wanted, remaining) if named is None else _sliced(named[access.name])
@@ -176,11 +175,6 @@ async def _act_on_batch(access: ServiceAccess, letter_ids: Sequence[UUID], act: 
     broken = next((each for each in results.values() if isinstance(each, DatabaseError)), None)
     if broken is not None and (cause := await explained(broken, access)) is not broken:
         raise cause
-
-
-def _progress(*, shown: bool) -> Progress:
-    columns = (SpinnerColumn(), TextColumn("{task.completed:.0f} {task.description}"), TimeElapsedColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True, disable=not shown)
 
 
 def _tell(outcome: _Outcome, word: str, *, whole: bool) -> None:

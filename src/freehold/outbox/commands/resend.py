@@ -6,11 +6,10 @@ import asyncio
 from datetime import datetime
 
 import click
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from freehold.cli.options import SINCE, actor, asynchronous, json_option, reason_option, service_option
 from freehold.cli.output import answer_json, duration, note, table, told_when_interrupted
+from freehold.cli.progress import counter
 from freehold.cli.project import Project
 from freehold.cli.services import OpenedServices, ServiceAccess
 from freehold.errors import ConfigurationError
@@ -51,11 +50,11 @@ async def command(
     async with project.open(names) as opened:
         with (
             told_when_interrupted(lambda: f"{moved} messages were put back into the outbox; run it again for the rest"),
-            _progress() as progress,
+            counter() as progress,
         ):
             task = progress.add_task("sent again", total=None)
 
-            def tell(count: int) -> None:
+            def count_moved(count: int) -> None:
                 nonlocal moved
                 moved += count
                 progress.advance(task, count)
@@ -64,7 +63,7 @@ async def command(
             for access, resend, plan in await _planned(opened, since):
                 async with opened.sparing(access):
                     done.append(
-                        await resend.run(plan, actor=actor(), reason=reason, acknowledge=acknowledge, moved=tell)
+                        await resend.run(plan, actor=actor(), reason=reason, acknowledge=acknowledge, moved=count_moved)
                     )
     if as_json:
         answer_json({"services": done, "failed": opened.as_document()})
@@ -104,8 +103,3 @@ def _tell(done: list[Resent]) -> None:
         "messages that were confirmed before the time in the last column, and not handled when the broker lost them,"
         " cannot be restored; their number is unknown"
     )
-
-
-def _progress() -> Progress:
-    columns = (SpinnerColumn(), TextColumn("{task.completed:.0f} {task.description}"), TimeElapsedColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)

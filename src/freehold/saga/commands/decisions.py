@@ -61,13 +61,13 @@ async def compensate(project: Project, which: str, names: tuple[str, ...], reaso
 
 
 @command.command(
-    help="End an instance as it stands: nothing more is sent, nothing is compensated. Asks, or takes --yes."
+    help="End an instance in its present state: nothing more is sent or compensated. Asks, or takes --yes."
 )
 @click.argument("which")
 @service_option
 @reason_option
 @json_option
-@confirm_option(lambda given: f"Terminate {given['which']} as it stands, for good?")
+@confirm_option(lambda given: f"Terminate {given['which']} for good, in its present state?")
 @asynchronous
 async def terminate(project: Project, which: str, names: tuple[str, ...], reason: str, *, as_json: bool) -> int:
     """Decide to terminate it."""
