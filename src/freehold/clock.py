@@ -14,11 +14,11 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol, TypeVar
 
-__all__ = ["Clock", "HybridLogicalClock", "SystemClock", "duration", "look_until", "stamp_time"]
+__all__ = ["Clock", "HybridLogicalClock", "SystemClock", "duration", "poll_until", "stamp_time"]
 
 T = TypeVar("T")
 _COUNTER_BITS = 16
-_LOOK_SECONDS = 0.2
+_POLL_SECONDS = 0.2
 
 
 class Clock(Protocol):
@@ -87,17 +87,17 @@ class HybridLogicalClock:
         return int(self._clock.now().timestamp() * 1000)
 
 
-async def look_until(
-    settled: Callable[[T], bool], first: T, look: Callable[[], Awaitable[T]], *, seconds: float, clock: Clock
+async def poll_until(
+    settled: Callable[[T], bool], first: T, read: Callable[[], Awaitable[T]], *, seconds: float, clock: Clock
 ) -> T:
-    """Poll until a result is `settled` or `seconds` have passed, by `clock`; returns the last result, `first` if that
-    is settled. For the state of other processes, of which no notification arrives.
+    """Call `read` every 0.2 s until its result is `settled` or `seconds` have passed, by `clock`; returns the last
+    result, or `first`, which was read before, if that is settled. For the state of other processes: they notify nobody.
     """
-    seen, deadline = first, clock.monotonic() + seconds
-    while not settled(seen) and clock.monotonic() < deadline:
-        await clock.sleep(_LOOK_SECONDS)
-        seen = await look()
-    return seen
+    found, deadline = first, clock.monotonic() + seconds
+    while not settled(found) and clock.monotonic() < deadline:
+        await clock.sleep(_POLL_SECONDS)
+        found = await read()
+    return found
 
 
 def stamp_time(stamp: int) -> datetime:

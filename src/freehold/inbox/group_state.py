@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from freehold.broker import Broker, GroupPlace, GroupState, TopicLag
-from freehold.clock import Clock, look_until
+from freehold.clock import Clock, poll_until
 from freehold.database import CheckResult
 from freehold.outbox.probes import LATE_SECONDS
 
@@ -91,12 +91,12 @@ async def check_consumers(
     started = clock.monotonic()
     watched = Watched(lag, first, first, 0.0)
 
-    async def look() -> Watched:
+    async def read() -> Watched:
         return Watched(lag, first, await broker.group_state(service), clock.monotonic() - started)
 
     if first.heartbeats or watched.silent:
         seconds = _WATCHED_LEASES * lease_seconds
-        watched = await look_until(lambda seen: seen.complete, watched, look, seconds=seconds, clock=clock)
+        watched = await poll_until(lambda seen: seen.complete, watched, read, seconds=seconds, clock=clock)
     return judge(service, watched, at_work=not watched.live and not watched.silent and await at_work())
 
 

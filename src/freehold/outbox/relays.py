@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from freehold.clock import look_until
+from freehold.clock import poll_until
 from freehold.context import ServiceContext
 from freehold.leases.store import LEASES, LeaseRecord, Vouching
 from freehold.outbox.store import LEASE_PREFIX
@@ -49,7 +49,7 @@ async def _watch(
     owners = {each.owner for each in first if each.owner}
     gone = await leases.gone(owners) if owners and isinstance(leases, Vouching) else set()
 
-    async def look() -> Sequence[Relay]:
+    async def read() -> Sequence[Relay]:
         return _seen(first, await leases.list(LEASE_PREFIX), gone)
 
     def settled(relays: Sequence[Relay]) -> bool:
@@ -57,7 +57,7 @@ async def _watch(
         return not waited_for or enough(waited_for)
 
     seconds = leases_max * context.settings.lease_seconds
-    return await look_until(settled, _seen(first, first, gone), look, seconds=seconds, clock=context.clock)
+    return await poll_until(settled, _seen(first, first, gone), read, seconds=seconds, clock=context.clock)
 
 
 def _seen(before: Sequence[LeaseRecord], after: Sequence[LeaseRecord], gone: Collection[str]) -> Sequence[Relay]:
