@@ -188,7 +188,7 @@ async def _make(context: ServiceContext, name: str) -> None:
 
 
 async def _make_view(context: ServiceContext, name: str) -> None:
-    await build_view(context.of(VIEW)[name], context.stores)
+    await build_view(context.of(VIEW)[name], context.stores, context.clock)
 
 
 def _needs(declared: Mapping[str, Projection]) -> Sequence[Need]:

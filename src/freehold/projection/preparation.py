@@ -9,10 +9,10 @@ What is lost by nobody's data is made again; a read model is made again from the
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from freehold.clock import Clock
 from freehold.database import Defect
 from freehold.errors import ConcurrencyConflict
 from freehold.policy import Retry, RetryAfter
@@ -70,8 +70,10 @@ async def unbuilt_views(declared: Mapping[str, MaterializedView], stores: Stores
     return [view.name for view in declared.values() if digests.get(view.name) != view.digest]
 
 
-async def build_view(view: MaterializedView, stores: Stores) -> None:
-    """Build a view, unless another process does meanwhile."""
+async def build_view(view: MaterializedView, stores: Stores, clock: Clock) -> None:
+    """Build a view, unless another process does. While that process refreshes the view, a refresh here conflicts: it is
+    tried again, by `clock`. Raises `ConcurrencyConflict` after some minutes.
+    """
     attempt = 1
     while not any(state.name == view.name and state.digest == view.digest for state in await stores[VIEWS].states()):
         try:
@@ -81,7 +83,7 @@ async def build_view(view: MaterializedView, stores: Stores) -> None:
             if not isinstance(decision, RetryAfter):
                 raise
             attempt += 1
-            await asyncio.sleep(decision.delay_seconds)
+            await clock.sleep(decision.delay_seconds)
 
 
 async def lost_views(declared: Mapping[str, MaterializedView], stores: Stores) -> list[Defect]:
