@@ -25,8 +25,8 @@ __all__ = [
     "DatabaseOptions",
     "DatabaseTransaction",
     "Defect",
+    "check_clock",
     "check_owner",
-    "examine_clock",
 ]
 
 _CLOCKS_APART_SECONDS_MAX: Final = 2.0
@@ -115,7 +115,7 @@ class Defect:
         return f"{self.subject} {self.problem}{made}: {self.fix}"
 
 
-def examine_clock(subject: str, theirs: datetime | None, asked_at: datetime, answered_at: datetime) -> CheckResult:
+def check_clock(subject: str, theirs: datetime | None, asked_at: datetime, answered_at: datetime) -> CheckResult:
     """Compare a server's clock with this machine's, for `doctor`. `asked_at` and `answered_at` are this machine's times
     before and after the server answered with `theirs`.
 

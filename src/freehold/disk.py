@@ -14,7 +14,7 @@ from typing import Final
 from freehold.database import CheckResult
 from freehold.errors import Unavailable
 
-__all__ = ["FULL_BYTES", "LOW_BYTES", "Room", "check_place", "examine_place", "room_at"]
+__all__ = ["FULL_BYTES", "LOW_BYTES", "Room", "check_free_space", "require_writable", "room_at"]
 
 FULL_BYTES: Final = 1024 * 1024
 """With less than this the disk is full: the next larger transaction fails."""
@@ -53,7 +53,7 @@ def room_at(path: Path) -> Room | None:
     return Room(free * found.f_frsize, found.f_blocks * found.f_frsize)
 
 
-def check_place(path: Path) -> None:
+def require_writable(path: Path) -> None:
     """Check that a file can be written and can grow. Raises `Unavailable` with the reason."""
     room = room_at(path)
     if room is not None and room.full:
@@ -66,7 +66,7 @@ def check_place(path: Path) -> None:
             )
 
 
-def examine_place(subject: str, path: Path) -> CheckResult:
+def check_free_space(subject: str, path: Path) -> CheckResult:
     """The free space of a file's disk, for `doctor`."""
     room = room_at(path)
     if room is None:

@@ -10,7 +10,7 @@ from freehold.cli.entry import FAILED, UNREACHABLE
 from freehold.cli.options import asynchronous, json_option, service_option
 from freehold.cli.output import answer_json, line
 from freehold.cli.project import Project
-from freehold.runtime.doctor import Report, examine_services
+from freehold.runtime.doctor import Report, check_services
 
 __all__ = ["command"]
 
@@ -21,7 +21,7 @@ __all__ = ["command"]
 @asynchronous
 async def command(project: Project, names: tuple[str, ...], *, as_json: bool) -> int:
     """Exit code 0: everything is well; 1: something is to fix; 3: something cannot be reached."""
-    reports = await examine_services(project.select(names), project.services)
+    reports = await check_services(project.select(names), project.services)
     unwell = [finding for report in reports for finding in report.findings if not finding.ok]
     if as_json:
         answer_json({"ok": not unwell, "reports": reports})

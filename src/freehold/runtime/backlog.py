@@ -16,7 +16,7 @@ from freehold.database import CheckResult
 from freehold.pattern import Due, Pattern, is_role_running
 from freehold.runtime.prune_runner import PRUNE
 
-__all__ = ["examine_patterns", "overdue"]
+__all__ = ["check_patterns", "overdue"]
 
 
 async def overdue(context: ServiceContext, patterns: Sequence[Pattern[Any]]) -> Mapping[str, float]:
@@ -27,11 +27,11 @@ async def overdue(context: ServiceContext, patterns: Sequence[Pattern[Any]]) -> 
     return {what: -seconds for what, seconds in due.items() if seconds is not None and seconds < 0}
 
 
-async def examine_patterns(context: ServiceContext, patterns: Sequence[Pattern[Any]]) -> list[CheckResult]:
+async def check_patterns(context: ServiceContext, patterns: Sequence[Pattern[Any]]) -> list[CheckResult]:
     """For `doctor`: the probes of the patterns, overdue work, and rows to prune. Raises `Unavailable`."""
     probes = [probe for pattern in patterns for probe in pattern.probes]
     found = [finding for probe in probes for finding in await probe(context)]
-    return [*found, *await _examine_due(context, patterns), await _examine_pruning(context, patterns)]
+    return [*found, *await _check_due(context, patterns), await _check_pruning(context, patterns)]
 
 
 def _due(context: ServiceContext, patterns: Sequence[Pattern[Any]]) -> list[Due]:
@@ -39,7 +39,7 @@ def _due(context: ServiceContext, patterns: Sequence[Pattern[Any]]) -> list[Due]
     return [each for each in declared if each.port in context.stores and each.needed(context)]
 
 
-async def _examine_due(context: ServiceContext, patterns: Sequence[Pattern[Any]]) -> list[CheckResult]:
+async def _check_due(context: ServiceContext, patterns: Sequence[Pattern[Any]]) -> list[CheckResult]:
     late = await overdue(context, patterns)
     found: list[CheckResult] = []
     for each in _due(context, patterns):
@@ -51,7 +51,7 @@ async def _examine_due(context: ServiceContext, patterns: Sequence[Pattern[Any]]
     return found
 
 
-async def _examine_pruning(context: ServiceContext, patterns: Sequence[Pattern[Any]]) -> CheckResult:
+async def _check_pruning(context: ServiceContext, patterns: Sequence[Pattern[Any]]) -> CheckResult:
     """One result for the prune runner, from the tables that grow with each message."""
     settings = context.settings
     behind = {

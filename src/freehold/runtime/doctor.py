@@ -28,7 +28,7 @@ from freehold.outbox.log_watch import check_log_mark, check_logs
 from freehold.outbox.relays import is_relay_at_work
 from freehold.redaction import shown_url
 from freehold.runtime.adapters import open_broker
-from freehold.runtime.backlog import examine_patterns
+from freehold.runtime.backlog import check_patterns
 from freehold.runtime.database_schema import defects, unprepared
 from freehold.runtime.patterns import patterns_of, service_context, stores_of
 from freehold.runtime.startup_log import is_default
@@ -36,7 +36,7 @@ from freehold.service import Service
 from freehold.settings import Settings
 from freehold.variables import unread_names
 
-__all__ = ["Report", "examine_services"]
+__all__ = ["Report", "check_services"]
 
 _PROBE_SECONDS = 5.0
 
@@ -59,7 +59,7 @@ class _Subject:
     context: ServiceContext | None = None
 
 
-async def examine_services(selected: Sequence[Service], known: Collection[str]) -> list[Report]:
+async def check_services(selected: Sequence[Service], known: Collection[str]) -> list[Report]:
     """Examine the settings, databases and brokers of services. `known` are the names of all services that may have
     settings: names of settings that none of them reads are reported.
     """
@@ -70,13 +70,13 @@ async def examine_services(selected: Sequence[Service], known: Collection[str]) 
             subjects.append(_Subject(service, Settings.load(service.name)))
         except ConfigurationError as error:
             reports.append(Report(f"settings of {service.name}", [_bad("settings", error)]))
-    reports += _examine_names(known or [each.service.name for each in subjects])
+    reports += _check_names(known or [each.service.name for each in subjects])
     brokers: dict[tuple[str, BrokerOptions], list[_Subject]] = {}
     for each in subjects:
         brokers.setdefault((each.settings.broker, each.settings.broker_options), []).append(each)
     async with AsyncExitStack() as opened:
-        reports += await asyncio.gather(*(_examine_database(each, opened) for each in subjects))
-        reports += await asyncio.gather(*(_examine_broker(users) for users in brokers.values()))
+        reports += await asyncio.gather(*(_check_database(each, opened) for each in subjects))
+        reports += await asyncio.gather(*(_check_broker(users) for users in brokers.values()))
     return reports
 
 
@@ -92,7 +92,7 @@ async def _reporting(report: Report) -> AsyncIterator[None]:
         report.findings.append(_bad("configuration" if isinstance(error, ConfigurationError) else "state", error))
 
 
-def _examine_names(known: Collection[str]) -> list[Report]:
+def _check_names(known: Collection[str]) -> list[Report]:
     """Names in the environment and the settings file that nothing reads, if there are any."""
     unknown = "unset it, or see the reference of settings for the correct name"
     findings = [
@@ -107,7 +107,7 @@ def _examine_names(known: Collection[str]) -> list[Report]:
     return [Report("names of settings", findings)] if findings else []
 
 
-async def _examine_database(subject: _Subject, opened: AsyncExitStack) -> Report:
+async def _check_database(subject: _Subject, opened: AsyncExitStack) -> Report:
     """Examine a service's database, and leave it open: `opened` closes it."""
     service, settings = subject.service, subject.settings
     report = Report(f"database of {service.name}")
@@ -119,7 +119,7 @@ async def _examine_database(subject: _Subject, opened: AsyncExitStack) -> Report
         check_owner(stores.database.features, await stores.database.owner(), service.name)
         report.findings += await stores.database.run_checks()
         context = service_context(service, stores, settings)
-        migrated = await _examine_migrations(report, service.name, stores.database)
+        migrated = await _check_migrations(report, service.name, stores.database)
         if migrated:
             subject.context = context
             write = stores.database.probe
@@ -129,13 +129,13 @@ async def _examine_database(subject: _Subject, opened: AsyncExitStack) -> Report
         report.findings.append(_schema(service.name, wrong))
         if migrated and not any(each.vital for each in wrong):
             report.findings.append(_preparation(service.name, await unprepared(context, patterns)))
-            report.findings += await examine_patterns(context, patterns)
+            report.findings += await check_patterns(context, patterns)
             report.findings.append(await check_logs(stores, settings))
             report.findings.append(await check_former_database(service.name, stores))
     return report
 
 
-async def _examine_migrations(report: Report, name: str, database: Database) -> bool:
+async def _check_migrations(report: Report, name: str, database: Database) -> bool:
     """Whether all migrations are applied."""
     pending = await database.pending()
     detail = f"{len(pending)} are missing, the first is {pending[0]}" if pending else "all are applied"
@@ -183,7 +183,7 @@ async def _probe_broker(report: Report, broker: Broker, service: str) -> CheckRe
     return await _probe(report, f"write probe of {service}", "a record was stored", partial(broker.probe, service))
 
 
-async def _examine_broker(subjects: list[_Subject]) -> Report:
+async def _check_broker(subjects: list[_Subject]) -> Report:
     """Examine a broker for the services that use it."""
     users = [each.settings for each in subjects]
     report = Report(f"broker of {', '.join(each.service for each in users)}")
@@ -194,17 +194,17 @@ async def _examine_broker(subjects: list[_Subject]) -> Report:
             report.findings.append(CheckResult("broker", ok=True, detail=broker.features.technology))
             report.findings += await broker.run_checks()
             report.findings += await asyncio.gather(*(_probe_broker(report, broker, each.service) for each in users))
-            report.findings += await asyncio.gather(*(_examine_log(broker, each) for each in subjects))
-            consumers = (_examine_consumers(broker, each) for each in subjects if each.service.topics)
+            report.findings += await asyncio.gather(*(_check_log(broker, each) for each in subjects))
+            consumers = (_check_consumers(broker, each) for each in subjects if each.service.topics)
             report.findings += await asyncio.gather(*consumers)
             report.findings += [_tokens(each) for each in users]
-            _examine_windows(report, broker, users)
+            _check_windows(report, broker, users)
         finally:
             await broker.close()
     return report
 
 
-def _examine_windows(report: Report, broker: Broker, users: Sequence[Settings]) -> None:
+def _check_windows(report: Report, broker: Broker, users: Sequence[Settings]) -> None:
     """Check that each service keeps receipts for longer than the broker may deliver a message again."""
     for each in users:
         try:
@@ -218,14 +218,14 @@ def _examine_windows(report: Report, broker: Broker, users: Sequence[Settings]) 
         report.findings.append(CheckResult("dedup window", ok=True, detail=detail))
 
 
-async def _examine_consumers(broker: Broker, subject: _Subject) -> CheckResult:
+async def _check_consumers(broker: Broker, subject: _Subject) -> CheckResult:
     """The state of the service's consumer group."""
     seconds = subject.settings.broker_options.lease_seconds
     at_work = partial(_is_relay_at_work, subject)
     return await check_consumers(broker, subject.service.name, seconds, SystemClock(), at_work)
 
 
-async def _examine_log(broker: Broker, subject: _Subject) -> CheckResult:
+async def _check_log(broker: Broker, subject: _Subject) -> CheckResult:
     """Whether the broker's log contains everything that the service has seen in it."""
     if subject.context is not None:
         with contextlib.suppress(FreeholdError):  # a finding about the database says why

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from freehold.clock import HybridLogicalClock, stamp_time
-from freehold.database import examine_clock
+from freehold.database import check_clock
 
 
 class StillClock:
@@ -81,7 +81,7 @@ def test_a_stamp_tells_its_time_and_fits_a_signed_column() -> None:
 def test_a_server_whose_clock_is_away_is_a_finding(away_seconds: float, *, ok: bool, told: str) -> None:
     asked_at = datetime(2026, 1, 1, tzinfo=UTC)
     theirs = asked_at + timedelta(seconds=away_seconds)
-    found = examine_clock("clock", theirs, asked_at, asked_at + timedelta(seconds=1))
+    found = check_clock("clock", theirs, asked_at, asked_at + timedelta(seconds=1))
     assert (found.subject, found.ok) == ("clock", ok)
     assert found.detail.startswith(told)
     assert bool(found.fix) is not ok
@@ -89,5 +89,5 @@ def test_a_server_whose_clock_is_away_is_a_finding(away_seconds: float, *, ok: b
 
 def test_a_server_that_does_not_tell_its_time_is_no_defect() -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
-    found = examine_clock("broker clock", None, now, now)
+    found = check_clock("broker clock", None, now, now)
     assert (found.ok, found.detail, found.fix) == (True, "the server does not report its time", "")

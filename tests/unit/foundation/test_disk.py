@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from freehold.disk import FULL_BYTES, LOW_BYTES, Room, check_place, examine_place, room_at
+from freehold.disk import FULL_BYTES, LOW_BYTES, Room, check_free_space, require_writable, room_at
 from freehold.errors import Unavailable
 
 GB = 1024**3
@@ -55,17 +55,17 @@ def test_a_disk_that_is_low_is_a_finding(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free_blocks: int, *, ok: bool, detail: str
 ) -> None:
     _disk(monkeypatch, free=free_blocks, available=free_blocks, total=2_621_440)
-    found = examine_place("disk", tmp_path / "a.db")
+    found = check_free_space("disk", tmp_path / "a.db")
     assert (found.subject, found.ok, found.detail) == ("disk", ok, detail)
     assert found.fix == ("" if ok else "make room on the disk")
 
 
 def test_a_disk_that_is_full_takes_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     _disk(monkeypatch, free=256, available=256, total=2_621_440)
-    check_place(tmp_path / "a.db")
+    require_writable(tmp_path / "a.db")
     _disk(monkeypatch, free=255, available=255, total=2_621_440)
     with pytest.raises(Unavailable, match=r"the disk is full: 1020\.0 kB are left") as caught:
-        check_place(tmp_path / "a.db")
+        require_writable(tmp_path / "a.db")
     assert caught.value.hint == "make room on the disk"
 
 
@@ -74,8 +74,8 @@ def test_a_system_that_does_not_tell_is_no_defect(monkeypatch: pytest.MonkeyPatc
         raise PermissionError
 
     monkeypatch.setattr(os, "statvfs", fails)
-    check_place(tmp_path / "a.db")
-    found = examine_place("disk", tmp_path / "a.db")
+    require_writable(tmp_path / "a.db")
+    found = check_free_space("disk", tmp_path / "a.db")
     assert (found.ok, found.detail) == (True, "this system does not report the free space of the disk")
 
 
@@ -88,7 +88,7 @@ def test_what_may_not_be_written_is_named(
     refused = file if kind else tmp_path
     monkeypatch.setattr(os, "access", lambda path, _: path != refused)
     with pytest.raises(Unavailable, match=named) as caught:
-        check_place(file)
+        require_writable(file)
     assert caught.value.hint
 
 

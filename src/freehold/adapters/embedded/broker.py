@@ -32,7 +32,7 @@ from freehold.broker import (
 )
 from freehold.clock import Clock
 from freehold.database import CheckResult
-from freehold.disk import check_place, examine_place
+from freehold.disk import check_free_space, require_writable
 from freehold.errors import ConfigurationError, LogReplaced, MessageRejected, OperationTimeout, Unavailable
 from freehold.groups.member import GroupMember
 from freehold.ids import stable_hash
@@ -128,7 +128,7 @@ class EmbeddedBroker:
     async def probe(self, name: str, timeout_seconds: float) -> None:
         """Write a record and commit it. Raises `Unavailable`, `OperationTimeout`."""
         _, write = self._threads()
-        check_place(self._file.path)
+        require_writable(self._file.path)
         try:
             async with asyncio.timeout(timeout_seconds):
                 await write.run(lambda connection: write_record(connection, self._options.prefix, name))
@@ -242,7 +242,7 @@ class EmbeddedBroker:
                 ok=True,
                 detail=f"a confirmed message survives {self.features.confirm_survives}",
             ),
-            examine_place("broker disk", self._file.path),
+            check_free_space("broker disk", self._file.path),
         ]
 
     def _threads(self) -> tuple[ReadThread, WriteThread]:

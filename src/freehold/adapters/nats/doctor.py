@@ -11,7 +11,7 @@ from freehold.adapters.nats.errors import ApiError, NobodyAnswers, as_outage
 from freehold.adapters.nats.identity import count_strangers
 from freehold.adapters.nats.names import Layout, Names
 from freehold.clock import SystemClock
-from freehold.database import CheckResult, examine_clock
+from freehold.database import CheckResult, check_clock
 
 __all__ = ["run_checks"]
 
@@ -51,7 +51,7 @@ async def run_checks(connection: NatsConnection, names: Names, timeout_seconds: 
         ),
         await examine_limits(connection, info),
         await _examine_isolation(connection),
-        examine_clock("broker clock", server_time(info), asked_at, answered_at),
+        check_clock("broker clock", server_time(info), asked_at, answered_at),
     ]
 
 

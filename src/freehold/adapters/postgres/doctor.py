@@ -10,7 +10,7 @@ from typing import Final
 
 from freehold.adapters.sql.engine.connection import SqlConnection
 from freehold.clock import SystemClock
-from freehold.database import CheckResult, examine_clock
+from freehold.database import CheckResult, check_clock
 
 __all__ = ["run_checks"]
 
@@ -59,7 +59,7 @@ async def run_checks(sql: SqlConnection) -> list[CheckResult]:
                 "find them in pg_prepared_xacts, and ROLLBACK PREPARED those without a coordinator" if held else ""),
         CheckResult("log_error_verbosity", ok=True, detail=verbosity,
                 fix="" if verbosity == "terse" else "set it to terse: a unique violation logs the row's values"),
-        examine_clock("clock", datetime.fromtimestamp(epoch, UTC), asked_at, answered_at),
+        check_clock("clock", datetime.fromtimestamp(epoch, UTC), asked_at, answered_at),
     ]  # fmt: skip
 
 

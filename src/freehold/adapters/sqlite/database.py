@@ -51,7 +51,7 @@ from freehold.adapters.sqlite.file import DatabaseFile
 from freehold.adapters.sqlite.probe import locked_by_another, named, write_row
 from freehold.clock import Clock
 from freehold.database import CheckResult, DatabaseFeatures, DatabaseOptions, DatabaseTransaction
-from freehold.disk import examine_place
+from freehold.disk import check_free_space
 from freehold.errors import ConfigurationError, FreeholdError, OperationTimeout, Unavailable
 from freehold.life import Life, LifeState
 from freehold.migrations import Migration
@@ -130,7 +130,7 @@ class SqliteDatabase(EngineDatabase):
     async def run_checks(self) -> list[CheckResult]:
         """Check SQLite's version and settings, and the disk."""
         async with self.direct() as sql:
-            return [*await run_checks(sql), examine_place("disk", self.file)]
+            return [*await run_checks(sql), check_free_space("disk", self.file)]
 
     @asynccontextmanager
     async def direct(self) -> AsyncIterator[SqlConnection]:

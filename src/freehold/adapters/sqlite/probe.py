@@ -12,7 +12,7 @@ from typing import Final
 
 from freehold.adapters.files.holder import told_writer
 from freehold.adapters.sql.engine.pool import PooledConnection
-from freehold.disk import check_place
+from freehold.disk import require_writable
 from freehold.errors import ConcurrencyConflict, FreeholdError, Unavailable
 
 __all__ = ["locked_by_another", "named", "write_row"]
@@ -27,7 +27,7 @@ _ROW: Final = (
 async def write_row(sql: PooledConnection, file: Path, seconds: float, usual_seconds: float) -> None:
     """Allocate pages, write the row, and commit; waits at most `seconds` for a lock. Raises what `named` returns."""
     try:
-        check_place(file)
+        require_writable(file)
         await sql.execute(f"PRAGMA busy_timeout = {max(1, round(seconds * 1000))}")
         try:
             await sql.execute("BEGIN IMMEDIATE")
@@ -59,7 +59,7 @@ def named(error: FreeholdError, file: Path, seconds: float | None = None) -> Fre
     if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return locked_by_another(file, seconds)
     try:
-        check_place(file)
+        require_writable(file)
     except Unavailable as found:
         return found
     return error
