@@ -108,7 +108,7 @@ class FailureLog:
     def __init__(self, *, tracebacks: bool = True, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._tracebacks = tracebacks
         self._monotonic = monotonic
-        self._told: dict[str, float] = {}
+        self._logged_at: dict[str, float] = {}
 
     def traceback(self, error: BaseException) -> str:
         """The traceback to append to a log line, begun on a line of its own; empty for none. Outages and conflicts have
@@ -118,12 +118,12 @@ class FailureLog:
             return ""
         try:
             kind, now = f"{type(error).__name__} {origin.origin(error)}", self._monotonic()
-            told_at = self._told.get(kind)
-            if told_at is not None and now - told_at < _AGAIN_SECONDS:
+            logged_at = self._logged_at.get(kind)
+            if logged_at is not None and now - logged_at < _AGAIN_SECONDS:
                 return ""
-            if len(self._told) >= _KINDS_MAX:
-                self._told.clear()
-            self._told[kind] = now
+            if len(self._logged_at) >= _KINDS_MAX:
+                self._logged_at.clear()
+            self._logged_at[kind] = now
             return f"\n{origin.stack(error)}"
         except Exception:  # noqa: BLE001 - a class of the user's own, whose text cannot be made
             return ""

@@ -135,7 +135,7 @@ class Runner(ABC):
         self._failures = 0
         self._failing_since: float | None = None
         self._stuck: dict[str, tuple[float, str]] = {}
-        self._told: dict[str, float] = {}
+        self._logged_at: dict[str, float] = {}
         self._waits: dict[str, Wait] = {}
         self.outages = Outages(name, self.clock)
 
@@ -277,7 +277,7 @@ class Runner(ABC):
         finally:
             try:
                 if self.stopping and not self._abandoned():
-                    await self._let_go()
+                    await self._release_all()
             finally:
                 for wait in self._waits.values():
                     wait.given_up()
@@ -299,7 +299,7 @@ class Runner(ABC):
         except RuntimeError:
             return True
 
-    async def _let_go(self) -> None:
+    async def _release_all(self) -> None:
         """Call `release`, and again during an outage while there are counts to correct: leases expire by themselves,
         but a wrong count stays.
         """
@@ -344,22 +344,22 @@ class Runner(ABC):
             self.waits_for(self.needs, cause, again_seconds=backoff.delay_seconds_max)
             self.last_error = error
         else:
-            self._tell(cause, delay_seconds)
+            self._log_failure(cause, delay_seconds)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stop.wait(), delay_seconds)
 
-    def _tell(self, error: BaseException, delay_seconds: float) -> None:
+    def _log_failure(self, error: BaseException, delay_seconds: float) -> None:
         """Log the failure: a new one at once, a repeated one every `REMIND_SECONDS`."""
         kind, now = f"{type(error).__name__} {origin(error)}", self.clock.monotonic()
-        told_at = self._told.get(kind)
-        if told_at is not None and now - told_at < REMIND_SECONDS:
+        logged_at = self._logged_at.get(kind)
+        if logged_at is not None and now - logged_at < REMIND_SECONDS:
             _log.debug("%s failed again (%s); restarts in %.1f s", self.name, describe(error), delay_seconds)
             return
-        if len(self._told) < _STUCK_MAX:
-            self._told[kind] = now
+        if len(self._logged_at) < _STUCK_MAX:
+            self._logged_at[kind] = now
         name = self.outages.titled(self.name)
         _log.error("%s failed (%s); restarts in %.1f s", name, describe(error), delay_seconds)
-        if self.outages.tracebacks and told_at is None and not isinstance(error, _NO_BUGS):
+        if self.outages.tracebacks and logged_at is None and not isinstance(error, _NO_BUGS):
             _log.error("%s failed here:\n%s", name, stack(error))
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:

@@ -135,13 +135,13 @@ class BreakerPolicy:
         """The state after the event, and for `CallRequested` whether the call is permitted. `now` is monotonic."""
         match event:
             case CallRequested():
-                return self._asked(state, now)
+                return self._requested(state, now)
             case CallFinished(permit=permit) if permit != state.permit:
                 return state, None
             case CallFinished(outcome=outcome):
                 return self._ended(state, outcome, now), None
 
-    def _asked(self, state: BreakerState, now: float) -> tuple[BreakerState, CallPermitted | CallRejected]:
+    def _requested(self, state: BreakerState, now: float) -> tuple[BreakerState, CallPermitted | CallRejected]:
         if state.phase is BreakerPhase.CLOSED:
             return state, CallPermitted(state.permit)
         if now < state.until:

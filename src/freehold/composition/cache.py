@@ -113,12 +113,12 @@ class ReferenceCache(Generic[K, V]):
             if now >= entry.retry:
                 self._flight(key, kept=True)
             return self._answer(entry)
-        if now < entry.retry and self._may_stand_in(entry, past_seconds):
+        if now < entry.retry and self._is_usable(entry, past_seconds):
             return self._answer(entry)
         try:
             return self._answer(await self._flight(key).join())
         except Unavailable:
-            if self._may_stand_in(entry, past_seconds):
+            if self._is_usable(entry, past_seconds):
                 return self._answer(entry)
             raise
 
@@ -149,7 +149,7 @@ class ReferenceCache(Generic[K, V]):
         ttl = self._policy.negative_ttl_seconds if entry.value is None else self._policy.ttl_seconds
         return now - entry.loaded - ttl
 
-    def _may_stand_in(self, entry: _Entry[V], past_seconds: float) -> bool:
+    def _is_usable(self, entry: _Entry[V], past_seconds: float) -> bool:
         return entry.value is not None and past_seconds < self._policy.error_seconds
 
     def _answer(self, entry: _Entry[V]) -> Cached[V]:
