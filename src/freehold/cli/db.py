@@ -145,7 +145,7 @@ async def _each(project: Project, names: tuple[str, ...], *, apply: bool, as_jso
     async with project.open(names, migrated=False) as opened:
         for access in opened.services:
             try:
-                await (_upgrade(access, state) if apply else _look(access, state))
+                await (_upgrade(access, state) if apply else _inspect(access, state))
             except FreeholdError as error:
                 opened.failed[access.name] = error
                 note(f"{access.name}: {error}")
@@ -169,7 +169,7 @@ async def _upgrade(access: ServiceAccess, state: _State) -> None:
         state.made[access.name] = await prepare(context, patterns)
 
 
-async def _look(access: ServiceAccess, state: _State) -> None:
+async def _inspect(access: ServiceAccess, state: _State) -> None:
     from freehold.runtime.database_schema import defects, unprepared
     from freehold.runtime.patterns import patterns_of
 

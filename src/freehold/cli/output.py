@@ -29,10 +29,10 @@ __all__ = [
     "duration",
     "line",
     "note",
+    "note_on_interrupt",
     "seconds_of",
     "table",
     "to_plain",
-    "told_when_interrupted",
 ]
 
 _GAP: Final = 2
@@ -59,7 +59,7 @@ def note(text: str) -> None:
 
 
 @contextmanager
-def told_when_interrupted(words: Callable[[], str]) -> Iterator[None]:
+def note_on_interrupt(words: Callable[[], str]) -> Iterator[None]:
     """If ctrl-c ends the block, write a note that says how far it is."""
     try:
         yield

@@ -39,7 +39,7 @@ async def command(project: Project, names: tuple[str, ...], *, as_json: bool) ->
     """Show each service."""
     async with project.open(names) as opened:
         lags = await broker_lags(opened)
-        rows = [row for _, row in await opened.each(lambda access: _look(access, lags.get(access.name)))]
+        rows = [row for _, row in await opened.each(lambda access: _read(access, lags.get(access.name)))]
     if as_json:
         answer_json({"services": [_document(row) for row in rows], "failed": opened.as_document()})
     else:
@@ -47,7 +47,7 @@ async def command(project: Project, names: tuple[str, ...], *, as_json: bool) ->
     return opened.code
 
 
-async def _look(access: ServiceAccess, lag: Sequence[TopicLag] | None) -> _Row:
+async def _read(access: ServiceAccess, lag: Sequence[TopicLag] | None) -> _Row:
     metrics = await read_metrics(access.context, PATTERNS)
     return _Row(access, metrics, lag, await read_metrics(access.context, access.service.patterns))
 

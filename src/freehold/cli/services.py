@@ -62,14 +62,14 @@ class OpenedServices:
                 given += [(access, each) for each in outcome]
         return given
 
-    async def written(self) -> None:
+    async def check_writes(self) -> None:
         """Check that each database accepts a write. A failure is handled as in `each`; results that were read before
         stay.
         """
         await self.each(lambda access: access.stores.database.probe(PROBE_SECONDS))
 
     @asynccontextmanager
-    async def sparing(
+    async def catching(
         self, access: ServiceAccess, *others: ServiceAccess, what: str = "", but: tuple[type[FreeholdError], ...] = ()
     ) -> AsyncIterator[None]:
         """Write an error of the block to standard error, add it to `failed` under the service's name or `what`, and

@@ -33,7 +33,7 @@ async def command(project: Project, which: str, names: tuple[str, ...], *, as_js
     """Search in all services; a failure of one does not affect the others."""
     query = TraceQuery(which, note, _broker_problem)
     async with project.open(names) as opened:
-        results = await opened.each(lambda access: _look(access, query))
+        results = await opened.each(lambda access: _search(access, query))
     found = [each for _, those in results for each in those]
     if as_json:
         answer_json({"found": found, "failed": opened.as_document()})
@@ -42,7 +42,7 @@ async def command(project: Project, which: str, names: tuple[str, ...], *, as_js
     return opened.code or (0 if found else FAILED)
 
 
-async def _look(access: ServiceAccess, query: TraceQuery) -> Sequence[Traced]:
+async def _search(access: ServiceAccess, query: TraceQuery) -> Sequence[Traced]:
     """Everything that is found in a service. A last resort is searched only if nothing else was found."""
     declared = [trace for pattern in patterns_of(access.service) for trace in pattern.traces]
     traces = [trace for trace in declared if trace.port in access.stores]

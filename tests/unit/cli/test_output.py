@@ -14,7 +14,7 @@ from uuid import UUID
 
 import pytest
 
-from freehold.cli.output import document_of, duration, table, to_plain, told_when_interrupted
+from freehold.cli.output import document_of, duration, note_on_interrupt, table, to_plain
 
 ID = UUID("01a1fbfe-8d10-704c-9edc-490155d7d7e5")
 COLUMNS = ("service", "id", "type", "reason", "tries")
@@ -86,6 +86,6 @@ def test_a_document_that_cannot_be_read_is_shown_with_its_bytes() -> None:
 
 
 async def test_ctrl_c_leaves_word_of_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(asyncio.CancelledError), told_when_interrupted(lambda: "3 of 7 compared"):
+    with pytest.raises(asyncio.CancelledError), note_on_interrupt(lambda: "3 of 7 compared"):
         raise asyncio.CancelledError
     assert capsys.readouterr().err == "3 of 7 compared\n"

@@ -11,7 +11,7 @@ from uuid import UUID
 import click
 
 from freehold.cli.options import COUNT, actor, asynchronous, confirm_option, json_option, reason_option, service_option
-from freehold.cli.output import answer_json, note, told_when_interrupted
+from freehold.cli.output import answer_json, note, note_on_interrupt
 from freehold.cli.progress import counter
 from freehold.cli.project import Project
 from freehold.cli.services import OpenedServices, ServiceAccess, explained
@@ -146,12 +146,12 @@ async def _act_on(
     async with project.open(names) as opened:
         named = None if choice.every else await _by_service(opened, choice.letter_ids)
         remaining = _Remaining(choice.limit)
-        summary = told_when_interrupted(lambda: f"{outcome.words(word)}; the rest was not changed")
+        summary = note_on_interrupt(lambda: f"{outcome.words(word)}; the rest was not changed")
         with summary, counter(shown=choice.every) as progress:
             task = progress.add_task(word, total=None)
             for access in opened.services:
                 batches = _matching(access, choice.wanted, remaining) if named is None else _sliced(named[access.name])
-                async with opened.sparing(access):
+                async with opened.catching(access):
                     async for letter_ids in batches:
                         await _act_on_batch(access, letter_ids, act, outcome)
                         progress.advance(task, len(letter_ids))

@@ -72,7 +72,7 @@ async def _list(project: Project, names: tuple[str, ...], max_lag_seconds: float
             )
             waiting.append(_Waiting(access.name, outbox, deferred, late))
         if max_lag_seconds is not None:
-            await opened.written()
+            await opened.check_writes()
     if as_json:
         answer_json({"services": waiting, "failed": opened.as_document()})
     else:

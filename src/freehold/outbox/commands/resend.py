@@ -8,7 +8,7 @@ from datetime import datetime
 import click
 
 from freehold.cli.options import SINCE, actor, asynchronous, json_option, reason_option, service_option
-from freehold.cli.output import answer_json, duration, note, table, told_when_interrupted
+from freehold.cli.output import answer_json, duration, note, note_on_interrupt, table
 from freehold.cli.progress import counter
 from freehold.cli.project import Project
 from freehold.cli.services import OpenedServices, ServiceAccess
@@ -49,7 +49,7 @@ async def command(
     moved = 0
     async with project.open(names) as opened:
         with (
-            told_when_interrupted(lambda: f"{moved} messages were put back into the outbox; run it again for the rest"),
+            note_on_interrupt(lambda: f"{moved} messages were put back into the outbox; run it again for the rest"),
             counter() as progress,
         ):
             task = progress.add_task("sent again", total=None)
@@ -61,7 +61,7 @@ async def command(
 
             # `since` is checked in all services before anything is moved in one.
             for access, resend, plan in await _planned(opened, since):
-                async with opened.sparing(access):
+                async with opened.catching(access):
                     done.append(
                         await resend.run(plan, actor=actor(), reason=reason, acknowledge=acknowledge, moved=count_moved)
                     )
@@ -76,7 +76,7 @@ async def _planned(opened: OpenedServices, since: datetime | None) -> list[tuple
     found: list[tuple[ServiceAccess, Resend, ResendPlan]] = []
 
     async def plan(access: ServiceAccess) -> None:
-        async with opened.sparing(access, but=(ConfigurationError,)):
+        async with opened.catching(access, but=(ConfigurationError,)):
             resend = Resend(access.context)
             found.append((access, resend, await resend.plan(since)))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from freehold.cli.output import duration, note, told_when_interrupted
+from freehold.cli.output import duration, note, note_on_interrupt
 from freehold.clock import SystemClock
 from freehold.errors import NotFound
 from freehold.projection.generations import NotCaughtUp
@@ -36,7 +36,7 @@ async def follow(
 ) -> Followed:
     """Wait until a generation has caught up, and switch to it. Raises `NotFound` where it was cancelled meanwhile."""
     left = f"generation {generation.number} of {generation.projection} continues to be built: freehold projection list"
-    with told_when_interrupted(lambda: f"no longer waited for; {left}"), made_progress() as progress:
+    with note_on_interrupt(lambda: f"no longer waited for; {left}"), made_progress() as progress:
         status = await _until_caught_up(actions, generation, progress, timeout_seconds)
     caught_up = await is_caught_up(actions.history, generation.projection)
     if status.state is GenerationState.LIVE:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import click
 
 from freehold.cli.options import actor, asynchronous, json_option, service_option
-from freehold.cli.output import answer_json, duration, note, table, told_when_interrupted
+from freehold.cli.output import answer_json, duration, note, note_on_interrupt, table
 from freehold.cli.project import Project
 from freehold.cli.services import OpenedServices, ServiceAccess
 from freehold.clock import SystemClock
@@ -58,10 +58,10 @@ async def command(
         wanted = [(access, replica) for access, replica in replicas if not datasets or replica.dataset.name in datasets]
         if not wanted:
             raise NotFound("no such replica is declared", hint=_known(replicas))
-        with told_when_interrupted(lambda: f"{len(results)} of {len(wanted)} replicas were compared"):
+        with note_on_interrupt(lambda: f"{len(results)} of {len(wanted)} replicas were compared"):
             for access, replica in wanted:
                 sources = [each for each in opened.services if each.name == replica.dataset.service]
-                async with opened.sparing(access, *sources, what=f"{replica.dataset.name} in {access.name}"):
+                async with opened.catching(access, *sources, what=f"{replica.dataset.name} in {access.name}"):
                     result = await _compare(opened, access, replica, (actor(), reason.strip()) if repair else None)
                     results.append(_Result(access.name, result))
     if as_json:

@@ -81,7 +81,7 @@ async def command(project: Project, names: tuple[str, ...], max_lag_seconds: flo
         read = await opened.each(lambda access: _replicas(access, consumers, backlogs))
         replicas = [each for _, found in read for each in found]
         if max_lag_seconds is not None:
-            await opened.written()
+            await opened.check_writes()
     late = _late(consumers, backlogs.values(), replicas, max_lag_seconds)
     if as_json:
         found = {"consumers": consumers, "services": list(backlogs.values()), "replicas": replicas}
