@@ -87,7 +87,7 @@ _HEAD: Final = """\
 Each port has one conformance suite, and every adapter must pass the same one.
 A number is how many tests of the suite prove the sentence on that engine; it links to their names.
 If an engine does not claim what a test needs, the cell says what is missing, and the test is skipped there.
-Below each table stand the modules that keep its guarantees.
+The modules that keep the guarantees of a table are listed below it.
 The port's docstrings say what an implementation must do; the adapters do it.
 [From sentence to code](from-sentence-to-code.md) follows five of them step by step.
 

@@ -1,4 +1,4 @@
-"""The suite of materialised views. Bind it with a `harness` fixture, see `freehold.conformance.harness`.
+"""The suite of materialized views. Bind it with a `harness` fixture, see `freehold.conformance.harness`.
 
 The suite makes the tables that a view is of in SQL; an engine that has views speaks it.
 """
@@ -44,7 +44,7 @@ async def _rows(stores: Stores, columns: str = "day, sales, most") -> list[tuple
 
 
 class ViewStoreConformance:
-    """What every store of materialised views does."""
+    """What every store of materialized views does."""
 
     async def test_a_view_keeps_its_result_until_it_is_refreshed(self, harness: StoresHarness) -> None:
         """Every instance reads it, and what is known of it."""

@@ -80,6 +80,7 @@ GUARANTEES: Final[tuple[Guarantee, ...]] = (
     *ground.LEASES,
     *ground.IDEMPOTENCY,
     *ground.AUDIT,
+    *tables.COMPARISONS,
     *tables.SQL,
     *tables.READ_MODELS,
     *tables.VIEWS,

@@ -1,4 +1,4 @@
-"""What is promised of what the patterns stand on: the database, leases, idempotency keys, the audit trail.
+"""What is promised of the foundation of the patterns: the database, leases, idempotency keys, the audit trail.
 
 Imports the suites.
 """
@@ -31,7 +31,7 @@ DATABASE: Final = (
     ),
     Guarantee("A migration is applied once.", (Database.test_upgrade_is_done_once,)),
     Guarantee(
-        "A database belongs to one service; another service is refused, and told the owner's name.",
+        "A database belongs to one service; another service is refused, and the error names the owner.",
         (
             Database.test_a_database_is_marked_with_its_service,
             Database.test_of_services_that_come_at_once_one_owns_it,

@@ -1,5 +1,6 @@
-"""What is promised of a service's own tables: statements in SQL, read models, materialised views, datasets. Imports the
-suites.
+"""What is promised of a service's own tables and of its replicas: SQL statements, read models, views, comparisons.
+
+Imports the suites.
 """
 
 from __future__ import annotations
@@ -9,10 +10,22 @@ from typing import Final
 from freehold.conformance.datasets import DatasetStoreConformance as Datasets
 from freehold.conformance.guarantees.guarantee import Guarantee
 from freehold.conformance.read_models import ReadModelStoreConformance as ReadModels
+from freehold.conformance.reconciliations import ReconciliationStoreConformance as Reconciliations
 from freehold.conformance.sql import SqlConformance as Sql
 from freehold.conformance.views import ViewStoreConformance as Views
 
-__all__ = ["DATASETS", "READ_MODELS", "SQL", "VIEWS"]
+__all__ = ["COMPARISONS", "DATASETS", "READ_MODELS", "SQL", "VIEWS"]
+
+COMPARISONS: Final = (
+    Guarantee(
+        "Every instance reads the newest result of a dataset as it was stored, errors included.",
+        (Reconciliations.test_the_last_result_of_a_dataset_is_found,),
+    ),
+    Guarantee(
+        "The newest result of each dataset is never pruned.",
+        (Reconciliations.test_prune_leaves_each_dataset_its_newest,),
+    ),
+)
 
 SQL: Final = (
     Guarantee(
@@ -22,7 +35,7 @@ SQL: Final = (
         "The statements of a transaction are committed or rolled back together.",
         (Sql.test_a_database_transaction_is_one_of_the_engine, Sql.test_many_rows_are_written_or_none),
     ),
-    Guarantee("The text of an error holds no values.", (Sql.test_an_error_is_told_without_values,)),
+    Guarantee("The text of an error contains no values.", (Sql.test_an_error_is_told_without_values,)),
     Guarantee(
         "No statement is run after the end of its block or transaction.", (Sql.test_nothing_is_run_after_the_end,)
     ),
@@ -38,31 +51,31 @@ READ_MODELS: Final = (
         ),
     ),
     Guarantee(
-        "Making, showing and dropping them is part of a transaction.",
+        "Read models are created, shown and dropped in the caller's transaction.",
         (ReadModels.test_a_rollback_takes_all_of_it_back,),
     ),
-    Guarantee("A step that was cut short is done again.", (ReadModels.test_each_step_may_be_repeated,)),
+    Guarantee("A step that was interrupted can be repeated.", (ReadModels.test_each_step_may_be_repeated,)),
     Guarantee(
-        "A table that is not a read model's is neither taken nor dropped.",
+        "A table that does not belong to a read model is neither used nor dropped.",
         (
             ReadModels.test_a_table_that_nobody_knows_of_is_not_taken,
             ReadModels.test_a_table_in_the_way_of_a_view_is_left_alone,
         ),
     ),
     Guarantee(
-        "The rows of a key are found by its name, and deleted in one generation alone.",
+        "The rows of a key are found by its text, and deleted in one generation only.",
         (ReadModels.test_a_key_is_read_from_a_text, ReadModels.test_rows_are_deleted_by_values_of_a_column),
     ),
 )
 
 VIEWS: Final = (
     Guarantee(
-        "A view keeps the result of its query until it is refreshed, and says when that was.",
+        "A view keeps the result of its query until it is refreshed, and records the time of the refresh.",
         (Views.test_a_view_keeps_its_result_until_it_is_refreshed,),
     ),
     Guarantee("A view whose declaration has changed is rebuilt.", (Views.test_another_definition_builds_it_anew,)),
     Guarantee(
-        "A refresh that fails leaves the old rows, and is told without values.",
+        "A refresh that fails leaves the old rows, and its error contains no values.",
         (
             Views.test_a_failure_is_kept_and_the_old_rows_stay,
             Views.test_a_view_that_was_never_built_shows_its_error,
@@ -70,7 +83,8 @@ VIEWS: Final = (
         ),
     ),
     Guarantee(
-        "What has the name of a view and is none is left alone.", (Views.test_a_name_that_is_taken_is_left_alone,)
+        "An object that has the name of a view and is none is not changed.",
+        (Views.test_a_name_that_is_taken_is_left_alone,),
     ),
 )
 
@@ -80,11 +94,11 @@ DATASETS: Final = (
         (Datasets.test_pages_are_in_the_order_of_bytes, Datasets.test_rows_are_found_by_their_keys),
     ),
     Guarantee(
-        "A value that one engine gives, another one takes, and both compare equal.",
+        "A value that is read from one engine can be written to another, and both compare equal.",
         (Datasets.test_values_come_and_go_in_one_form,),
     ),
     Guarantee(
-        "A repair writes a row only where it is as it was compared; what has changed since stays.",
+        "A repair writes a row only if it is still as it was compared; a row that has changed since is kept.",
         (
             Datasets.test_each_kind_of_drift_is_repaired,
             Datasets.test_a_row_that_was_changed_meanwhile_stays,
@@ -94,7 +108,7 @@ DATASETS: Final = (
     ),
     Guarantee("A repair is part of its transaction.", (Datasets.test_a_repair_belongs_to_its_transaction,)),
     Guarantee(
-        "What cannot be compared is refused.",
+        "Columns and values that cannot be compared are refused.",
         (
             Datasets.test_a_value_of_another_kind_is_refused,
             Datasets.test_keys_that_are_no_texts_are_refused,
