@@ -2,14 +2,14 @@
 
 Freehold applies its own migrations. Your metadata does not contain its tables, so autogenerate would drop them:
 `freehold_…`, the generations and replays of read models (`order_summary__g3`, `order_summary__r1`) and, on SQLite, the
-tables that replace materialised views. The tables that a projection declares may be in your metadata. In the database
+tables that replace materialized views. The tables that a projection declares may be in your metadata. In the database
 they are views, so autogenerate would create them.
 
     from freehold.alembic import filters
 
     context.configure(connection=connection, target_metadata=Base.metadata, **filters(service))
 
-`include_name` alone is enough where neither projections nor materialised views are declared.
+`include_name` alone is enough where neither projections nor materialized views are declared.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def filters(
 ) -> dict[str, Any]:
     """Both filters as arguments of `context.configure`, combined with your own filters if you have some.
 
-    The `services` declare the names of materialised views and projections: on SQLite the views are tables.
+    The `services` declare the names of materialized views and projections: on SQLite the views are tables.
     """
     declared = {name for service in services for name in service.materialized_views}
     declared |= {table.name for service in services for each in service.projections.values() for table in each.tables}

@@ -268,7 +268,7 @@ class Database(Protocol):
 
     async def relations(self, names: Sequence[str]) -> dict[str, str]:
         """The kind of relation that has each of these names (`table`, or `schema.table`): `table`, `view`,
-        `materialised view` …; names that no relation has are left out.
+        `materialized view` …; names that no relation has are left out.
         """
 
     def script(self, service: str, port: str | None = None) -> str:

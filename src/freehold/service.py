@@ -190,9 +190,9 @@ class Service:
         return projection
 
     def views(self, view: MaterializedView) -> MaterializedView:
-        """Make this service keep a materialised view, and refresh it on its schedule. Raises `DeclarationError`."""
+        """Make this service keep a materialized view, and refresh it on its schedule. Raises `DeclarationError`."""
         if self.materialized_views.get(view.name, view) != view:
-            raise DeclarationError(f"materialised view '{view.name}' is declared twice", hint="give it another name")
+            raise DeclarationError(f"materialized view '{view.name}' is declared twice", hint="give it another name")
         self.materialized_views[view.name] = view
         return view
 

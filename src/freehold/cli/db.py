@@ -35,7 +35,7 @@ def command() -> None:
 @json_option
 @asynchronous
 async def upgrade(project: Project, names: tuple[str, ...], *, as_json: bool) -> int:
-    """Upgrade each database to the newest schema, with the first generations of projections and the materialised views
+    """Upgrade each database to the newest schema, with the first generations of projections and the materialized views
     of the services that a module declares. A failure does not stop the others. A lost table that held data is not made
     again empty.
     """

@@ -166,7 +166,7 @@ class ProjectionOperations:
         return count
 
     async def refresh(self, name: str) -> ViewState:
-        """Refresh a materialised view now. Raises `ConfigurationError` for one that is not declared here, and what
+        """Refresh a materialized view now. Raises `ConfigurationError` for one that is not declared here, and what
         `ViewStore.refresh` does.
         """
         return await self.stores[VIEWS].refresh(self._view(name))
@@ -180,7 +180,7 @@ class ProjectionOperations:
         found = self.context.of(VIEW).get(name)
         if found is None:
             raise ConfigurationError(
-                f"materialised view '{name}' of '{self.context.service}' is not declared here",
+                f"materialized view '{name}' of '{self.context.service}' is not declared here",
                 hint="name the module that does with --app",
             )
         return found

@@ -90,7 +90,7 @@ async def lost_views(declared: Mapping[str, MaterializedView], stores: Stores) -
     """Views that were built and are gone; reads only."""
     fix = "freehold db upgrade builds it again"
     return [
-        Defect(f"materialised view {name}", "is missing", "", fix, lossless=True)
+        Defect(f"materialized view {name}", "is missing", "", fix, lossless=True)
         for name in await _lost_views(declared, stores)
     ]
 
@@ -101,7 +101,7 @@ async def repair_views(declared: Mapping[str, MaterializedView], stores: Stores)
     for name in await _lost_views(declared, stores):
         await stores[VIEWS].drop(name)
         await stores[VIEWS].refresh(declared[name])
-        mended.append(f"materialised view {name}")
+        mended.append(f"materialized view {name}")
     return mended
 
 

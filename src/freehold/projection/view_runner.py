@@ -1,4 +1,4 @@
-"""The loop that refreshes materialised views on their schedules. Pattern: imports the foundation and its package."""
+"""The loop that refreshes materialized views on their schedules. Pattern: imports the foundation and its package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Materialised views: a query whose result is kept, and renewed on a schedule or on demand. Pattern: imports the
+"""Materialized views: a query whose result is kept, and renewed on a schedule or on demand. Pattern: imports the
 foundation only.
 
 Where events would be too fine a grain (totals over everything, ranks, percentiles), a read model is a query over the
@@ -46,7 +46,7 @@ class MaterializedView:
         """Refuse what the databases would refuse later, or take in another meaning."""
         if isinstance(self.key, str) or not self.key:
             raise DeclarationError(
-                f"materialised view '{self.name}' needs the columns of its key",
+                f"materialized view '{self.name}' needs the columns of its key",
                 hint='MaterializedView(..., key=("day",))',
             )
         for name in (self.name, *self.key):
@@ -55,11 +55,11 @@ class MaterializedView:
                     f"'{name}' is no name for a view or a column", hint="lower-case letters, digits and '_', up to 55"
                 )
         if not self.query.strip():
-            raise DeclarationError(f"materialised view '{self.name}' has no query")
+            raise DeclarationError(f"materialized view '{self.name}' has no query")
         for seconds in (self.timeout_seconds, *([] if self.refresh_seconds is None else [self.refresh_seconds])):
             if isinstance(seconds, bool) or not 0 < seconds <= _SECONDS_MAX:
                 raise DeclarationError(
-                    f"the times of materialised view '{self.name}' must be greater than 0",
+                    f"the times of materialized view '{self.name}' must be greater than 0",
                     hint=f"and {_SECONDS_MAX:g} s at most",
                 )
 

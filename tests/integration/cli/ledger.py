@@ -1,4 +1,4 @@
-"""A service with a read model, a materialised view and an event that fails, for the command line to work on."""
+"""A service with a read model, a materialized view and an event that fails, for the command line to work on."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def test_what_loses_nothing_is_made_again(typed: Typed, url: str) -> None:
     _damage(url, *(f"DROP {each}" for each in drops))
     status = typed("db", "status")
     assert status.code == 1
-    for what in ("index freehold_saga_key", "view balance of projection balances", "materialised view totals"):
+    for what in ("index freehold_saga_key", "view balance of projection balances", "materialized view totals"):
         assert f"ledger: {what} is missing" in status.out
     found = typed("db", "status", "--json").document["defects"]["ledger"]
     assert len(found) == 4

@@ -1,4 +1,4 @@
-"""Materialised views: PostgreSQL's own, and SQLite's emulation of them."""
+"""Materialized views: PostgreSQL's own, and SQLite's emulation of them."""
 
 from __future__ import annotations
 

@@ -188,7 +188,7 @@ async def test_a_role_without_ddl_runs_everything(prepared: Place) -> None:
 
 
 async def _has_come(running: RunningService, names: list[str]) -> bool:
-    """Everywhere: the table, the bed by the event, both read models, the materialised view."""
+    """Everywhere: the table, the bed by the event, both read models, the materialized view."""
     patients = [row[0] for row in await _rows(running, "SELECT name FROM patient ORDER BY name")]
     beds = await _rows(running, "SELECT name FROM bed")
     seen, at_once, view = [

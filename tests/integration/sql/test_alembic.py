@@ -46,7 +46,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 async def model(url: str) -> ReadModel:
-    """A service whose database holds all that Freehold makes: two generations, a replay, a materialised view."""
+    """A service whose database holds all that Freehold makes: two generations, a replay, a materialized view."""
     model = read_model()
     service = model.service
     service.migrations = [Migration("100-sale", _THEIRS)]
@@ -92,7 +92,7 @@ async def test_with_the_filters_autogenerate_finds_nothing(url: str, model: Read
 
 
 async def test_the_filter_of_names_is_enough_without_materialised_views(url: str, model: ReadModel) -> None:
-    """On SQLite a materialised view is a table, whose name only the service knows."""
+    """On SQLite a materialized view is a table, whose name only the service knows."""
     found = _differences(url, _metadata(), include_name=include_name)
     emulated = {"sale_days"} if url.startswith("sqlite") else set()
     assert _tables(found, "remove_table") == emulated

@@ -158,5 +158,5 @@ def test_numbers_that_cannot_be_meant_are_refused(values: dict[str, Any]) -> Non
 @pytest.mark.parametrize("name", ["timeout_seconds", "refresh_seconds"])
 def test_times_of_views_that_cannot_be_meant_are_refused(name: str, value: float) -> None:
     times: dict[str, Any] = {name: value}
-    with pytest.raises(DeclarationError, match="times of materialised view"):
+    with pytest.raises(DeclarationError, match="times of materialized view"):
         MaterializedView("declared", "SELECT 1 AS one", key=("one",), **times)

@@ -60,10 +60,10 @@ SELECT p.proname::text, p.oid::regprocedure::text FROM pg_proc AS p
 WHERE p.pronamespace = (SELECT c.relnamespace FROM pg_class AS c WHERE c.oid = to_regclass('freehold_migration'))
     AND p.proname = ANY ($1::text[])"""
 _EXPLAIN: Final = "EXPLAIN (VERBOSE, COSTS OFF) SELECT * FROM"
-_KINDS: Final = {"r": "table", "p": "table", "v": "view", "m": "materialised view", "f": "foreign table",
+_KINDS: Final = {"r": "table", "p": "table", "v": "view", "m": "materialized view", "f": "foreign table",
                  "S": "sequence"}  # fmt: skip
 _PARTS: Final = {"S": (Kind.SEQUENCE,), "v": (Kind.VIEW,), "m": (Kind.MATERIALIZED_VIEW, Kind.VIEW)}
-"""A materialised view counts as the view that it replaces, too."""
+"""A materialized view counts as the view that it replaces, too."""
 _UNFINISHED: Final = "is invalid: its build did not finish"
 
 

@@ -12,7 +12,7 @@ from freehold.adapters.sql.read_models import SqlReadModelStore, quoted
 __all__ = ["PostgresReadModelStore"]
 
 _HURRY_MILLISECONDS: Final = 1000
-_KINDS: Final = {"r": "table", "p": "table", "v": "view", "m": "materialised view", "f": "foreign table"}
+_KINDS: Final = {"r": "table", "p": "table", "v": "view", "m": "materialized view", "f": "foreign table"}
 _IN_PLACE: Final = "to_regclass(quote_ident(coalesce({0}::text, current_schema())) || '.' || quote_ident({1}::text))"
 """A relation in the schema where it would be created: its own, or else the first of the search path. Later schemas of
 the search path may have a relation of another service with the same name.

@@ -1,4 +1,4 @@
-"""Materialised views of PostgreSQL, refreshed without blocking readers. Imports the base of the SQL adapters."""
+"""Materialized views of PostgreSQL, refreshed without blocking readers. Imports the base of the SQL adapters."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class PostgresViewStore(SqlViewStore):
         rows = await sql.fetch(f"SELECT relkind::text FROM pg_class WHERE oid = {_RELATION}", (view.name,))
         if rows and (rows[0][0] != "m" or not known):
             raise ConfigurationError(
-                f"'{view.name}' exists already, and is not a materialised view of Freehold",
+                f"'{view.name}' exists already, and is not a materialized view of Freehold",
                 hint="rename it in a migration, or give the view another name",
             )
         columns = ", ".join(f'"{column}"' for column in view.key)

@@ -67,7 +67,7 @@ class SqlReadModelStore(SqlStore, ReadModelStore, ABC):
     @abstractmethod
     async def _kind(self, sql: SqlConnection, table: sa.Table) -> str | None:
         """The kind of object that has the table's name in the schema where the table would be created: table, view,
-        materialised view …; None where there is none.
+        materialized view …; None where there is none.
         """
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Materialised views on an SQL database. Base of the SQL engines: imports its siblings and the view port.
+"""Materialized views on an SQL database. Base of the SQL engines: imports its siblings and the view port.
 
 The engine's package builds, refreshes and drops views. The row with a view's state is written in the same transaction.
 """
@@ -25,10 +25,10 @@ _ERROR_CHARACTERS_MAX = 500
 
 
 class SqlViewStore(SqlStore, ViewStore, ABC):
-    """Builds, refreshes and drops materialised views, and stores their state in a table."""
+    """Builds, refreshes and drops materialized views, and stores their state in a table."""
 
     emulated: ClassVar[bool]
-    """Whether the engine has no materialised views of its own."""
+    """Whether the engine has no materialized views of its own."""
 
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
@@ -117,13 +117,13 @@ FROM freehold_view"""
     async def _take_turn(self, sql: SqlConnection, name: str) -> None:
         if not await try_lock(sql, self._dialect, f"freehold.view/{name}"):
             raise ConcurrencyConflict(
-                f"materialised view '{name}' is being refreshed by another process", hint="try again when it has ended"
+                f"materialized view '{name}' is being refreshed by another process", hint="try again when it has ended"
             )
 
     async def _read(self, sql: SqlConnection, name: str) -> ViewState:
         rows = await sql.fetch(f"{self._select} WHERE name = $2", (self._dialect.now(), name))
         if not rows:
-            raise NotFound(f"there is no materialised view '{name}'")
+            raise NotFound(f"there is no materialized view '{name}'")
         return self._state(rows[0])
 
     def _state(self, row: Row) -> ViewState:

@@ -1,4 +1,4 @@
-"""Materialised views on SQLite, emulated by tables. Imports the base of the SQL adapters."""
+"""Materialized views on SQLite, emulated by tables. Imports the base of the SQL adapters."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class SqliteViewStore(SqlViewStore):
         rows = await sql.fetch("SELECT type FROM sqlite_schema WHERE name = $1", (view.name,))
         if rows and (rows[0][0] != "table" or not known):
             raise ConfigurationError(
-                f"'{view.name}' exists already, and is not a materialised view of Freehold",
+                f"'{view.name}' exists already, and is not a materialized view of Freehold",
                 hint="rename it in a migration, or give the view another name",
             )
         await self._renew(sql, view)

@@ -123,7 +123,7 @@ def view_document(access: ServiceAccess, state: ViewState) -> dict[str, object]:
     return {
         "service": access.name,
         "view": state.name,
-        "kind": "emulation by a table" if state.emulated else "materialised view",
+        "kind": "emulation by a table" if state.emulated else "materialized view",
         "refreshed_at": state.refreshed_at,
         "duration_seconds": state.duration_seconds,
         "refresh_seconds": declared.refresh_seconds if declared else None,
@@ -142,7 +142,7 @@ def show_views(views: list[tuple[ServiceAccess, ViewState]]) -> None:
             (
                 access.name,
                 state.name,
-                "emulation by a table" if state.emulated else "materialised view",
+                "emulation by a table" if state.emulated else "materialized view",
                 ago(state.refreshed_at),
                 duration(state.duration_seconds),
                 "on demand" if every is None else duration(every),

@@ -1,4 +1,4 @@
-"""`freehold projection refresh`: a materialised view, now. Face."""
+"""`freehold projection refresh`: a materialized view, now. Face."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from freehold.projection.commands.group import command, open_owner
 __all__ = ["refresh"]
 
 
-@command.command(help="Refresh a materialised view now, and say how long it took.")
+@command.command(help="Refresh a materialized view now, and say how long it took.")
 @click.argument("view")
 @service_option
 @json_option
