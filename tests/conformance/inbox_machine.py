@@ -119,7 +119,7 @@ class InboxMachine(RuleBasedStateMachine):
         answers = {
             arrival.receipt_key: f"{arrival.receipt_key} at {now}".encode()
             for arrival, receipt in zip(batch, expected, strict=True)
-            if receipt.status is not ReceiveStatus.BLOCKED and receipt.answer is None and answered
+            if receipt.status is not ReceiveStatus.BLOCKED and receipt.reply is None and answered
         }
 
         async def work() -> list[ReceiveResult]:

@@ -103,7 +103,7 @@ class ReceiptsConformance:
         async with stores.database.begin() as db_tx:
             await stores[INBOX].receive(db_tx, _CONSUMER, [arrival("a"), arrival("b"), arrival("c")])
             await stores[INBOX].save_replies(db_tx, _CONSUMER, {"a": b"\x00one", "c": b"three"})
-        answers = [receipt.answer for receipt in await receive(stores, arrival("c"), arrival("b"), arrival("a"))]
+        answers = [receipt.reply for receipt in await receive(stores, arrival("c"), arrival("b"), arrival("a"))]
         assert answers == [b"three", None, b"\x00one"]
 
     async def test_a_concurrent_duplicate_waits_and_gets_the_answer(self, harness: StoresHarness) -> None:

@@ -203,8 +203,8 @@ class Dispatcher:
                 tx.staging.stage(reply)
                 replies[work.arrival.receipt_key] = encode_envelope(reply)
             case ReceiveStatus.DUPLICATE:
-                if request is not None and receipt.answer is not None:
-                    tx.staging.stage(repeat_reply(self.context, request, receipt.answer))
+                if request is not None and receipt.reply is not None:
+                    tx.staging.stage(repeat_reply(self.context, request, receipt.reply))
             case ReceiveStatus.CANCELLED | ReceiveStatus.NO_EFFECT:
                 if request is not None:
                     outcome = OUTCOME_CANCELLED if receipt.status is ReceiveStatus.CANCELLED else OUTCOME_NO_EFFECT

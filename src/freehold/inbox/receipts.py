@@ -17,10 +17,10 @@ __all__ = ["Receipt", "ReceiveDecision", "decide", "receipt_keys", "unblocked_in
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A stored receipt. `cancelled`: a compensation wrote it in place of its action. `answer` is the stored reply."""
+    """A stored receipt. `cancelled`: a compensation wrote it in place of its action. `reply` is the stored one."""
 
     cancelled: bool
-    answer: bytes | None = None
+    reply: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def _result(own: Receipt | None, *, cancelling: bool) -> ReceiveResult:
     match own:
         case None:
             return ReceiveResult(ReceiveStatus.NO_EFFECT if cancelling else ReceiveStatus.NEW)
-        case Receipt(cancelled=True, answer=answer):
-            return ReceiveResult(ReceiveStatus.CANCELLED, answer)
-        case Receipt(answer=answer):
-            return ReceiveResult(ReceiveStatus.DUPLICATE, answer)
+        case Receipt(cancelled=True, reply=reply):
+            return ReceiveResult(ReceiveStatus.CANCELLED, reply)
+        case Receipt(reply=reply):
+            return ReceiveResult(ReceiveStatus.DUPLICATE, reply)

@@ -101,7 +101,7 @@ class FailureHandler:
                     self._begin_waiting(cause, first=outages == 1)
                 back = False
                 if problem is not None:
-                    self._lose_patience(since)
+                    self._check_patience(since)
                 await self._pause(OUTAGE.after(outages))
                 back = True
         except BaseException as error:
@@ -111,7 +111,7 @@ class FailureHandler:
             if outages:
                 self._end_waiting(back=back)
 
-    def _lose_patience(self, since: float) -> None:
+    def _check_patience(self, since: float) -> None:
         seconds = self._dispatcher.context.clock.monotonic() - since
         if self._patience_seconds is not None and seconds >= self._patience_seconds:
             self.away.set()
@@ -167,7 +167,7 @@ class FailureHandler:
         if failure is None:
             return
         try:
-            await self._settle_failure(work, claimed, number, failure)
+            await self._treat_failure(work, claimed, number, failure)
         except (MessagesReleased, StaleClaim):
             raise
         except Exception as unrecorded:  # noqa: BLE001 - one message must not stop the others
@@ -209,7 +209,7 @@ class FailureHandler:
             return self.cause(error)
         return None
 
-    async def _settle_failure(
+    async def _treat_failure(
         self, work: HandlerCall, claimed: DeferredMessage | None, number: int, error: Exception
     ) -> None:
         counters = self._dispatcher.counters
@@ -238,7 +238,7 @@ class FailureHandler:
         )
         match decision:
             case RetryAfter(delay_seconds):
-                await self._later(work, claimed, number, delay_seconds, name)
+                await self._reschedule(work, claimed, number, delay_seconds, name)
                 counters.deferred += 1
             case GiveUp():
                 reason = "attempts-exhausted" if number >= work.retry.attempts else "non-retryable"
@@ -277,12 +277,12 @@ class FailureHandler:
             work.envelope.id if work.envelope else work.arrival.receipt_key,
             name,
         )
-        await self._later(
+        await self._reschedule(
             work, claimed, number, _UNRECORDED.after(number), f"its failure could not be recorded: {name}"
         )
         self._dispatcher.counters.deferred += 1
 
-    async def _later(
+    async def _reschedule(
         self, work: HandlerCall, claimed: DeferredMessage | None, number: int, delay_seconds: float, reason: str
     ) -> None:
         if claimed is not None:

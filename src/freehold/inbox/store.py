@@ -48,7 +48,7 @@ class ReceiveStatus(StrEnum):
     NEW = "new"
     """Not handled yet. Its receipt is now written in this transaction: handle it."""
     DUPLICATE = "duplicate"
-    """Handled before; `ReceiveResult.answer` is the stored reply."""
+    """Handled before; `ReceiveResult.reply` is the stored reply."""
     CANCELLED = "cancelled"
     """Its compensation came first: do not handle it, and reply that it is cancelled."""
     NO_EFFECT = "no-effect"
@@ -76,10 +76,10 @@ class IncomingMessage:
 
 @dataclass(frozen=True, slots=True)
 class ReceiveResult:
-    """The result for one arrival. `answer` is the stored reply, if any."""
+    """The result for one arrival. `reply` is the stored one, if any."""
 
     status: ReceiveStatus
-    answer: bytes | None = None
+    reply: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +111,10 @@ class InboxStore(Protocol):
 
     An implementation keeps:
 
-    1. Receipts, answers, deferring and `finish` belong to the transaction that is passed in, the handler's own. An
+    1. Receipts, replies, deferring and `finish` belong to the transaction that is passed in, the handler's own. An
        attempt that is rolled back leaves no receipt, and a deferred message as it was.
     2. A receipt key is handled as `NEW` once by each consumer. Its receipt is written before the handler runs, so a
-       concurrent attempt waits: after the commit it is a `DUPLICATE` with the answer, after a rollback it is `NEW`.
+       concurrent attempt waits: after the commit it is a `DUPLICATE` with the reply, after a rollback it is `NEW`.
     3. Calls with the same keys in any order do not lock each other out. If transactions that receive in several calls
        wait in a circle, one continues and another gets a `ConcurrencyConflict`.
     4. A compensation whose action was not handled has `NO_EFFECT`, and the action is `CANCELLED` from then on, however
@@ -139,7 +139,7 @@ class InboxStore(Protocol):
         blocked by an earlier one only.
         """
 
-    async def save_replies(self, db_tx: DatabaseTransaction, consumer: str, answers: Mapping[str, bytes]) -> None:
+    async def save_replies(self, db_tx: DatabaseTransaction, consumer: str, replies: Mapping[str, bytes]) -> None:
         """Store replies with their receipts, by receipt key, in the same transaction."""
 
     async def defer(

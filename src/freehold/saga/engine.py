@@ -164,8 +164,9 @@ class SagaEngine:
 
     async def mark_started(self, tx: Transaction, record: SagaRecord, visible_seconds: float) -> bool:
         """Count an attempt of an instance's hooks before it begins; `continue_instance` runs them in the next
-        transaction. False where the instance is not due any more, since another process took it. Raises
-        `ProcessCrashed` after too many attempts that never finished.
+        transaction. The instance is due again after `visible_seconds`, in case the attempt never finishes. False where
+        it is not due any more, since another process took it. Raises `ProcessCrashed` after too many attempts that
+        never finished.
         """
         _, instance = self._read(record)
         if not instance.isolated or record.due_seconds is None or record.due_seconds > 0:

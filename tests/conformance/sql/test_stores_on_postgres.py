@@ -167,7 +167,7 @@ async def assert_everything(stores: Stores, record: SagaRecord) -> None:
     async with stores.database.begin() as db_tx:
         receipts = await stores[INBOX].receive(db_tx, "orders", arrivals(1, 2, 9, 4))
         assert [receipt.status for receipt in receipts] == [DUPLICATE, DUPLICATE, CANCELLED, BLOCKED]
-        assert receipts[0].answer == b"\x00one"
+        assert receipts[0].reply == b"\x00one"
         found = await stores[IDEMPOTENCY].claim(db_tx, "orders", "k", "f")
         assert found == StoredResponse("f", 200, "text/plain", b"\x00")
     (deferred,) = await stores[INBOX].deferred(None, 10)

@@ -58,14 +58,14 @@ class MemoryInboxStore(InboxStore):
             receipts.put((consumer, key), _ReceiptRow(Receipt(cancelled=cancelled), received_at=now))
         return verdict.receipts
 
-    async def save_replies(self, db_tx: DatabaseTransaction, consumer: str, answers: Mapping[str, bytes]) -> None:
+    async def save_replies(self, db_tx: DatabaseTransaction, consumer: str, replies: Mapping[str, bytes]) -> None:
         """Store the replies in their receipts. Raises `NotFound` where a receipt is missing."""
         receipts = memory_transaction(db_tx).rows(_RECEIPTS)
-        for key, answer in answers.items():
+        for key, reply in replies.items():
             row = receipts.get((consumer, key))
             if row is None:
                 raise NotFound(f"'{consumer}' has no receipt for this reply", hint="receive the message first")
-            receipts.put((consumer, key), replace(row, stored=replace(row.stored, answer=answer)))
+            receipts.put((consumer, key), replace(row, stored=replace(row.stored, reply=reply)))
 
     async def defer(
         self,

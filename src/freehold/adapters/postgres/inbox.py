@@ -78,8 +78,8 @@ SELECT place, NULL FROM open UNION ALL SELECT NULL, receipt_key FROM written"""
         written = {key for _, key in rows if key is not None}
         known = set(receipt_keys([arrivals[place] for place in places])) - written
         stored = {
-            key: Receipt(cancelled=cancelled, answer=None if answer is None else bytes(answer))
-            for key, cancelled, answer in (await sql.fetch(_STORED, (consumer, sorted(known))) if known else ())
+            key: Receipt(cancelled=cancelled, reply=None if reply is None else bytes(reply))
+            for key, cancelled, reply in (await sql.fetch(_STORED, (consumer, sorted(known))) if known else ())
         }
         if known - stored.keys():
             raise ConcurrencyConflict("receipts were pruned while they were read", hint="receive the batch again")
@@ -90,9 +90,9 @@ SELECT place, NULL FROM open UNION ALL SELECT NULL, receipt_key FROM written"""
         rows = await sql_of(db_tx).fetch(_FINISH, (message.position, message.attempts))
         return bool(rows[0][0])
 
-    async def save_replies(self, db_tx: DatabaseTransaction, consumer: str, answers: Mapping[str, bytes]) -> None:
+    async def save_replies(self, db_tx: DatabaseTransaction, consumer: str, replies: Mapping[str, bytes]) -> None:
         """Store the replies in their receipts, in one statement."""
-        await sql_of(db_tx).execute(_ANSWER, (consumer, list(answers), list(answers.values())))
+        await sql_of(db_tx).execute(_ANSWER, (consumer, list(replies), list(replies.values())))
 
 
 def _row(place: int, arrival: IncomingMessage) -> Mapping[str, str | int | None]:

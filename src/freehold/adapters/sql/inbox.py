@@ -80,7 +80,7 @@ ORDER BY received_at LIMIT $3"""
         """As the port says."""
 
     @abstractmethod
-    async def save_replies(self, db_tx: DatabaseTransaction, consumer: str, answers: Mapping[str, bytes]) -> None:
+    async def save_replies(self, db_tx: DatabaseTransaction, consumer: str, replies: Mapping[str, bytes]) -> None:
         """As the port says."""
 
     async def defer(

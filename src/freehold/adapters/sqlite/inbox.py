@@ -70,7 +70,7 @@ FROM {dialect.relation_sql(2, "receipt_key text, cancelled integer")} AS w"""
         parameters = (consumer, self._dialect.relation_value(keys), self._dialect.list_value(receipt_keys(arrivals)))
         rows = await sql.fetch(self._read, parameters)
         first = {(row[0], row[1]): int(row[2]) for row in rows if row[2] is not None}
-        stored = {row[3]: Receipt(cancelled=bool(row[4]), answer=row[5]) for row in rows if row[3] is not None}
+        stored = {row[3]: Receipt(cancelled=bool(row[4]), reply=row[5]) for row in rows if row[3] is not None}
         verdict = decide(arrivals, unblocked_indexes(arrivals, lambda topic, key: first.get((topic, key))), stored)
         if verdict.written:
             written: list[Mapping[str, str | int | None]] = [
@@ -89,9 +89,9 @@ FROM {dialect.relation_sql(2, "receipt_key text, cancelled integer")} AS w"""
         await sql.execute(_WAKE, (message.consumer, message.topic, message.key, message.position))
         return True
 
-    async def save_replies(self, db_tx: DatabaseTransaction, consumer: str, answers: Mapping[str, bytes]) -> None:
+    async def save_replies(self, db_tx: DatabaseTransaction, consumer: str, replies: Mapping[str, bytes]) -> None:
         """Store the replies in their receipts."""
         await sql_of(db_tx).execute_many(
             "UPDATE freehold_inbox SET answer = $3 WHERE consumer = $1 AND receipt_key = $2",
-            [(consumer, key, answer) for key, answer in answers.items()],
+            [(consumer, key, reply) for key, reply in replies.items()],
         )
