@@ -117,7 +117,7 @@ async def test_a_key_that_is_no_text_is_refused(tmp_path: Path) -> None:
         assert (await running.source(table.dataset).digest("", None, 10)).count == 0
         async with running.transaction() as tx:
             await tx.sql.execute("INSERT INTO numbered VALUES (1, 'one')")
-        with pytest.raises(DeclarationError, match="no texts"):
+        with pytest.raises(DeclarationError, match="not texts"):
             await running.source(table.dataset).digest("", None, 10)
 
 
