@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 
 from freehold.database import DatabaseTransaction
 from freehold.errors import ConfigurationError
-from freehold.eventstore.store import RecordedEvent, category_of
+from freehold.eventstore.store import EventFilter, RecordedEvent
 from freehold.ports import Stores
 from freehold.projection.batch import HandlerInvoker
 from freehold.projection.declaration import Projection
@@ -28,7 +28,7 @@ class InlineProjections:
     def __init__(self, projections: Collection[Projection], service: str) -> None:
         self._projections = tuple(each for each in projections if each.inline)
         self._service = service
-        self._appliers: list[tuple[HandlerInvoker, frozenset[str], Collection[str]]] = []
+        self._invokers: list[tuple[HandlerInvoker, EventFilter]] = []
 
     def __bool__(self) -> bool:
         return bool(self._projections)
@@ -39,7 +39,7 @@ class InlineProjections:
         Raises `ConfigurationError` for one of another version than its tables: it cannot be built again beside appends
         that write to it.
         """
-        self._appliers = []
+        self._invokers = []
         for projection in self._projections:
             generation = await begin_first(projection, stores)
             if generation.version != projection.version or generation.partitions:
@@ -49,23 +49,19 @@ class InlineProjections:
                     hint=f"deploy what there was before; then {BESIDE_INLINE}",
                 )
             tables = PlacedTables(stores, projection.tables)
-            applier = HandlerInvoker(projection, self._service, generation.number, tables)
-            self._appliers.append((applier, projection.types, projection.categories))
+            invoker = HandlerInvoker(projection, self._service, generation.number, tables)
+            self._invokers.append((invoker, projection.event_filter))
 
     async def __call__(self, staging: StagingArea, events: Sequence[RecordedEvent]) -> None:
         """Apply what was appended. Raises what a handler does; the transaction is to be rolled back then."""
-        if len(self._appliers) != len(self._projections):
+        if len(self._invokers) != len(self._projections):
             raise ConfigurationError(
                 f"the inline projections of '{self._service}' have not begun", hint="start the service first"
             )
-        for applier, types, categories in self._appliers:
-            mine = [
-                event
-                for event in events
-                if event.event.type in types and (not categories or category_of(event.stream) in categories)
-            ]
-            if mine:
-                await applier.apply_decoded(Transaction(staging), applier.decode(mine), live=True)
+        for invoker, event_filter in self._invokers:
+            wanted = [event for event in events if event_filter.wants(event)]
+            if wanted:
+                await invoker.apply_decoded(Transaction(staging), invoker.decode(wanted), live=True)
 
 
 class SuppressedInvoker(ReplayInvoker):
@@ -85,8 +81,8 @@ class SuppressedInvoker(ReplayInvoker):
         """Decode, upcast, and call the handlers that want what came of it, in order."""
         if not events:
             return
-        applier = HandlerInvoker(projection, self._transactions.context.service, generation, tables)
+        invoker = HandlerInvoker(projection, self._transactions.context.service, generation, tables)
         if projection.sink is not None:
-            await applier.sink(events)
+            await invoker.sink(events)
             return
-        await applier.apply_decoded(self._transactions.within(db_tx), applier.decode(events), live=False)
+        await invoker.apply_decoded(self._transactions.within(db_tx), invoker.decode(events), live=False)

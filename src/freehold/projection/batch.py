@@ -20,7 +20,7 @@ from freehold.projection.tables import PlacedTables
 from freehold.projection.write_context import TransactionProjectionContext
 from freehold.transaction import Transaction
 
-__all__ = ["Batch", "HandlerInvoker", "read_batch", "wanted_by"]
+__all__ = ["Batch", "HandlerInvoker", "read_batch"]
 
 _APART_MAX: Final = 8
 """Partitions that stand no further apart than so many batches are brought together, by reading what lies between them
@@ -62,11 +62,6 @@ class Batch:
         for event in self.events[:middle]:
             first[self.partition_of(event)] = event.position
         return replace(self, events=self.events[:middle], through=first), replace(self, events=self.events[middle:])
-
-
-def wanted_by(projection: Projection) -> EventFilter:
-    """The events that a projection follows, of all its partitions."""
-    return EventFilter(categories=frozenset(projection.categories), types=projection.types)
 
 
 class HandlerInvoker:
@@ -114,7 +109,7 @@ class HandlerInvoker:
             self._tables,
             generation=self.generation,
             live=live,
-            on_gated=self._count_gated,
+            on_suppressed=self._count_suppressed,
         )
         with contained():
             if self.projection.batch_handler is not None:
@@ -133,7 +128,7 @@ class HandlerInvoker:
                 with contained():
                     await self.projection.sink.write(self.generation, changes)
 
-    def _count_gated(self) -> None:
+    def _count_suppressed(self) -> None:
         self.suppressed += 1
 
 

@@ -24,6 +24,7 @@ from freehold.projection.declaration import Projection
 from freehold.projection.parking_policy import CRASH_REMEDY, describe, is_transient, parked_by
 from freehold.projection.store import (
     ALL_GENERATIONS,
+    PARKED_READ_MAX,
     Checkpoint,
     CheckpointStore,
     Generation,
@@ -37,8 +38,6 @@ __all__ = ["BatchProcessor", "CheckpointCache", "Progress"]
 
 _log = logging.getLogger("freehold.projection")
 _UNCOUNT_SECONDS: Final = 2.0
-_PARKED_READ_MAX: Final = 100_000
-"""All of them: a parked stream that is not known would be gone on with. `parked_max` keeps them few."""
 
 
 @dataclass(slots=True)
@@ -60,14 +59,14 @@ class BatchProcessor:
         projection: Projection,
         transactions: Transactions,
         store: CheckpointStore,
-        at: CheckpointCache,
+        cache: CheckpointCache,
         recovery: CrashRecovery,
         *,
         batch_timeout_seconds: float,
     ) -> None:
         context = transactions.context
         tables = PlacedTables(context.stores, projection.tables)
-        self.applier = HandlerInvoker(projection, context.service, at.generation.number, tables)
+        self.invoker = HandlerInvoker(projection, context.service, cache.generation.number, tables)
         self.progress = Progress()
         self.handling = False
         """Whether what was tried last had come to the handlers: what fails before says nothing of an event."""
@@ -77,7 +76,7 @@ class BatchProcessor:
         self._transactions = transactions
         self._context = context
         self._store = store
-        self._at = at
+        self._cache = cache
         self._recovery = recovery
         self._batch_timeout_seconds = batch_timeout_seconds
         self._crashes = CrashLimit.of(projection.retry)
@@ -121,12 +120,12 @@ class BatchProcessor:
 
     async def apply_isolated(self, batch: Batch) -> None:
         """Apply a batch of one event, or none, after a runner crashed."""
-        if not batch.events or batch.events[0].stream in self._at.parked:
+        if not batch.events or batch.events[0].stream in self._cache.parked:
             await self._commit(batch)
             return
         (event,) = batch.events
         async with isolation_lock():
-            seen = self._at.seen[batch.partition_of(event)]
+            seen = self._cache.checkpoints[batch.partition_of(event)]
             attempts = self._attempts_before(seen, event)
             if self._crashes.reached(attempts):
                 error = self._crashes.error(attempts, "this event was handled in isolation", CRASH_REMEDY)
@@ -144,7 +143,7 @@ class BatchProcessor:
         """Record that this runner starts from here."""
         async with self._context.database.begin() as db_tx:
             started = [await self._store.begin(db_tx, each) for each in checkpoints]
-        self._at.seen.update((each.partition, each) for each in started)
+        self._cache.checkpoints.update((each.partition, each) for each in started)
         self._recovery.mark(each.partition for each in started)
 
     def _attempts_before(self, seen: Checkpoint, event: RecordedEvent) -> int:
@@ -169,7 +168,7 @@ class BatchProcessor:
     async def _begin(self, seen: Checkpoint, event: RecordedEvent, attempts: int) -> None:
         async with self._context.database.begin() as db_tx:
             started = await self._store.begin(db_tx, seen, isolated_position=event.position, isolated_attempts=attempts)
-        self._at.seen[started.partition] = started
+        self._cache.checkpoints[started.partition] = started
         if attempts > 1:
             text = (
                 "%s: previous runner crashed at the event at position %d; isolated attempt %d of %d, then it is parked"
@@ -180,33 +179,33 @@ class BatchProcessor:
         """As far as that can be done: until it is, this process knows that nothing was proved, others would not."""
         (event,) = batch.events
         partition = batch.partition_of(event)
-        self._to_uncount[partition] = self._at.seen[partition], event.position, attempts
+        self._to_uncount[partition] = self._cache.checkpoints[partition], event.position, attempts
         with suppress(FreeholdError, TimeoutError):
             async with asyncio.timeout(_UNCOUNT_SECONDS):
-                await self._begin(self._at.seen[partition], event, attempts)
+                await self._begin(self._cache.checkpoints[partition], event, attempts)
                 del self._counted[partition], self._to_uncount[partition]
 
     async def _commit(self, batch: Batch) -> None:
-        parked, self.handling = self._at.parked, False
+        parked, self.handling = self._cache.parked, False
         events = [event for event in batch.events if event.stream not in parked] if parked else batch.events
-        moves = batch.moves(self._at.seen, passed_over=parked)
+        moves = batch.moves(self._cache.checkpoints, passed_over=parked)
         async with asyncio.timeout(self._batch_timeout_seconds):
             if self._projection.sink is not None:
                 self.handling = True
-                await self.applier.sink(events)
+                await self.invoker.sink(events)
                 self.handling = False
             async with self._transactions.begin() as tx:
                 moved = await self._store.advance(tx.db_tx, moves)
                 if events and self._projection.sink is None:
                     self.handling = True
-                    await self.applier.apply(tx, events, moved[0].state)
-        self._at.seen.update((each.partition, each) for each in moved)
+                    await self.invoker.apply(tx, events, moved[0].state)
+        self._cache.checkpoints.update((each.partition, each) for each in moved)
         self.progress.batches += 1
         self.progress.events += len(events)
 
     def _tried(self, batch: Batch) -> bool:
         """Whether an event was: not where its stream is parked already: parked again, it would lose its place."""
-        return self.handling and any(event.stream not in self._at.parked for event in batch.events)
+        return self.handling and any(event.stream not in self._cache.parked for event in batch.events)
 
     def _known(self, error: BaseException) -> BaseException:
         known = self._context.database.translate_error(error)
@@ -220,11 +219,11 @@ class BatchProcessor:
         (event,) = batch.events
         parked = parked_by(self._projection, event, error, attempts)
         async with self._transactions.begin() as tx:
-            moved = await self._store.advance(tx.db_tx, batch.moves(self._at.seen, failed=event.stream))
+            moved = await self._store.advance(tx.db_tx, batch.moves(self._cache.checkpoints, failed=event.stream))
             by_partition = {each.partition: each for each in moved}
             mine = by_partition[batch.partition_of(event)]
             by_partition[mine.partition] = await self._store.park(tx.db_tx, mine, parked)
-        self._at.seen.update(by_partition)
+        self._cache.checkpoints.update(by_partition)
         self.progress.parked += 1
         _log.warning(
             "%s: stream parked at position %d (%s); no other stream waits; it %s%s",
@@ -234,12 +233,12 @@ class BatchProcessor:
             "waits for an operator" if parked.retry_seconds is None else f"is retried in {parked.retry_seconds:.1f} s",
             self._context.failures.traceback(error),
         )
-        await self._at.look_at(event.stream)
+        await self._cache.look_at(event.stream)
         await self._pause_where_too_many()
 
     async def _pause_where_too_many(self) -> None:
         """It is the code then."""
-        name, number = self._projection.name, self._at.generation.number
+        name, number = self._projection.name, self._cache.generation.number
         count = (await self._store.count_parked()).get((name, number), 0)
         if count <= self._projection.parked_max:
             return
@@ -260,7 +259,7 @@ class CheckpointCache:
 
     def __init__(self, generation: Generation, store: CheckpointStore, clock: Clock) -> None:
         self.generation = generation
-        self.seen: dict[int, Checkpoint] = {}
+        self.checkpoints: dict[int, Checkpoint] = {}
         self.parked: dict[str, ParkedStream] = {}
         self.paused = False
         self.retired = False
@@ -273,9 +272,9 @@ class CheckpointCache:
         name, number = self.generation.projection, self.generation.number
         found = await self._store.checkpoints(name, number)
         self.retired = not found or found[0].state is GenerationState.RETIRED
-        self.seen = {each.partition: each for each in found if each.partition in held}
+        self.checkpoints = {each.partition: each for each in found if each.partition in held}
         self.parked, self._due = {}, {}
-        for parked in await self._store.parked(name, number, limit=_PARKED_READ_MAX):
+        for parked in await self._store.parked(name, number, limit=PARKED_READ_MAX):
             if parked.partition in held:
                 self._note(parked)
         pauses = await self._store.pauses(name)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from freehold.errors import DeclarationError
-from freehold.eventstore.store import BUCKETS
+from freehold.eventstore.store import BUCKETS, EventFilter
 from freehold.fields import is_whole
 from freehold.messages import MessageKind, MessageType, message_type
 from freehold.messages.upcast import upcasters
@@ -28,6 +28,7 @@ from freehold.projection.interfaces import (
     SinkEvent,
 )
 from freehold.projection.read_model_store import DeclaredTable
+from freehold.projection.store import PARKED_READ_MAX
 from freehold.projection.tables import declared
 
 __all__ = [
@@ -47,8 +48,6 @@ E = TypeVar("E")
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _VERSION_MAX = 2**31 - 1
 _BATCH_MAX = 10_000
-_PARKED_MAX = 100_000
-"""How many parked streams are read at once, where all are."""
 _RETRY = Retry(attempts=5, delay_seconds=1.0, delay_seconds_max=60.0)
 
 
@@ -103,7 +102,7 @@ class Projection:
             ("version", self.version, 1, _VERSION_MAX),
             ("batch_limit", self.batch_limit, 1, _BATCH_MAX),
             ("partitions", self.partitions, 1, BUCKETS),
-            ("parked_max", self.parked_max, 0, _PARKED_MAX),
+            ("parked_max", self.parked_max, 0, PARKED_READ_MAX),
         ):
             if not is_whole(value) or not least <= value <= most:
                 raise DeclarationError(
@@ -160,6 +159,11 @@ class Projection:
     def types(self) -> frozenset[str]:
         """Names of the stored events that may become one that is handled, over upcasters too."""
         return stored_types(self.handled)
+
+    @property
+    def event_filter(self) -> EventFilter:
+        """The stored events that the projection follows, of all its partitions."""
+        return EventFilter(categories=frozenset(self.categories), types=self.types)
 
     @property
     def handled(self) -> frozenset[type[Any]]:

@@ -18,7 +18,7 @@ from typing import Final
 from freehold.errors import ConcurrencyConflict
 from freehold.eventstore.store import EventStore
 from freehold.lifecycle import Runner
-from freehold.projection.batch import HandlerInvoker, read_batch, wanted_by
+from freehold.projection.batch import HandlerInvoker, read_batch
 from freehold.projection.batch_commit import BatchProcessor, CheckpointCache, Progress
 from freehold.projection.crash_recovery import CrashRecovery, isolation_lock
 from freehold.projection.declaration import Projection
@@ -49,7 +49,7 @@ class GenerationRunner(Runner):
         transactions: Transactions,
         events: EventStore,
         checkpoints: CheckpointStore,
-        parking: ParkedStreamRetrier,
+        retrier: ParkedStreamRetrier,
         *,
         held: Callable[[], Collection[int]],
         head: Callable[[], int],
@@ -63,42 +63,42 @@ class GenerationRunner(Runner):
         self._projection = projection
         self._events = events
         self._store = checkpoints
-        self._parking = parking
+        self._retrier = retrier
         self._held = held
         self._head = head
         self._live = live
         self._moved = moved
         self._poll_seconds = poll_seconds
-        self._wanted = wanted_by(projection)
+        self._event_filter = projection.event_filter
         self._conflicts = 0
         self._round_lock = asyncio.Lock()
         self._others_first_through = 0
-        self._at = CheckpointCache(generation, checkpoints, transactions.context.clock)
+        self._cache = CheckpointCache(generation, checkpoints, transactions.context.clock)
         self._recovery = CrashRecovery(projection.batch_limit)
-        self._applying = BatchProcessor(
+        self._processor = BatchProcessor(
             self.name,
             projection,
             transactions,
             checkpoints,
-            self._at,
+            self._cache,
             self._recovery,
             batch_timeout_seconds=batch_timeout_seconds,
         )
 
     @property
-    def applier(self) -> HandlerInvoker:
+    def invoker(self) -> HandlerInvoker:
         """What calls the handlers."""
-        return self._applying.applier
+        return self._processor.invoker
 
     @property
     def progress(self) -> Progress:
         """What has happened here since the start."""
-        return self._applying.progress
+        return self._processor.progress
 
     @property
     def retired(self) -> bool:
         """Whether there is nothing to do any more."""
-        return self._at.retired
+        return self._cache.retired
 
     @property
     def complete(self) -> bool:
@@ -108,27 +108,27 @@ class GenerationRunner(Runner):
     @property
     def notice(self) -> str:
         """That it was paused: by an operator, or by itself where too many streams are parked."""
-        return "paused" if self._at.paused else ""
+        return "paused" if self._cache.paused else ""
 
     @property
     def pending_correction(self) -> str:
         """The attempts that an outage ended, and that are counted still."""
-        return " and ".join(filter(None, (self._applying.pending_correction, self._parking.pending_correction)))
+        return " and ".join(filter(None, (self._processor.pending_correction, self._retrier.pending_correction)))
 
     async def release(self) -> None:
         """Uncount attempts that prove nothing."""
-        await self._applying.uncount()
-        await self._parking.uncount()
+        await self._processor.uncount()
+        await self._retrier.uncount()
 
     async def run(self) -> None:
         """Apply events until stopped or retired."""
-        self._at.seen.clear()
+        self._cache.checkpoints.clear()
         while not (self.stopping or self.retired):
             async with self._round_lock:
                 busy = await self._round()
             self.healthy()
             if not busy:
-                due_seconds = self._at.seconds_to_due()
+                due_seconds = self._cache.seconds_to_due()
                 await self.wait(self._poll_seconds if due_seconds is None else min(self._poll_seconds, due_seconds))
 
     async def finish_round(self, names: Collection[str] = ()) -> None:
@@ -145,41 +145,41 @@ class GenerationRunner(Runner):
             self._conflicts += 1
             if self._conflicts > _CONFLICTS_MAX:
                 self._look_closer()
-                self._at.seen.clear()
+                self._cache.checkpoints.clear()
                 raise
-            self._at.seen.clear()
+            self._cache.checkpoints.clear()
             return True
         except BaseException:
-            self._at.seen.clear()
+            self._cache.checkpoints.clear()
             raise
         self._conflicts = 0
         return busy
 
     def _look_closer(self) -> None:
         """Go event by event where handlers meet conflicts again and again: one event alone may be in its own way."""
-        if self._applying.handling:
-            for partition in self._at.seen:
+        if self._processor.handling:
+            for partition in self._cache.checkpoints:
                 self._recovery.isolate(partition)
 
     async def _work(self) -> bool:
         held = set(self._held())
-        if self._at.paused or held != set(self._at.seen) or self._became_live():
+        if self._cache.paused or held != set(self._cache.checkpoints) or self._became_live():
             await self._load(held)
-        if self._at.paused or self.retired or not self._at.seen:
+        if self._cache.paused or self.retired or not self._cache.checkpoints:
             return False
         # Followed first: a parked stream that crashes the process when it is retried keeps nobody else from moving.
         followed = await self._follow()
         return await self._retry_due() or followed
 
     async def _load(self, held: Collection[int]) -> None:
-        await self._at.load(held)
-        if self._at.paused or self.retired:
+        await self._cache.load(held)
+        if self._cache.paused or self.retired:
             return
-        interrupted = self._recovery.refresh(self._at.seen.values())
+        interrupted = self._recovery.refresh(self._cache.checkpoints.values())
         if interrupted:
             self._others_first_through = self._head()
         for partition in interrupted:
-            seen = self._at.seen[partition]
+            seen = self._cache.checkpoints[partition]
             _log.warning(
                 "%s: partition %d: previous runner crashed at position %d; processing one event at a time",
                 self.outages.titled(self.name),
@@ -189,33 +189,35 @@ class GenerationRunner(Runner):
 
     def _became_live(self) -> bool:
         """Whether it was switched to since it was looked at: its own checkpoints would hold it back for good."""
-        building = any(each.state is GenerationState.BUILDING for each in self._at.seen.values())
+        building = any(each.state is GenerationState.BUILDING for each in self._cache.checkpoints.values())
         return building and self._live() == self.generation.number
 
     async def _follow(self) -> bool:
         caps = await self._caps()
         head = self._head()
-        behind = [p for p, each in self._at.seen.items() if each.position < (head if caps is None else caps[p])]
+        behind = [
+            p for p, each in self._cache.checkpoints.items() if each.position < (head if caps is None else caps[p])
+        ]
         if not behind:
             return False
-        new = self._recovery.unmarked(self._at.seen[partition] for partition in behind)
+        new = self._recovery.unmarked(self._cache.checkpoints[partition] for partition in behind)
         if new:
-            await self._applying.begin(new)
+            await self._processor.begin(new)
         if not self._recovery.partitions:
-            return await self._follow_in_batches(self._at.seen, caps)
-        trusted = {p: each for p, each in self._at.seen.items() if p not in self._recovery.partitions}
+            return await self._follow_in_batches(self._cache.checkpoints, caps)
+        trusted = {p: each for p, each in self._cache.checkpoints.items() if p not in self._recovery.partitions}
         moved = bool(trusted) and await self._follow_in_batches(trusted, caps)
         catching_up = moved and any(
-            self._at.seen[partition].position < self._others_first_through for partition in trusted
+            self._cache.checkpoints[partition].position < self._others_first_through for partition in trusted
         )
         return await self._follow_one_by_one(caps, suspects=not catching_up) or moved
 
     async def _follow_in_batches(self, seen: Mapping[int, Checkpoint], caps: Mapping[int, int] | None) -> bool:
         limit = self._projection.batch_limit
-        batch = await read_batch(self._events, self._wanted, self.generation.partitions, seen, limit, caps)
+        batch = await read_batch(self._events, self._event_filter, self.generation.partitions, seen, limit, caps)
         if all(through <= seen[partition].position for partition, through in batch.through.items()):
             return False
-        await self._applying.apply(batch)
+        await self._processor.apply(batch)
         self._moved()
         return True
 
@@ -225,15 +227,17 @@ class GenerationRunner(Runner):
         Without `suspects`, an event that was handled in isolation when a process crashed waits.
         """
         moved = False
-        for partition in sorted(self._recovery.partitions, key=lambda p: self._at.seen[p].isolated_attempts):
-            seen = self._at.seen[partition]
+        for partition in sorted(self._recovery.partitions, key=lambda p: self._cache.checkpoints[p].isolated_attempts):
+            seen = self._cache.checkpoints[partition]
             if seen.isolated_position > seen.position and not suspects:
                 continue
-            batch = await read_batch(self._events, self._wanted, self.generation.partitions, {partition: seen}, 1, caps)
+            batch = await read_batch(
+                self._events, self._event_filter, self.generation.partitions, {partition: seen}, 1, caps
+            )
             if batch.through.get(partition, seen.position) <= seen.position:
                 self._recovery.advance(partition, end=True)
                 continue
-            await self._applying.apply_isolated(batch)
+            await self._processor.apply_isolated(batch)
             end = self._head() if caps is None else caps[partition]
             if batch.events or batch.through[partition] >= end:
                 self._recovery.advance(partition, end=not batch.events)
@@ -244,7 +248,7 @@ class GenerationRunner(Runner):
     async def _caps(self) -> Mapping[int, int] | None:
         """Where the live generation stands, for one that is building: no side effect falls between the two then."""
         live = self._live()
-        if next(iter(self._at.seen.values())).state is not GenerationState.BUILDING or live is None:
+        if next(iter(self._cache.checkpoints.values())).state is not GenerationState.BUILDING or live is None:
             return None
         found = await self._store.checkpoints(self._projection.name, live)
         if not found:
@@ -255,10 +259,10 @@ class GenerationRunner(Runner):
 
     async def _retry_due(self) -> bool:
         """Retry parked streams that are due."""
-        due = self._at.due(_RETRIES_A_ROUND)
+        due = self._cache.due(_RETRIES_A_ROUND)
         for parked in due:
             async with isolation_lock():
-                outcome = await self._parking.retry(parked)
+                outcome = await self._retrier.retry(parked)
             if outcome.released:
                 name = self.outages.titled(self.name)
                 _log.info("%s: a parked stream is resumed, %d events applied", name, outcome.applied)

@@ -23,10 +23,17 @@ from freehold.errors import ConcurrencyConflict, ConfigurationError, NotFound
 from freehold.eventstore.store import EVENTS, EventStore, RecordedEvent
 from freehold.leases.store import LeaseStore
 from freehold.ports import Stores
-from freehold.projection.batch import wanted_by
 from freehold.projection.declaration import Projection
 from freehold.projection.status import filter_of
-from freehold.projection.store import CHECKPOINTS, Checkpoint, CheckpointStore, Generation, GenerationState, Move
+from freehold.projection.store import (
+    CHECKPOINTS,
+    PARKED_READ_MAX,
+    Checkpoint,
+    CheckpointStore,
+    Generation,
+    GenerationState,
+    Move,
+)
 from freehold.projection.tables import PlacedTables
 
 __all__ = [
@@ -39,8 +46,10 @@ __all__ = [
     "begin_first",
     "building_generation",
     "cancel_rebuild",
+    "delete_leases",
     "drop",
     "lease_prefix",
+    "live_generation",
     "switch",
 ]
 
@@ -55,7 +64,6 @@ _LAST_EVENTS_MAX: Final = 2000
 _LAST_PAGES_MAX: Final = 10
 """How many reads that may take: one goes no further than some thousand events, wanted or not."""
 _PARKED_SHOWN: Final = 3
-_PARKED_READ_MAX: Final = 100_000
 _ATTEMPTS_MAX: Final = 10
 _LEASE_PREFIX: Final = "projection/"
 
@@ -178,7 +186,7 @@ async def switch(
             f" and this is version {projection.version}",
             hint="cancel it, and rebuild",
         )
-    parked = await store.parked(projection.name, building.number, limit=_PARKED_READ_MAX, db_tx=db_tx)
+    parked = await store.parked(projection.name, building.number, limit=PARKED_READ_MAX, db_tx=db_tx)
     if parked and not force:
         shown = ", ".join(f"'{each.stream}'" for each in parked[:_PARKED_SHOWN])
         raise NotCaughtUp(
@@ -191,7 +199,7 @@ async def switch(
         target = _target(each, building, there, live)
         if each.position < target:
             await _carry_on(db_tx, history, projection, each, target, passed_over)
-    lost = await store.parked(projection.name, live.number, limit=_PARKED_READ_MAX, db_tx=db_tx)
+    lost = await store.parked(projection.name, live.number, limit=PARKED_READ_MAX, db_tx=db_tx)
     await store.transition(
         db_tx, projection.name, live.number, expected=GenerationState.LIVE, to=GenerationState.RETIRED
     )
@@ -235,14 +243,19 @@ async def drop(db_tx: DatabaseTransaction, history: RebuildSource, projection: P
 
 
 def building_generation(generations: Sequence[Generation]) -> Generation | None:
-    """The generation that is being built."""
+    """The generation that is being built; None if there is none."""
     return next((each for each in generations if each.state is GenerationState.BUILDING), None)
 
 
+def live_generation(generations: Sequence[Generation]) -> Generation | None:
+    """The generation that readers see; None before the first start."""
+    return next((each for each in generations if each.state is GenerationState.LIVE), None)
+
+
 def _live(name: str, generations: Sequence[Generation]) -> Generation:
-    for each in generations:
-        if each.state is GenerationState.LIVE:
-            return each
+    live = live_generation(generations)
+    if live is not None:
+        return live
     raise NotFound(f"projection '{name}' has not run yet", hint="start the service that has it: freehold run")
 
 
@@ -304,9 +317,9 @@ async def begin_first(projection: Projection, stores: Stores) -> Generation:
     attempt = 1
     while True:
         found = await checkpoints.generations(projection.name)
-        for generation in found:
-            if generation.state is GenerationState.LIVE:
-                return generation
+        live = live_generation(found)
+        if live is not None:
+            return live
         position = await events.high_water_mark() if projection.start == "now" else 0
         if projection.inline and projection.start == "earliest":
             await _refuse_missed(projection, events)
@@ -343,7 +356,7 @@ async def _begin(projection: Projection, stores: Stores, number: int, position: 
 
 
 async def _refuse_missed(projection: Projection, events: EventStore) -> None:
-    missed = await events.count(0, await events.high_water_mark(), wanted_by(projection), limit=1)
+    missed = await events.count(0, await events.high_water_mark(), projection.event_filter, limit=1)
     if missed:
         raise ConfigurationError(
             f"inline projection '{projection.name}' would begin without the events that were appended before it",

@@ -10,24 +10,23 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from freehold.database import DatabaseTransaction
 from freehold.errors import CodecError, ConcurrencyConflict, ConfigurationError, DeclarationError, NotFound
-from freehold.eventstore.store import EventFilter, EventStore, RecordedEvent, bucket_of, category_of
+from freehold.eventstore.store import EventStore, RecordedEvent, bucket_of, category_of
 from freehold.messages.upcast import read_event
 from freehold.projection.declaration import DecodedEvent, Projection, stored_types
-from freehold.projection.generations import RebuildSource
+from freehold.projection.generations import RebuildSource, live_generation
 from freehold.projection.read_model_store import DeclaredTable
-from freehold.projection.store import Checkpoint, CheckpointStore, Generation, GenerationState
+from freehold.projection.store import PARKED_READ_MAX, Checkpoint, CheckpointStore, Generation, GenerationState
 from freehold.projection.tables import PlacedTables
 from freehold.sql import SQL, SqlConnection
 
 __all__ = ["check_rebuildable", "rebuild_key", "streams_of_key"]
 
 _PAGE: Final = 1000
-_PARKED_READ_MAX: Final = 100_000
 
 
 async def streams_of_key(history: RebuildSource, projection: Projection, stream: str) -> tuple[str, ...]:
@@ -57,10 +56,7 @@ async def rebuild_key(db_tx: DatabaseTransaction, history: RebuildSource, projec
     """
     keys = {stream: check_rebuildable(history.tables(projection), projection, stream) for stream in streams}
     store = history.checkpoints
-    live = next(
-        (each for each in await store.generations(projection.name, db_tx=db_tx) if each.state is GenerationState.LIVE),
-        None,
-    )
+    live = live_generation(await store.generations(projection.name, db_tx=db_tx))
     if live is None or live.version != projection.version:
         raise ConfigurationError(
             f"projection '{projection.name}' is not live in version {projection.version}, which is declared here",
@@ -75,7 +71,7 @@ async def rebuild_key(db_tx: DatabaseTransaction, history: RebuildSource, projec
     async for batch in _batches(_in_order(readers), projection.batch_limit):
         await history.apply(db_tx, projection, history.tables(projection), live.number, batch)
         count += len(batch)
-    for parked in await store.parked(projection.name, live.number, limit=_PARKED_READ_MAX, db_tx=db_tx):
+    for parked in await store.parked(projection.name, live.number, limit=PARKED_READ_MAX, db_tx=db_tx):
         if parked.stream in keys:
             seen[parked.partition] = await store.release(db_tx, seen[parked.partition], parked.stream)
     return count
@@ -205,7 +201,7 @@ class _Lookup:
 
     async def events(self, *classes: type[Any]) -> AsyncIterator[DecodedEvent]:
         """Read them page by page, through where all was settled at the beginning."""
-        event_filter = EventFilter(categories=frozenset(self.projection.categories), types=stored_types(classes))
+        event_filter = replace(self.projection.event_filter, types=stored_types(classes))
         end = await self.store.high_water_mark()
         after = 0
         while after < end:

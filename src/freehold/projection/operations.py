@@ -139,17 +139,17 @@ class ProjectionOperations:
 
         Raises `NotFound`, `ConcurrencyConflict`, `ConfigurationError` where none of them is of the version here.
         """
-        parking = self._parking(name)
+        retrier = self._retrier(name)
         return [
-            (each, await parking.retry_now(each, stream, actor=actor, reason=reason))
+            (each, await retrier.retry_now(each, stream, actor=actor, reason=reason))
             for each in await self._where_parked(name, stream)
         ]
 
     async def skip(self, name: str, stream: str, *, actor: str, reason: str) -> list[tuple[int, RetryResult]]:
         """Pass over the event that a stream is parked at, in the same generations. Raises as `retry` does."""
-        parking = self._parking(name)
+        retrier = self._retrier(name)
         return [
-            (each, await parking.skip(each, stream, actor=actor, reason=reason))
+            (each, await retrier.skip(each, stream, actor=actor, reason=reason))
             for each in await self._where_parked(name, stream)
         ]
 
@@ -185,7 +185,7 @@ class ProjectionOperations:
             )
         return found
 
-    def _parking(self, name: str) -> ParkedStreamRetrier:
+    def _retrier(self, name: str) -> ParkedStreamRetrier:
         stores = self.stores
         return ParkedStreamRetrier(
             self.declared(name), self._transactions, stores[EVENTS], stores[CHECKPOINTS], stores[AUDIT]

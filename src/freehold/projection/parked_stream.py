@@ -24,7 +24,7 @@ from typing import Final
 from freehold.audit.store import AuditEntry, AuditStore
 from freehold.database import DatabaseTransaction
 from freehold.errors import ConcurrencyConflict, FreeholdError, NotFound, OperationTimeout
-from freehold.eventstore.store import EventStore, RecordedEvent, category_of
+from freehold.eventstore.store import EventStore, RecordedEvent
 from freehold.failures import CrashLimit, ProcessCrashed
 from freehold.projection.batch import HandlerInvoker
 from freehold.projection.declaration import Projection
@@ -92,7 +92,7 @@ class ParkedStreamRetrier:
         self._events = events
         self._checkpoints = checkpoints
         self._audit = audit
-        self._types = projection.types
+        self._event_filter = projection.event_filter
         self._event_timeout_seconds = event_timeout_seconds
         self._to_uncount: dict[tuple[int, str], tuple[ParkedStream, ParkedStream]] = {}
 
@@ -290,7 +290,7 @@ class ParkedStreamRetrier:
             for event in page:
                 if event.position > seen.position:
                     return None
-                if self._follows(event):
+                if self._event_filter.wants(event):
                     place = replace(at, position=event.position, version=event.version, attempts=1, started_attempts=1)
                     place = replace(place, event_id=event.event.id, type=event.event.type)
                     return replace(place, error=ProcessCrashed.__name__, detail=describe(_ENDED))
@@ -325,25 +325,25 @@ class ParkedStreamRetrier:
         """Apply a stream's events through the checkpoint, or to the event `before` which it is to stay parked."""
         applied = 0
         tables = PlacedTables(self._context.stores, self._projection.tables)
-        applier = HandlerInvoker(self._projection, self._context.service, parked.generation, tables)
+        invoker = HandlerInvoker(self._projection, self._context.service, parked.generation, tables)
         while True:
             page = await self._events.read_stream(
                 parked.stream, after=after, before=before, limit=_PAGE, db_tx=tx.db_tx
             )
             due = [event for event in page if event.position <= seen.position]
             for event in due:
-                if self._follows(event):
-                    await self._one(applier, tx, event, seen)
+                if self._event_filter.wants(event):
+                    await self._one(invoker, tx, event, seen)
                     applied += 1
             if len(due) < _PAGE:
                 return applied
             after = due[-1].version
 
-    async def _one(self, applier: HandlerInvoker, tx: Transaction, event: RecordedEvent, seen: Checkpoint) -> None:
+    async def _one(self, invoker: HandlerInvoker, tx: Transaction, event: RecordedEvent, seen: Checkpoint) -> None:
         try:
             async with asyncio.timeout(self._event_timeout_seconds):
-                await applier.sink([event])
-                await applier.apply(tx, [event], seen.state)
+                await invoker.sink([event])
+                await invoker.apply(tx, [event], seen.state)
         except Exception as error:
             known = self._context.database.translate_error(error)
             if known is None:
@@ -352,10 +352,6 @@ class ParkedStreamRetrier:
             if is_transient(known) and not isinstance(known, OperationTimeout):
                 raise
             raise _Failed(event, known) from error
-
-    def _follows(self, event: RecordedEvent) -> bool:
-        categories = self._projection.categories
-        return event.event.type in self._types and (not categories or category_of(event.stream) in categories)
 
 
 def _state(parked: ParkedStream) -> tuple[int, int, int, str]:

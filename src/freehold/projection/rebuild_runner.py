@@ -26,6 +26,7 @@ from freehold.projection.generations import (
     cancel_rebuild,
     delete_leases,
     drop,
+    live_generation,
     switch,
 )
 from freehold.projection.parking_policy import describe
@@ -67,7 +68,7 @@ class RebuildRunner(Runner):
         self._history = history
         self._leases = leases
         self._numbers: dict[str, list[int]] = {}
-        self._held_up: dict[str, int] = {}
+        self._blocked: dict[str, int] = {}
         self._denied: dict[str, str] = {}
         self._projections = [each for each in projections if not each.inline]
         self._retention_seconds = retention_seconds
@@ -120,14 +121,14 @@ class RebuildRunner(Runner):
             self._numbers[name] = numbers
 
     async def _bring_forward(self, projection: Projection, generations: Sequence[Generation]) -> None:
-        live = next((each for each in generations if each.state is GenerationState.LIVE), None)
+        live = live_generation(generations)
         if live is None or live.version >= projection.version:
             return
         building = building_generation(generations)
         if building is None or building.version < projection.version:
             await self._begin(projection, older=building is not None)
         elif building.version == projection.version and await is_caught_up(self._history, projection.name):
-            if await self._is_held_up(projection, building):
+            if await self._is_blocked(projection, building):
                 return
             done = await attempt_switch(self._database, self._history, projection)
             self.switched += 1
@@ -141,12 +142,12 @@ class RebuildRunner(Runner):
                 )
             self._on_change()
 
-    async def _is_held_up(self, projection: Projection, building: Generation) -> bool:
+    async def _is_blocked(self, projection: Projection, building: Generation) -> bool:
         """Whether streams are parked in what is built: then it waits for an operator, who is told once, and again when
         there are more or fewer.
         """
         parked = (await self._history.checkpoints.count_parked()).get((projection.name, building.number), 0)
-        if parked and self._held_up.get(projection.name) != parked:
+        if parked and self._blocked.get(projection.name) != parked:
             _log.warning(
                 "%s: generation %d of '%s' is built, and not switched to while streams of it are parked: %d; "
                 "retry or skip them, or switch with --force",
@@ -155,7 +156,7 @@ class RebuildRunner(Runner):
                 projection.name,
                 parked,
             )
-        self._held_up[projection.name] = parked
+        self._blocked[projection.name] = parked
         return parked > 0
 
     async def _begin(self, projection: Projection, *, older: bool) -> None:

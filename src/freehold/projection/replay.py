@@ -14,8 +14,8 @@ parked stream from the parked event on. The runner, or whoever takes the stream 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,10 +33,10 @@ from freehold.errors import (
 from freehold.eventstore.store import EventFilter, RecordedEvent
 from freehold.failures import CrashLimit, name_of
 from freehold.projection.declaration import Projection
-from freehold.projection.generations import RebuildSource
+from freehold.projection.generations import RebuildSource, live_generation
 from freehold.projection.parking_policy import describe
 from freehold.projection.replay_store import NewReplay, Replay, ReplayError, ReplayState, ReplayStore
-from freehold.projection.store import Generation, GenerationState
+from freehold.projection.store import PARKED_READ_MAX
 from freehold.projection.tables import REPLAY_MARK, PlacedTables
 
 __all__ = ["Replayer", "StreamParked", "TimeRange"]
@@ -47,7 +47,6 @@ _CRASHES: Final = CrashLimit()
 _UNCOUNT_SECONDS: Final = 2.0
 _BATCH_SECONDS_MAX: Final = 60.0
 """What takes longer is divided; an event that does by itself is an error."""
-_PARKED_READ_MAX: Final = 100_000
 
 Into = Literal["new", "live"]
 
@@ -81,8 +80,8 @@ class Replayer:
         self._history = history
         self._projection = projection
         self._own_tables = PlacedTables(history.stores, projection.tables, mark=REPLAY_MARK)
-        self._begun_number: int | None = None
-        self._doubted_events = 0
+        self._started_number: int | None = None
+        self._isolated_events = 0
 
     async def begin(
         self, db_tx: DatabaseTransaction, span: TimeRange, into: Into, *, actor: str, reason: str
@@ -127,13 +126,13 @@ class Replayer:
         Raises `ConcurrencyConflict` where another process works on it, it was cancelled, or the generation that it goes
         into is not live any more; `Unavailable` where the database is: try again with the replay as it was.
         """
-        replay = await self._begun(replay)
-        limit = 1 if self._doubted_events else self._projection.batch_limit
+        replay = await self._started(replay)
+        limit = 1 if self._isolated_events else self._projection.batch_limit
         page = await self._history.events.read_all(replay.position, limit=limit, event_filter=self._wanted(replay))
         batch = [each for each in page.events if each.position <= replay.end]
         through = min(page.end_position, replay.end)
-        if batch and self._doubted_events:
-            replay = await self._apply_doubted(replay, batch[0])
+        if batch and self._isolated_events:
+            replay = await self._apply_isolated(replay, batch[0])
         elif batch:
             replay = await self._apply(replay, batch)
         if replay.position < through:
@@ -143,23 +142,25 @@ class Replayer:
                 replay = await self._store.end(db_tx, replay.number, ReplayState.DONE)
         return replay
 
-    async def _begun(self, replay: Replay) -> Replay:
+    async def _started(self, replay: Replay) -> Replay:
         """Write down that it is gone on with from here, before the first step; go carefully where that is written."""
-        if self._begun_number == replay.number:
+        if self._started_number == replay.number:
             return replay
         if replay.interrupted:
-            self._doubted_events = self._projection.batch_limit
+            self._isolated_events = self._projection.batch_limit
             _log.warning("replay %d: whoever was at %d did not come back", replay.number, replay.position)
         else:
             replay = await self._begin(replay)
-        self._begun_number = replay.number
+        self._started_number = replay.number
         return replay
 
-    async def _begin(self, replay: Replay, alone: int = 0, attempts: int = 0) -> Replay:
+    async def _begin(self, replay: Replay, isolated_position: int = 0, isolated_attempts: int = 0) -> Replay:
         async with self._database.begin() as db_tx:
-            return await self._store.begin(db_tx, replay, isolated_position=alone, isolated_attempts=attempts)
+            return await self._store.begin(
+                db_tx, replay, isolated_position=isolated_position, isolated_attempts=isolated_attempts
+            )
 
-    async def _apply_doubted(self, replay: Replay, event: RecordedEvent) -> Replay:
+    async def _apply_isolated(self, replay: Replay, event: RecordedEvent) -> Replay:
         before = replay.attempts_at(event.position)
         if _CRASHES.reached(before):
             error = _CRASHES.error(before, "this event was replayed by itself")
@@ -169,14 +170,14 @@ class Replayer:
         else:
             replay = await self._begin(replay, event.position, before + 1)
             try:
-                replay = await self._apply_alone(replay, event)
+                replay = await self._apply_one(replay, event)
             except (Exception, asyncio.CancelledError):
                 # It ended otherwise, and nothing was proved; where that cannot be written down, it counts.
                 with suppress(FreeholdError, TimeoutError):
                     async with asyncio.timeout(_UNCOUNT_SECONDS):
                         await self._begin(replay, event.position, before)
                 raise
-        self._doubted_events -= 1
+        self._isolated_events -= 1
         return replay
 
     async def _apply(self, replay: Replay, batch: list[RecordedEvent]) -> Replay:
@@ -188,10 +189,10 @@ class Replayer:
         except Exception as error:  # noqa: BLE001 - a handler may raise anything; which event it was is seen below
             _log.debug("replay %d: a batch failed with %s", replay.number, type(error).__name__)
         for each in batch:
-            replay = await self._apply_alone(replay, each)
+            replay = await self._apply_one(replay, each)
         return replay
 
-    async def _apply_alone(self, replay: Replay, event: RecordedEvent) -> Replay:
+    async def _apply_one(self, replay: Replay, event: RecordedEvent) -> Replay:
         try:
             return await self._move(replay, [event], event.position)
         except (ConcurrencyConflict, Unavailable) as error:
@@ -234,7 +235,8 @@ class Replayer:
             # Held, so that no batch of the live generation is applied meanwhile, and it stays the live one.
             await self._history.checkpoints.lock(db_tx, self._projection.name, replay.generation)
             generations = await self._history.checkpoints.generations(self._projection.name, db_tx=db_tx)
-            if _live_of(generations) != (replay.generation, self._projection.version):
+            live = live_generation(generations)
+            if live is None or (live.number, live.version) != (replay.generation, self._projection.version):
                 raise ConcurrencyConflict(
                     f"generation {replay.generation} of projection '{self._projection.name}' is not live any more",
                     hint="cancel this replay; the new generation was built from all events",
@@ -246,7 +248,7 @@ class Replayer:
     async def _refuse_parked(self, db_tx: DatabaseTransaction, generation: int, batch: list[RecordedEvent]) -> None:
         """Raise `StreamParked` for an event that a parked stream waits with; the checkpoints are held."""
         name = self._projection.name
-        parked = await self._history.checkpoints.parked(name, generation, limit=_PARKED_READ_MAX, db_tx=db_tx)
+        parked = await self._history.checkpoints.parked(name, generation, limit=PARKED_READ_MAX, db_tx=db_tx)
         waits_at = {each.stream: each.position for each in parked}
         for each in batch:
             if each.position >= waits_at.get(each.stream, each.position + 1):
@@ -255,29 +257,21 @@ class Replayer:
                 )
 
     async def _live(self, db_tx: DatabaseTransaction) -> int:
-        found = _live_of(await self._history.checkpoints.generations(self._projection.name, db_tx=db_tx))
-        if found is None:
+        live = live_generation(await self._history.checkpoints.generations(self._projection.name, db_tx=db_tx))
+        if live is None:
             raise NotFound(f"projection '{self._projection.name}' has not run yet", hint="freehold run")
-        number, version = found
-        if version != self._projection.version:
+        if live.version != self._projection.version:
             raise ConfigurationError(
-                f"projection '{self._projection.name}' is live in version {version},"
+                f"projection '{self._projection.name}' is live in version {live.version},"
                 f" and version {self._projection.version} here",
                 hint="rebuild it, or run this where the live version's code is",
             )
-        return number
+        return live.number
 
     def _wanted(self, replay: Replay) -> EventFilter:
-        return EventFilter(
-            categories=frozenset(self._projection.categories),
-            types=self._projection.types,
-            recorded_from=replay.recorded_from,
-            recorded_to=replay.recorded_to,
+        return dataclasses.replace(
+            self._projection.event_filter, recorded_from=replay.recorded_from, recorded_to=replay.recorded_to
         )
-
-
-def _live_of(generations: Sequence[Generation]) -> tuple[int, int] | None:
-    return next(((each.number, each.version) for each in generations if each.state is GenerationState.LIVE), None)
 
 
 def _failed(event: RecordedEvent, error: BaseException) -> ReplayError:

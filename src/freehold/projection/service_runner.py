@@ -21,7 +21,7 @@ from freehold.leases.store import LeaseStore
 from freehold.lifecycle import Runner
 from freehold.projection.declaration import Projection, Sink
 from freehold.projection.generation_runner import GenerationRunner
-from freehold.projection.generations import begin_first, lease_prefix
+from freehold.projection.generations import begin_first, lease_prefix, live_generation
 from freehold.projection.parked_stream import ParkedStreamRetrier
 from freehold.projection.parking_policy import describe
 from freehold.projection.store import CheckpointStore, Generation, GenerationState
@@ -148,7 +148,7 @@ class ProjectionCoordinator(Runner):
         left: dict[str, int] = {}
         wanted: dict[tuple[str, int], Generation] = {}
         for name, projection in self._projections.items():
-            for each in await self._begun(projection, [each for each in generations if each.projection == name]):
+            for each in await self._with_first(projection, [each for each in generations if each.projection == name]):
                 if each.state is GenerationState.LIVE:
                     live[name] = each.number
                     if each.version != projection.version:
@@ -174,9 +174,9 @@ class ProjectionCoordinator(Runner):
             self.no_trouble_at(f"projection '{name}'")
         self.problems = {name: why for name, why in self.problems.items() if name in self._failed}
 
-    async def _begun(self, projection: Projection, generations: Sequence[Generation]) -> Sequence[Generation]:
+    async def _with_first(self, projection: Projection, generations: Sequence[Generation]) -> Sequence[Generation]:
         """The generations of a projection, the first one made where there is none."""
-        if any(each.state is GenerationState.LIVE for each in generations):
+        if live_generation(generations) is not None:
             return generations
         made = await self._try(projection.name, begin_first(projection, self._context.stores))
         return generations if made is None else [*generations, made]
@@ -212,7 +212,7 @@ class ProjectionCoordinator(Runner):
             self._transactions,
             self._stores.events,
             self._stores.checkpoints,
-            self._parking(projection),
+            self._retrier(projection),
             held=lambda: [names[name] for name in keeper.tokens],
             head=lambda: self._head,
             live=lambda: self._live.get(projection.name),
@@ -245,7 +245,7 @@ class ProjectionCoordinator(Runner):
         await sink.show(number)
         self._shown[name] = number
 
-    def _parking(self, projection: Projection) -> ParkedStreamRetrier:
+    def _retrier(self, projection: Projection) -> ParkedStreamRetrier:
         stores = self._stores
         return ParkedStreamRetrier(
             projection,

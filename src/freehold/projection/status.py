@@ -12,7 +12,7 @@ from typing import Final
 from freehold.clock import Clock
 from freehold.consistency.gate import ReadModels
 from freehold.consistency.watcher import CurrentPosition
-from freehold.eventstore.store import EventFilter, EventStore
+from freehold.eventstore.store import EVERYTHING, EventFilter, EventStore
 from freehold.projection.declaration import Projection
 from freehold.projection.store import (
     ALL_GENERATIONS,
@@ -102,14 +102,8 @@ class StatusReport:
 
 def filter_of(projection: Projection | None, partition: int, partitions: int) -> EventFilter:
     """What a partition of a projection reads; of one that is not declared here, everything in its partition."""
-    if projection is None:
-        return EventFilter(partition=partition, partitions=partitions)
-    return EventFilter(
-        categories=frozenset(projection.categories),
-        types=projection.types,
-        partition=partition,
-        partitions=partitions,
-    )
+    wanted = EVERYTHING if projection is None else projection.event_filter
+    return replace(wanted, partition=partition, partitions=partitions)
 
 
 async def read_status(

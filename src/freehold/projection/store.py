@@ -38,6 +38,7 @@ from freehold.ports import Port
 __all__ = [
     "ALL_GENERATIONS",
     "CHECKPOINTS",
+    "PARKED_READ_MAX",
     "Checkpoint",
     "CheckpointStore",
     "Generation",
@@ -49,8 +50,11 @@ __all__ = [
     "checkpoint_conflict",
 ]
 
-ALL_GENERATIONS = 0
-"""The generation of a pause that is meant for all of a projection's."""
+ALL_GENERATIONS: Final = 0
+"""The generation of a pause of all generations of a projection."""
+
+PARKED_READ_MAX: Final = 100_000
+"""The limit of a read of all parked streams of a generation; `Projection.parked_max` cannot be greater."""
 
 
 class GenerationState(StrEnum):

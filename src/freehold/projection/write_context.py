@@ -22,9 +22,9 @@ T = TypeVar("T", bound=DeclaredTable)
 
 
 class TransactionProjectionContext:
-    """Writes in `tx` to the tables of a generation. `on_gated` is told of side effects that a building one left out."""
+    """Writes in `tx` to the tables of a generation. `on_suppressed` is called for each suppressed side effect."""
 
-    __slots__ = ("_event", "_names", "_on_gated", "_projection", "_service", "_tables", "generation", "live", "tx")
+    __slots__ = ("_event", "_names", "_on_suppressed", "_projection", "_service", "_tables", "generation", "live", "tx")
 
     def __init__(
         self,
@@ -36,12 +36,12 @@ class TransactionProjectionContext:
         generation: int,
         live: bool,
         event: RecordedEvent | None = None,
-        on_gated: Callable[[], None] = lambda: None,
+        on_suppressed: Callable[[], None] = lambda: None,
     ) -> None:
         self.tx = tx
         self.generation = generation
         self.live = live
-        self._on_gated = on_gated
+        self._on_suppressed = on_suppressed
         self._projection = projection
         self._service = service
         self._tables = tables
@@ -90,7 +90,7 @@ class TransactionProjectionContext:
             generation=self.generation,
             live=self.live,
             event=recorded,
-            on_gated=self._on_gated,
+            on_suppressed=self._on_suppressed,
         )
 
     def turn_to(self, recorded: RecordedEvent) -> None:
@@ -114,7 +114,7 @@ class TransactionProjectionContext:
 
     def _effects(self) -> Transaction | None:
         if not self.live:
-            self._on_gated()
+            self._on_suppressed()
             return None
         recorded = self.recorded
         caused = self.tx.staging.for_message(_cause(recorded, self._service))

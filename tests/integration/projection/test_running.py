@@ -161,7 +161,7 @@ async def test_effects_come_from_the_live_generation_only(url: str) -> None:
         assert told[0] is not None
         assert told[1] is None
         assert (await running.stores[OUTBOX].stats()).pending == 1
-        suppressed = [each.applier.suppressed for each in _follower(running).generations]
+        suppressed = [each.invoker.suppressed for each in _follower(running).generations]
         assert suppressed == [0, 1]
 
 

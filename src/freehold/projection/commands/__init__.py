@@ -1,4 +1,4 @@
-"""`freehold projection`: how read models stand, rebuilding them, taking parked streams up, replaying history. Face."""
+"""`freehold projection`: show, rebuild and repair read models, retry parked streams, replay events. Face."""
 
 from freehold.projection.commands.actions import pause, resume, retry, skip
 from freehold.projection.commands.group import command

@@ -1,4 +1,4 @@
-"""`freehold projection pause`, `resume`, `retry` and `skip`: what an operator decides about what is paused or parked.
+"""`freehold projection pause`, `resume`, `retry` and `skip`: the operator's actions on projections and parked streams.
 Face.
 """
 
@@ -15,14 +15,14 @@ from freehold.projection.parked_stream import RetryResult
 __all__ = ["pause", "resume", "retry", "skip"]
 
 
-@command.command(help="Pause a projection, all generations of it, until it is resumed.")
+@command.command(help="Pause all generations of a projection until it is resumed.")
 @click.argument("name")
 @service_option
 @reason_option
 @json_option
 @asynchronous
 async def pause(project: Project, name: str, names: tuple[str, ...], reason: str, *, as_json: bool) -> int:
-    """Pause; exit code 1 where it was paused before."""
+    """Pause it; exit code 1 if it was paused before."""
     async with open_owner(project, names, name) as actions:
         done = await actions.pause(name, actor=actor(), reason=reason)
     if as_json:
@@ -39,7 +39,7 @@ async def pause(project: Project, name: str, names: tuple[str, ...], reason: str
 @json_option
 @asynchronous
 async def resume(project: Project, name: str, names: tuple[str, ...], reason: str, *, as_json: bool) -> int:
-    """Resume; exit code 1 where nothing was paused."""
+    """Resume it; exit code 1 if nothing was paused."""
     async with open_owner(project, names, name) as actions:
         ended = await actions.resume(name, actor=actor(), reason=reason)
     if as_json:
@@ -52,7 +52,7 @@ async def resume(project: Project, name: str, names: tuple[str, ...], reason: st
     return 0 if ended else 1
 
 
-@command.command(help="Try a parked stream again now; exit code 1 where it stays parked.")
+@command.command(help="Retry a parked stream now; exit code 1 if it stays parked.")
 @click.argument("name")
 @click.argument("stream")
 @service_option
@@ -63,7 +63,7 @@ async def retry(project: Project, name: str, stream: str, names: tuple[str, ...]
     """Apply the stream's events from the parked one on."""
     async with open_owner(project, names, name) as actions:
         outcomes = await actions.retry(name, stream, actor=actor(), reason=reason)
-    return _told(name, stream, outcomes, as_json=as_json)
+    return _report(name, stream, outcomes, as_json=as_json)
 
 
 @command.command(help="Skip the event that a stream is parked at, and continue after it. Asks, or takes --yes.")
@@ -72,16 +72,16 @@ async def retry(project: Project, name: str, stream: str, names: tuple[str, ...]
 @service_option
 @reason_option
 @json_option
-@confirm_option(lambda given: f"Leave an event of {given['stream']} out of {given['name']}, for good?")
+@confirm_option(lambda given: f"Leave an event of {given['stream']} out of {given['name']} for good?")
 @asynchronous
 async def skip(project: Project, name: str, stream: str, names: tuple[str, ...], reason: str, *, as_json: bool) -> int:
-    """Go on without one event; exit code 1 where a later one parks the stream again."""
+    """Continue after the event; exit code 1 if a later one parks the stream again."""
     async with open_owner(project, names, name) as actions:
         outcomes = await actions.skip(name, stream, actor=actor(), reason=reason)
-    return _told(name, stream, outcomes, as_json=as_json)
+    return _report(name, stream, outcomes, as_json=as_json)
 
 
-def _told(name: str, stream: str, outcomes: list[tuple[int, RetryResult]], *, as_json: bool) -> int:
+def _report(name: str, stream: str, outcomes: list[tuple[int, RetryResult]], *, as_json: bool) -> int:
     released = all(each.released for _, each in outcomes)
     if as_json:
         answer_json(

@@ -1,4 +1,4 @@
-"""Going along with a rebuild: a bar with rate and time left, the switch at its end. Face: imports rich."""
+"""The progress bar of a rebuild, with rate and time left, and the switch at its end. Face: imports rich."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ATTEMPTS = 10
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """How it stood at the end."""
+    """The outcome of following a rebuild."""
 
     switched: bool
     status: GenerationStatus
@@ -34,9 +34,9 @@ class Followed:
 async def follow(
     actions: ProjectionOperations, generation: Generation, *, actor: str, reason: str, timeout_seconds: float
 ) -> Followed:
-    """Wait until a generation has caught up, and switch to it. Raises `NotFound` where it was cancelled meanwhile."""
+    """Wait until a generation has caught up, and switch to it. Raises `NotFound` if it was cancelled meanwhile."""
     left = f"generation {generation.number} of {generation.projection} continues to be built: freehold projection list"
-    with note_on_interrupt(lambda: f"no longer waited for; {left}"), made_progress() as progress:
+    with note_on_interrupt(lambda: f"stopped waiting; {left}"), made_progress() as progress:
         status = await _until_caught_up(actions, generation, progress, timeout_seconds)
     caught_up = await is_caught_up(actions.history, generation.projection)
     if status.state is GenerationState.LIVE:
@@ -53,7 +53,7 @@ async def follow(
 async def _until_caught_up(
     actions: ProjectionOperations, generation: Generation, progress: Progress, timeout_seconds: float
 ) -> GenerationStatus:
-    """Show how far it is, until it is near enough to be switched to, is live already, or the time is over."""
+    """Show the progress until the generation can be switched to, is live already, or the time is over."""
     clock = SystemClock()
     started = moved_at = clock.monotonic()
     earlier: StatusReport | None = None
@@ -75,12 +75,12 @@ async def _until_caught_up(
             moved_at = now
         if now - moved_at > _SILENT_SECONDS:
             moved_at = now
-            progress.console.print("nothing moves: does anybody run the service, in this version? (freehold run)")
+            progress.console.print("no progress: does a process run the service in this version? (freehold run)")
         await clock.sleep(_READ_SECONDS)  # other processes fill the generation, and wake nobody here
 
 
 def made_progress() -> Progress:
-    """A bar on standard error, that leaves nothing behind."""
+    """A progress bar on standard error that disappears at its end."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -94,16 +94,16 @@ def made_progress() -> Progress:
 
 
 async def _switched(actions: ProjectionOperations, generation: Generation, *, actor: str, reason: str) -> bool:
-    """Switch, again for as long as writers are faster. False where streams were parked at last."""
+    """Switch; retry while writers are faster. False if it could not be switched to."""
     last: NotCaughtUp | None = None
     for _ in range(_ATTEMPTS):
         try:
             await actions.switch(generation.projection, actor=actor, reason=reason)
         except NotCaughtUp as error:
             last = error
-            await SystemClock().sleep(_READ_SECONDS)  # whoever fills it is another process
+            await SystemClock().sleep(_READ_SECONDS)  # another process fills the generation, and wakes nobody here
         except NotFound:
-            return True  # somebody else has switched; the next report tells
+            return True  # another process has switched; the next report shows it
         else:
             return True
     note(str(last))

@@ -36,20 +36,20 @@ _sample = click.option(
     default=1.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long to measure the rate; 0 for none.",
+    help="How long to measure the rate; 0 for no rate.",
 )
 
 
-@command.command("list", help="Projections with their generations, their lag, and how fast they go.")
+@command.command("list", help="List projections with their generations, lag and rate.")
 @service_option
 @_sample
-@click.option("--all", "retired", is_flag=True, help="Retired generations too, until they are dropped.")
+@click.option("--all", "retired", is_flag=True, help="Show retired generations as well, until they are dropped.")
 @json_option
 @asynchronous
 async def list_(
     project: Project, names: tuple[str, ...], sample_seconds: float, *, retired: bool, as_json: bool
 ) -> int:
-    """Two reports some time apart give the rate."""
+    """Read the status twice, some time apart, for the rate."""
     found: list[tuple[str, GenerationStatus]] = []
     views: list[tuple[ServiceAccess, ViewState]] = []
 
@@ -58,8 +58,8 @@ async def list_(
         report = await _second_report(
             actions, await actions.read_status(retired=retired), sample_seconds, retired=retired
         )
-        kept = access.stores.get(VIEWS)
-        return report, [] if kept is None else await kept.states()
+        store = access.stores.get(VIEWS)
+        return report, [] if store is None else await store.states()
 
     async with project.open(names) as opened:
         reports = await opened.each(read)
@@ -83,7 +83,7 @@ async def list_(
     return opened.code
 
 
-@command.command(help="One projection: the checkpoints of its generations, and who works on them.")
+@command.command(help="Show one projection: the checkpoints of its generations, and the holders of their leases.")
 @click.argument("name")
 @service_option
 @_sample
@@ -167,7 +167,7 @@ async def _second_report(
 
 
 async def _holders(actions: ProjectionOperations, name: str) -> Mapping[tuple[int, int], str]:
-    """Who holds the leases of a projection's partitions, by generation and partition."""
+    """The holders of the leases of a projection's partitions, by generation and partition."""
     prefix = lease_prefix(name)
     found: dict[tuple[int, int], str] = {}
     for lease in await actions.stores[LEASES].list(prefix):
@@ -187,7 +187,7 @@ def _not_started(services: list[ServiceAccess], known: set[tuple[str, str]]) -> 
 
 
 def _next_retry(parked: ParkedStream) -> str:
-    """What is awaited; while it is retried nothing is known yet, and whoever retries it may have crashed meanwhile."""
+    """When it is retried, or by whom. A process that is retrying it may also have crashed meanwhile."""
     if parked.started_attempts:
         return "retrying, by an operator" if parked.due_seconds is None else "retrying"
     return "operator" if parked.due_seconds is None else f"in {duration(max(0.0, parked.due_seconds))}"

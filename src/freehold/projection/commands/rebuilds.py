@@ -28,7 +28,7 @@ __all__ = ["cancel_rebuild", "drop", "rebuild", "rebuild_key", "switch"]
 _WAIT_SECONDS = 3600.0
 
 
-@command.command(help="Rebuild a read model beside the live one; with --wait, until it is live.")
+@command.command(help="Rebuild a read model beside the live one; with --wait, wait until it is live.")
 @click.argument("name")
 @service_option
 @click.option("--wait", is_flag=True, help="Show progress, and switch once it has caught up.")
@@ -39,7 +39,7 @@ _WAIT_SECONDS = 3600.0
     default=_WAIT_SECONDS,
     show_default=True,
     metavar="SECONDS",
-    help="With --wait: how long; the rebuild continues afterwards.",
+    help="How long to --wait; the rebuild continues afterwards.",
 )
 @reason_option
 @json_option
@@ -54,11 +54,11 @@ async def rebuild(
     wait: bool,
     as_json: bool,
 ) -> int:
-    """Begin; with --wait go along with one that is being built already."""
+    """Begin a rebuild; with --wait, follow one that is being built already."""
     async with open_owner(project, names, name) as actions:
-        under_way = await _under_way(actions, name) if wait else None
-        generation = under_way or await actions.rebuild(name, actor=actor(), reason=reason)
-        now = "is being built" if under_way is None else "was being built already"
+        building = await _building(actions, name) if wait else None
+        generation = building or await actions.rebuild(name, actor=actor(), reason=reason)
+        now = "is being built" if building is None else "was being built already"
         note(f"{name}: generation {generation.number} {now}, in version {generation.version}")
         if not wait:
             if as_json:
@@ -72,13 +72,13 @@ async def rebuild(
     return 0 if done.switched else 1
 
 
-@command.command(help="Show the generation that has been built; exit code 1 while it is behind. Asks, or takes --yes.")
+@command.command(help="Make the building generation the live one; exit code 1 while it lags. Asks, or takes --yes.")
 @click.argument("name")
 @service_option
-@click.option("--force", is_flag=True, help="Although streams of it are parked: what they say is missing from it.")
+@click.option("--force", is_flag=True, help="Switch even if streams are parked: their events are then missing.")
 @reason_option
 @json_option
-@confirm_option(lambda given: f"Have everybody read the new generation of {given['name']}?")
+@confirm_option(lambda given: f"Make the new generation of {given['name']} the live one?")
 @asynchronous
 async def switch(
     project: Project, name: str, names: tuple[str, ...], reason: str, *, force: bool, as_json: bool
@@ -86,7 +86,7 @@ async def switch(
     """Switch in one transaction."""
     async with open_owner(project, names, name) as actions:
         done = await actions.switch(name, actor=actor(), reason=reason, force=force)
-    _tell_switch(actions, done, as_json=as_json)
+    _report_switch(actions, done, as_json=as_json)
     return 0
 
 
@@ -119,7 +119,7 @@ async def cancel_rebuild(project: Project, name: str, names: tuple[str, ...], re
 async def drop(
     project: Project, name: str, generation: int, names: tuple[str, ...], reason: str, *, as_json: bool
 ) -> int:
-    """Drop."""
+    """Drop it."""
     async with open_owner(project, names, name) as actions:
         await actions.drop(name, generation, actor=actor(), reason=reason)
     if as_json:
@@ -142,7 +142,7 @@ async def drop(
 async def rebuild_key(
     project: Project, name: str, stream: str, names: tuple[str, ...], reason: str, *, as_json: bool
 ) -> int:
-    """Delete and fold in one transaction; nobody sees the rows missing."""
+    """Delete and rebuild the rows in one transaction, so that no reader misses them."""
     async with open_owner(project, names, name) as actions:
         count = await actions.rebuild_key(name, stream, actor=actor(), reason=reason)
     if as_json:
@@ -152,11 +152,11 @@ async def rebuild_key(
     return 0
 
 
-async def _under_way(actions: ProjectionOperations, name: str) -> Generation | None:
+async def _building(actions: ProjectionOperations, name: str) -> Generation | None:
     return building_generation(await actions.stores[CHECKPOINTS].generations(name))
 
 
-def _tell_switch(actions: ProjectionOperations, done: SwitchResult, *, as_json: bool) -> None:
+def _report_switch(actions: ProjectionOperations, done: SwitchResult, *, as_json: bool) -> None:
     if as_json:
         document = {"projection": done.live.projection, "live": done.live.number, "retired": done.retired.number}
         counts = {"parked": done.parked, "effects_lost": done.effects_lost}

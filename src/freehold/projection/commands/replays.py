@@ -1,13 +1,12 @@
-"""`freehold projection replay`: a time range of history again, into tables of its own or into the live read model.
+"""`freehold projection replay`: read a time range of events again, into tables of its own or into the live read model.
 Face.
 
-`freehold projection replay NAME` begins one; `list`, `errors`, `resume`, `cancel` and `drop` look after what there is.
+`freehold projection replay NAME` begins a replay; `list`, `errors`, `resume`, `cancel` and `drop` manage replays.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -26,14 +25,11 @@ from freehold.cli.options import (
 )
 from freehold.cli.output import ago, answer_json, note, table
 from freehold.cli.project import Project
-from freehold.cli.services import OpenedServices, ServiceAccess, named
-from freehold.errors import ConfigurationError, NotFound, Unavailable
-from freehold.projection.commands.group import actions_of, command, open_owner
+from freehold.projection.commands.group import command, open_owner, open_replay_owner
 from freehold.projection.commands.progress import made_progress
-from freehold.projection.operations import ProjectionOperations
 from freehold.projection.replay import TimeRange
 from freehold.projection.replay_operations import ReplayOperations
-from freehold.projection.replay_store import REPLAYS, Replay, ReplayState, unknown_replay
+from freehold.projection.replay_store import REPLAYS, Replay, ReplayState
 from freehold.projection.status import COUNT_MAX
 
 __all__ = ["replay"]
@@ -43,7 +39,7 @@ _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H
 
 
 class _BeginsByName(click.Group):
-    """`replay order-summary …` is `replay begin order-summary …`: what is no subcommand names a projection."""
+    """Reads `replay order-summary …` as `replay begin order-summary …`: what is not a subcommand names a projection."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -54,27 +50,28 @@ class _BeginsByName(click.Group):
 
 
 @command.group(
-    cls=_BeginsByName, help="Read a time range of history again; NAME begins one, the others look after them."
+    cls=_BeginsByName,
+    help="Read a time range of events again: NAME begins one, the other commands manage replays.",
 )
 def replay() -> None:
     """Hold the subcommands."""
 
 
-@replay.command(help="Begin a replay of a projection, and carry it out; --into live takes --yes, too.")
+@replay.command(help="Begin a replay of a projection, and run it to its end; --into live needs --yes.")
 @click.argument("name")
-@click.option("--from", "begins", type=click.DateTime(_FORMATS), help="The first moment; from the beginning without.")
-@click.option("--to", "ends", type=click.DateTime(_FORMATS), help="The moment to stop before; until now without.")
+@click.option("--from", "begins", type=click.DateTime(_FORMATS), help="The first moment; by default the beginning.")
+@click.option("--to", "ends", type=click.DateTime(_FORMATS), help="The moment to stop before; by default now.")
 @click.option(
     "--into",
     type=click.Choice(["new", "live"]),
     default="new",
     show_default=True,
-    help="Tables of its own (<table>__r<number>), or the live read model: its handlers must bear events twice.",
+    help="Tables of its own (<table>__r<number>), or the live read model, whose handlers must tolerate events twice.",
 )
 @service_option
 @reason_option
 @json_option
-@click.option("--yes", is_flag=True, help="Say that the live read model may get events a second time.")
+@click.option("--yes", is_flag=True, help="Confirm that the live read model may get events a second time.")
 @asynchronous
 async def begin(
     project: Project,
@@ -88,15 +85,15 @@ async def begin(
     yes: bool,
     as_json: bool,
 ) -> int:
-    """Begin, then go on until it is done; ctrl-c leaves it to be resumed."""
+    """Begin a replay, and run it to its end; after ctrl-c it can be resumed."""
     if into == "live" and not yes:
-        raise click.UsageError("events are applied a second time to what everybody reads: say --yes if they may be")
+        raise click.UsageError("events are applied to the live read model a second time: confirm with --yes")
     time_range = TimeRange(_aware(begins), _aware(ends))
     async with open_owner(project, names, name) as actions:
         replays = ReplayOperations(actions)
         started = await replays.begin(name, time_range, into, actor=actor(), reason=reason)
         note(f"replay {started.number} of {name}: {', '.join(started.tables) or 'into the live read model'}")
-        return await _carry_out(replays, started, as_json=as_json)
+        return await _run(replays, started, as_json=as_json)
 
 
 @replay.command("list", help="Replays, the newest first.")
@@ -134,18 +131,18 @@ async def list_(project: Project, names: tuple[str, ...], limit: int, *, as_json
     return opened.code
 
 
-@replay.command(help="Events that a replay could not apply, and why.")
+@replay.command(help="List events that a replay could not apply, and why.")
 @click.argument("number", type=COUNT)
 @service_option
 @limit_option(100)
-@click.option("--after", type=POSITION, default=0, metavar="POSITION", help="Only behind this position.")
+@click.option("--after", type=POSITION, default=0, metavar="POSITION", help="Only events after this position.")
 @json_option
 @asynchronous
 async def errors(
     project: Project, number: int, names: tuple[str, ...], limit: int, after: int, *, as_json: bool
 ) -> int:
     """List what failed."""
-    async with _holding(project, names, number) as actions:
+    async with open_replay_owner(project, names, number) as actions:
         found = await actions.stores[REPLAYS].errors(number, after=after, limit=limit)
     if as_json:
         answer_json({"errors": list(found)})
@@ -157,7 +154,7 @@ async def errors(
 
 
 def _on_one(verb: str, help_text: str, question: str = "") -> Callable[[_Acts], click.Command]:
-    """A command on a replay by its number, with a reason."""
+    """Make a command on a replay by its number, with a reason."""
 
     def decorate(function: _Acts) -> click.Command:
         wrapped: Callable[..., Any] = asynchronous(function)
@@ -172,26 +169,28 @@ def _on_one(verb: str, help_text: str, question: str = "") -> Callable[[_Acts], 
 
 @_on_one("resume", "Resume a replay that was killed or cancelled, at its position.")
 async def resume(project: Project, number: int, names: tuple[str, ...], reason: str, *, as_json: bool) -> int:
-    """Go on."""
-    async with _holding(project, names, number) as actions:
+    """Restart it, and run it to its end."""
+    async with open_replay_owner(project, names, number) as actions:
         replays = ReplayOperations(actions)
         restarted = await replays.restart(number, actor=actor(), reason=reason)
-        return await _carry_out(replays, restarted, as_json=as_json)
+        return await _run(replays, restarted, as_json=as_json)
 
 
 @_on_one("cancel", "Stop a replay; what it has applied stays, and it can be resumed.")
 async def cancel(project: Project, number: int, names: tuple[str, ...], reason: str, *, as_json: bool) -> int:
-    """Stop."""
-    async with _holding(project, names, number) as actions:
+    """Cancel it."""
+    async with open_replay_owner(project, names, number) as actions:
         replays = ReplayOperations(actions)
         ended = await replays.cancel(number, actor=actor(), reason=reason)
-    return _tell(replays, ended, as_json=as_json)
+    return _report(replays, ended, as_json=as_json)
 
 
-@_on_one("drop", "Drop a replay that has ended, with its tables and errors. Asks, or takes --yes.", "Drop {number}?")
+@_on_one(
+    "drop", "Drop a replay that has ended, with its tables and errors. Asks, or takes --yes.", "Drop replay {number}?"
+)
 async def drop(project: Project, number: int, names: tuple[str, ...], reason: str, *, as_json: bool) -> int:
-    """Drop."""
-    async with _holding(project, names, number) as actions:
+    """Drop it."""
+    async with open_replay_owner(project, names, number) as actions:
         replays = ReplayOperations(actions)
         gone = await replays.drop(number, actor=actor(), reason=reason)
     if as_json:
@@ -201,8 +200,8 @@ async def drop(project: Project, number: int, names: tuple[str, ...], reason: st
     return 0
 
 
-async def _carry_out(replays: ReplayOperations, started: Replay, *, as_json: bool) -> int:
-    """Step by step to the end; exit code 1 where events failed."""
+async def _run(replays: ReplayOperations, started: Replay, *, as_json: bool) -> int:
+    """Run a replay batch by batch to its end; exit code 1 if events failed."""
     left = await replays.left(started, COUNT_MAX)
     with made_progress() as progress:
         done_before = started.applied + started.failed
@@ -211,10 +210,10 @@ async def _carry_out(replays: ReplayOperations, started: Replay, *, as_json: boo
         async for now in replays.steps(started):
             done = now.applied + now.failed - done_before
             progress.update(task, completed=done, rate=f"{now.failed} failed" if now.failed else "")
-    return _tell(replays, now, as_json=as_json)
+    return _report(replays, now, as_json=as_json)
 
 
-def _tell(replays: ReplayOperations, replay: Replay, *, as_json: bool) -> int:
+def _report(replays: ReplayOperations, replay: Replay, *, as_json: bool) -> int:
     if as_json:
         answer_json(_document(replays.service, replay))
     else:
@@ -222,36 +221,6 @@ def _tell(replays: ReplayOperations, replay: Replay, *, as_json: bool) -> int:
         if replay.failed:
             note(f"what failed: freehold projection replay errors {replay.number}")
     return 1 if replay.failed and replay.state is ReplayState.DONE else 0
-
-
-@asynccontextmanager
-async def _holding(project: Project, names: tuple[str, ...], number: int) -> AsyncIterator[ProjectionOperations]:
-    """Open the services, and give the actions of the one that has a replay."""
-    async with project.open(names) as opened:
-        access = await _owner(opened, number)
-        async with named(access):
-            yield actions_of(access)
-
-
-async def _owner(opened: OpenedServices, number: int) -> ServiceAccess:
-    """The service that has a replay of this number. Raises `NotFound`; several may have one, then it must be said."""
-
-    async def has(access: ServiceAccess) -> bool:
-        try:
-            await access.stores[REPLAYS].get(number)
-        except NotFound:
-            return False
-        return True
-
-    found = [access for access, known in await opened.each(has) if known]
-    if not found and opened.failed:
-        raise Unavailable(f"there is no replay {number}; {', '.join(opened.failed)} could not be asked")
-    if not found:
-        raise unknown_replay(number)
-    if len(found) > 1:
-        names = ", ".join(each.name for each in found)
-        raise ConfigurationError(f"{names}: each has a replay {number}", hint="say which with --service")
-    return found[0]
 
 
 def _aware(given: datetime | None) -> datetime | None:

@@ -1,4 +1,4 @@
-"""How generations, checkpoints and views of read models are shown: in the cells of a table, a line, or JSON. Face."""
+"""The output of generations, checkpoints and views: as tables, lines and JSON. Face."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _row(status: GenerationStatus) -> tuple[object, ...]:
         status.generation.number,
         _version(status),
         "blocked by parked" if status.blocked_by_parked else status.state,
-        "-" if status.inline else _many(status.lag_events),
+        "-" if status.inline else _count(status.lag_events),
         duration(status.lag_seconds) if status.lag_events else "-",
         "-" if rate is None else f"{rate:.0f}",
         duration(status.seconds_left) if status.lag_events else "-",
@@ -79,7 +79,7 @@ def _version(status: GenerationStatus) -> str:
     return str(version) if declared in {None, version} else f"{version} (code: {declared})"
 
 
-def _many(events: int) -> str:
+def _count(events: int) -> str:
     return f"{events}+" if events >= COUNT_MAX else str(events)
 
 
@@ -90,7 +90,7 @@ def headline(status: GenerationStatus) -> str:
     if status.inline:
         parts.append("inline")
     elif status.lag_events:
-        parts.append(f"lag: {_many(status.lag_events)} events, {duration(status.lag_seconds)}")
+        parts.append(f"lag: {_count(status.lag_events)} events, {duration(status.lag_seconds)}")
     else:
         parts.append("up to date" if generation.state.value != "retired" else "not kept up to date any more")
     if status.parked:

@@ -1,4 +1,4 @@
-"""`freehold projection refresh`: a materialized view, now. Face."""
+"""`freehold projection refresh`: refresh a materialized view now. Face."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from freehold.cli.options import asynchronous, json_option, service_option
 from freehold.cli.output import answer_json, duration, note
 from freehold.cli.project import Project
 from freehold.projection.commands.group import command, open_owner
+from freehold.projection.view_store import ViewState
 
 __all__ = ["refresh"]
 
 
-@command.command(help="Refresh a materialized view now, and say how long it took.")
+@command.command(help="Refresh a materialized view now, and show how long it took.")
 @click.argument("view")
 @service_option
 @json_option
 @asynchronous
 async def refresh(project: Project, view: str, names: tuple[str, ...], *, as_json: bool) -> int:
-    """Refresh; readers do not wait."""
+    """Refresh it; readers do not wait."""
     async with open_owner(project, names, view) as actions:
         state = await actions.refresh(view)
     if as_json:
@@ -29,6 +30,10 @@ async def refresh(project: Project, view: str, names: tuple[str, ...], *, as_jso
     return 0
 
 
-def _document(state: object) -> dict[str, object]:
-    names = ("name", "refreshed_at", "duration_seconds", "emulated")
-    return {name: getattr(state, name) for name in names}
+def _document(state: ViewState) -> dict[str, object]:
+    return {
+        "name": state.name,
+        "refreshed_at": state.refreshed_at,
+        "duration_seconds": state.duration_seconds,
+        "emulated": state.emulated,
+    }
