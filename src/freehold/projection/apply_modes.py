@@ -1,8 +1,8 @@
-"""Ways to apply events: inline, in the transaction that appends; and without side effects, for the last events of a
-switch, single keys and replays. Pattern: imports the transaction and its package.
+"""Two ways to apply events: inline, in the transaction that appends them; and without side effects, for the last events
+of a switch, for single keys and for replays. Pattern: imports the transaction and its package.
 
-Inline projections are never behind, and their errors roll the append back: for a few cheap tables that a decision is
-checked against. Everything else is better off beside.
+Inline projections have no lag, and their errors roll the append back. Use them only for a few cheap tables that
+decisions read.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["InlineProjections", "SuppressedInvoker"]
 
 
 class InlineProjections:
-    """The inline projections of a service, as what the transaction calls after an append (`AfterAppend`)."""
+    """Applies appended events to the inline projections of a service; called by the transaction (`AfterAppend`)."""
 
     def __init__(self, projections: Collection[Projection], service: str) -> None:
         self._projections = tuple(each for each in projections if each.inline)
@@ -34,10 +34,9 @@ class InlineProjections:
         return bool(self._projections)
 
     async def begin(self, stores: Stores) -> None:
-        """Make their tables, and take up their work; before anything is appended here.
+        """Make the tables, and start. To be called before anything is appended in this process.
 
-        Raises `ConfigurationError` for one of another version than its tables: it cannot be built again beside appends
-        that write to it.
+        Raises `ConfigurationError` if the tables are of another version: an inline projection cannot be rebuilt.
         """
         self._invokers = []
         for projection in self._projections:
@@ -46,17 +45,17 @@ class InlineProjections:
                 raise ConfigurationError(
                     f"projection '{projection.name}' is inline in version {projection.version} here, and its tables"
                     f" are of version {generation.version}{', not inline' if generation.partitions else ''}",
-                    hint=f"deploy what there was before; then {BESIDE_INLINE}",
+                    hint=f"deploy the former version; then {BESIDE_INLINE}",
                 )
             tables = PlacedTables(stores, projection.tables)
             invoker = HandlerInvoker(projection, self._service, generation.number, tables)
             self._invokers.append((invoker, projection.event_filter))
 
     async def __call__(self, staging: StagingArea, events: Sequence[RecordedEvent]) -> None:
-        """Apply what was appended. Raises what a handler does; the transaction is to be rolled back then."""
+        """Apply appended events. Raises what a handler raises; the transaction must then be rolled back."""
         if len(self._invokers) != len(self._projections):
             raise ConfigurationError(
-                f"the inline projections of '{self._service}' have not begun", hint="start the service first"
+                f"the inline projections of '{self._service}' have not started", hint="start the service first"
             )
         for invoker, event_filter in self._invokers:
             wanted = [event for event in events if event_filter.wants(event)]
@@ -78,7 +77,7 @@ class SuppressedInvoker(ReplayInvoker):
         generation: int,
         events: Sequence[RecordedEvent],
     ) -> None:
-        """Decode, upcast, and call the handlers that want what came of it, in order."""
+        """Decode and upcast events, and call their handlers, in order."""
         if not events:
             return
         invoker = HandlerInvoker(projection, self._transactions.context.service, generation, tables)

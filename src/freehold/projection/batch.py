@@ -1,7 +1,7 @@
-"""A batch of events on its way into a read model: read, decoded, applied.
+"""A batch of events: read from the event store, decoded, and given to the handlers.
 
-Pattern: imports the ports, the transaction and its package. One page is read where the partitions are equally far, a
-page of each where they are not.
+Pattern: imports the ports, the transaction and its package. One page is read for all partitions if their checkpoints
+are close together, and one page for each if they are not.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from freehold.transaction import Transaction
 __all__ = ["Batch", "HandlerInvoker", "read_batch"]
 
 _APART_MAX: Final = 8
-"""Partitions that stand no further apart than so many batches are brought together, by reading what lies between them
-once more: a page of each of them costs the database as much as a page of all, again and again.
+"""The most batches between the checkpoints of partitions that are read together. The events between them are read once
+more then; but a page for each partition would cost as much as a page for all, each time.
 """
 
 
@@ -37,13 +37,13 @@ class Batch:
     partitions: int
 
     def moves(
-        self, seen: Mapping[int, Checkpoint], *, passed_over: Collection[str] = (), failed: str | None = None
+        self, seen: Mapping[int, Checkpoint], *, parked: Collection[str] = (), failed: str | None = None
     ) -> list[Move]:
-        """What the checkpoints do with it: streams that are `passed_over` do not count, a `failed` one counts so."""
+        """The moves of the checkpoints. Events of `parked` streams do not count, those of `failed` count as failed."""
         handled = dict.fromkeys(self.through, 0)
         failures = dict.fromkeys(self.through, 0)
         for event in self.events:
-            if event.stream not in passed_over:
+            if event.stream not in parked:
                 counts = failures if event.stream == failed else handled
                 counts[self.partition_of(event)] += 1
         return [
@@ -56,7 +56,7 @@ class Batch:
         return bucket_of(event.stream) % self.partitions
 
     def halves(self) -> tuple[Batch, Batch]:
-        """It as two, to be applied one after the other: the second reaches where the whole does."""
+        """The batch as two, to be applied one after the other; the second ends where the whole does."""
         middle = len(self.events) // 2
         first: dict[int, int] = {}
         for event in self.events[:middle]:
@@ -65,42 +65,42 @@ class Batch:
 
 
 class HandlerInvoker:
-    """Puts events through a projection's handlers, in one generation."""
+    """Calls a projection's handlers for events, in one generation."""
 
     def __init__(self, projection: Projection, service: str, generation: int, tables: PlacedTables) -> None:
         self.projection = projection
         self.generation = generation
         self.suppressed = 0
-        """Side effects left out, because the generation is not live."""
+        """How many side effects were suppressed, because the generation is not live."""
         self._service = service
         self._tables = tables
 
     def decode(self, events: Sequence[RecordedEvent]) -> list[DecodedEvent]:
-        """The events as the code knows them today, those that are handled. Raises `CodecError`, `UnknownMessage`."""
+        """Decode and upcast events, and return those that are handled. Raises `CodecError`, `UnknownMessage`."""
         handled = self.projection.handled
         return [
-            (meant, recorded)
+            (event, recorded)
             for recorded in events
-            for meant in read_event(recorded.event.type, recorded.event.schema_version, recorded.event.data)
-            if type(meant) in handled
+            for event in read_event(recorded.event.type, recorded.event.schema_version, recorded.event.data)
+            if type(event) in handled
         ]
 
-    def positioned(self, events: Sequence[RecordedEvent]) -> list[SinkEvent]:
-        """The same for a sink."""
+    def sink_events(self, events: Sequence[RecordedEvent]) -> list[SinkEvent]:
+        """Decode events for a sink, as `decode`."""
         changes: list[SinkEvent] = []
-        for meant, recorded in self.decode(events):
+        for event, recorded in self.decode(events):
             part = changes[-1].part + 1 if changes and changes[-1].position == recorded.position else 0
-            changes.append(SinkEvent(recorded.position, part, meant, recorded))
+            changes.append(SinkEvent(recorded.position, part, event, recorded))
         return changes
 
     async def apply(self, tx: Transaction, events: Sequence[RecordedEvent], state: GenerationState) -> None:
-        """Apply events in a transaction that holds their checkpoints; through a sink that has to be done before."""
+        """Apply events in a transaction that holds their checkpoints. Does nothing for a sink: see `sink`."""
         if self.projection.sink is None:
             await self.apply_decoded(tx, self.decode(events), live=state is GenerationState.LIVE)
 
-    async def apply_decoded(self, tx: Transaction, work: Sequence[DecodedEvent], *, live: bool) -> None:
-        """Call the handlers. Raises whatever they do."""
-        if not work:
+    async def apply_decoded(self, tx: Transaction, events: Sequence[DecodedEvent], *, live: bool) -> None:
+        """Call the handlers. Raises what they raise."""
+        if not events:
             return
         write = TransactionProjectionContext(
             tx,
@@ -113,17 +113,17 @@ class HandlerInvoker:
         )
         with contained():
             if self.projection.batch_handler is not None:
-                await self.projection.batch_handler(work, write)
+                await self.projection.batch_handler(events, write)
             else:
                 handlers = self.projection.handlers
-                for event, recorded in work:
-                    write.turn_to(recorded)
+                for event, recorded in events:
+                    write.move_to(recorded)
                     await handlers[type(event)](event, write)
 
     async def sink(self, events: Sequence[RecordedEvent]) -> None:
-        """Write events to the sink, where there is one; before their checkpoint moves."""
+        """Write events to the sink, if there is one. To be called before their checkpoint moves."""
         if self.projection.sink is not None:
-            changes = self.positioned(events)
+            changes = self.sink_events(events)
             if changes:
                 with contained():
                     await self.projection.sink.write(self.generation, changes)
@@ -140,10 +140,10 @@ async def read_batch(
     limit: int,
     caps: Mapping[int, int] | None = None,
 ) -> Batch:
-    """What follows the checkpoints, some partitions of `partitions`; not beyond the `caps`, where there are any.
+    """Read the next events after some checkpoints of a generation with so many `partitions`, but none after the `caps`.
 
-    One read does where all partitions are here and stand close together, as they do once they have caught up: it goes
-    on from the one that is furthest behind, and those that are ahead pass over what they have had.
+    One read is enough if all partitions are held here and are close together, as they are once they have caught up: it
+    starts at the lowest checkpoint, and leaves out the events that the others have handled.
     """
     positions = [each.position for each in seen.values()]
     after = min(positions)
@@ -167,7 +167,7 @@ async def read_batch(
 
 
 def _together(page: Page, partitions: int, seen: Mapping[int, Checkpoint]) -> Batch:
-    """A page of all partitions, without what the ones that are ahead have had."""
+    """The batch of a page of all partitions, without events that some of them have handled."""
     ahead = max(each.position for each in seen.values())
     events = [
         event

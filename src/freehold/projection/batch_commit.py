@@ -1,7 +1,7 @@
-"""Committing a batch with its checkpoints in one transaction; dividing it where it fails; parking what fails alone.
-And what a runner knows of its generation: its checkpoints, the parked streams, whether it is paused.
+"""The processor of batches: commits a batch with its checkpoints in one transaction, divides it if it fails, and parks
+the stream of an event that fails alone. And the runner's cache of checkpoints, parked streams and pauses.
 
-Pattern: imports the ports, the transaction and its package. What is handled in isolation after a crash follows
+Pattern: imports the ports, the transaction and its package. Isolation after a crash is described in
 `freehold.projection.crash_recovery`.
 """
 
@@ -21,7 +21,7 @@ from freehold.failures import CrashLimit
 from freehold.projection.batch import Batch, HandlerInvoker
 from freehold.projection.crash_recovery import CrashRecovery, isolation_lock
 from freehold.projection.declaration import Projection
-from freehold.projection.parking_policy import CRASH_REMEDY, describe, is_transient, parked_by
+from freehold.projection.parking_policy import CRASH_HINT, describe, is_transient, parked_by
 from freehold.projection.store import (
     ALL_GENERATIONS,
     PARKED_READ_MAX,
@@ -42,7 +42,7 @@ _UNCOUNT_SECONDS: Final = 2.0
 
 @dataclass(slots=True)
 class Progress:
-    """What has happened here since the start."""
+    """Counts since the start of a runner."""
 
     batches: int = 0
     events: int = 0
@@ -51,7 +51,7 @@ class Progress:
 
 
 class BatchProcessor:
-    """Applies batches of one generation, and keeps what is known of it up to date with them."""
+    """Applies batches to one generation, and keeps the cache up to date."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class BatchProcessor:
         self.invoker = HandlerInvoker(projection, context.service, cache.generation.number, tables)
         self.progress = Progress()
         self.handling = False
-        """Whether what was tried last had come to the handlers: what fails before says nothing of an event."""
+        """Whether the last attempt had reached the handlers: an error before that is not due to an event."""
         self._name = name
         self._title = f"{context.service}: {name}"
         self._projection = projection
@@ -91,18 +91,18 @@ class BatchProcessor:
     async def uncount(self) -> None:
         """Uncount attempts that prove nothing. Raises `Unavailable`."""
         for partition, (seen, position, attempts) in list(self._to_uncount.items()):
-            with suppress(ConcurrencyConflict):  # somebody else has gone on from there
+            with suppress(ConcurrencyConflict):  # another process has continued from there
                 async with self._context.database.begin() as db_tx:
                     await self._store.begin(db_tx, seen, isolated_position=position, isolated_attempts=attempts)
             self._to_uncount.pop(partition, None)
 
     async def apply(self, batch: Batch) -> None:
-        """Apply a batch, or its parts where it fails; in the end everything is applied or parked."""
+        """Apply a batch, or its parts if it fails; in the end each event is applied or its stream is parked."""
         try:
             await self._commit(batch)
         except Exception as error:
             known = self._known(error)
-            # A statement that ran too long may have had too much to do; by itself, it is judged alone.
+            # A statement may time out because the batch is too large: then the batch is divided.
             too_much = isinstance(known, OperationTimeout) and len(batch.events) > 1
             if not self._tried(batch) or (is_transient(known) and not too_much):
                 if isinstance(known, OperationTimeout) and self._tried(batch):
@@ -110,7 +110,7 @@ class BatchProcessor:
                 raise
         else:
             return
-        # Outside of `except`: what is raised from here on must not count as raised from this.
+        # Outside of `except`, so that an error from here on does not get this one as its context.
         if len(batch.events) == 1:
             await self._park(batch, known)
             return
@@ -119,7 +119,7 @@ class BatchProcessor:
         await self.apply(second)
 
     async def apply_isolated(self, batch: Batch) -> None:
-        """Apply a batch of one event, or none, after a runner crashed."""
+        """Apply a batch of one event, or of none, in isolation."""
         if not batch.events or batch.events[0].stream in self._cache.parked:
             await self._commit(batch)
             return
@@ -128,7 +128,7 @@ class BatchProcessor:
             seen = self._cache.checkpoints[batch.partition_of(event)]
             attempts = self._attempts_before(seen, event)
             if self._crashes.reached(attempts):
-                error = self._crashes.error(attempts, "this event was handled in isolation", CRASH_REMEDY)
+                error = self._crashes.error(attempts, "this event was handled in isolation", CRASH_HINT)
                 await self._park(batch, error, attempts)
                 return
             self._counted[seen.partition] = event.position, attempts + 1
@@ -136,7 +136,7 @@ class BatchProcessor:
             await self._begin(seen, event, attempts + 1)
             try:
                 await self._commit(batch)
-            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is judged, and raised again
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - `_judge` raises it again, or parks the event
                 await self._judge(batch, error, attempts)
 
     async def begin(self, checkpoints: list[Checkpoint]) -> None:
@@ -147,14 +147,12 @@ class BatchProcessor:
         self._recovery.mark(each.partition for each in started)
 
     def _attempts_before(self, seen: Checkpoint, event: RecordedEvent) -> int:
-        """How often an event was started in isolation, without an attempt of this process that could not be taken
-        back.
-        """
+        """How often an event was started in isolation, without an attempt of this process that is not uncounted yet."""
         found = seen.attempts_at(event.position)
         return found - 1 if self._counted.get(seen.partition) == (event.position, found) else found
 
     async def _judge(self, batch: Batch, error: BaseException, attempts_before: int) -> None:
-        """Say what an attempt counts for that ended by an error: all but what says nothing of the event."""
+        """Count an attempt that ended by an error, and park the event, unless the error is not due to the event."""
         known = self._known(error)
         counts = self._tried(batch) and isinstance(known, (OperationTimeout, ConcurrencyConflict))
         if not isinstance(known, Exception) or not self._tried(batch) or (is_transient(known) and not counts):
@@ -176,7 +174,7 @@ class BatchProcessor:
             _log.warning(text, self._title, event.position, attempts, self._crashes.crashes_max)
 
     async def _uncount(self, batch: Batch, attempts: int) -> None:
-        """As far as that can be done: until it is, this process knows that nothing was proved, others would not."""
+        """Uncount an attempt now, or later if the database is away; until then only this process knows of it."""
         (event,) = batch.events
         partition = batch.partition_of(event)
         self._to_uncount[partition] = self._cache.checkpoints[partition], event.position, attempts
@@ -188,7 +186,7 @@ class BatchProcessor:
     async def _commit(self, batch: Batch) -> None:
         parked, self.handling = self._cache.parked, False
         events = [event for event in batch.events if event.stream not in parked] if parked else batch.events
-        moves = batch.moves(self._cache.checkpoints, passed_over=parked)
+        moves = batch.moves(self._cache.checkpoints, parked=parked)
         async with asyncio.timeout(self._batch_timeout_seconds):
             if self._projection.sink is not None:
                 self.handling = True
@@ -204,7 +202,7 @@ class BatchProcessor:
         self.progress.events += len(events)
 
     def _tried(self, batch: Batch) -> bool:
-        """Whether an event was: not where its stream is parked already: parked again, it would lose its place."""
+        """Whether an event was given to a handler. Events of parked streams are not, and must not be parked again."""
         return self.handling and any(event.stream not in self._cache.parked for event in batch.events)
 
     def _known(self, error: BaseException) -> BaseException:
@@ -215,7 +213,7 @@ class BatchProcessor:
         return known
 
     async def _park(self, batch: Batch, error: BaseException, attempts: int = 1) -> None:
-        """Park the stream of the one event that fails by itself, in the transaction in which it is passed over."""
+        """Park the stream of an event that fails alone, in the transaction that moves past it."""
         (event,) = batch.events
         parked = parked_by(self._projection, event, error, attempts)
         async with self._transactions.begin() as tx:
@@ -226,35 +224,38 @@ class BatchProcessor:
         self._cache.checkpoints.update(by_partition)
         self.progress.parked += 1
         _log.warning(
-            "%s: stream parked at position %d (%s); no other stream waits; it %s%s",
+            "%s: stream parked at position %d (%s); other streams continue; it %s%s",
             self._title,
             event.position,
             describe(error),
             "waits for an operator" if parked.retry_seconds is None else f"is retried in {parked.retry_seconds:.1f} s",
             self._context.failures.traceback(error),
         )
-        await self._cache.look_at(event.stream)
+        await self._cache.reload(event.stream)
         await self._pause_where_too_many()
 
     async def _pause_where_too_many(self) -> None:
-        """It is the code then."""
+        """Pause the generation if more than `parked_max` streams are parked: then the code is probably wrong."""
         name, number = self._projection.name, self._cache.generation.number
         count = (await self._store.count_parked()).get((name, number), 0)
         if count <= self._projection.parked_max:
             return
-        reason = f"{count} streams are parked, more than parked_max: this looks like the code, not the data"
+        reason = f"{count} streams are parked, more than parked_max: the code is probably wrong, not the data"
         async with self._context.database.begin() as db_tx:
             await self._store.pause(db_tx, name, number, reason=reason, actor=self._name)
         text = "%s: paused itself, %d streams are parked, more than parked_max; it waits until an operator resumes it"
         _log.error(text, self._title, count)
-        raise ConcurrencyConflict(f"projection '{name}' has paused itself", hint="see the parked streams, then resume")
+        raise ConcurrencyConflict(
+            f"projection '{name}' has paused itself", hint="look at the parked streams, then resume"
+        )
 
 
 class CheckpointCache:
-    """As it was seen last; whatever is written is compared with it, so being late here does no harm.
+    """A generation's checkpoints, parked streams and pauses as they were last read. Each write is compared with the
+    checkpoints, so an old value does no harm.
 
-    seen    checkpoints by partition, those that are held here; empty where all has to be looked at again.
-    parked  streams of these partitions that are parked, by name.
+    checkpoints  by partition, those that are held here; empty if everything must be read again.
+    parked       the parked streams of these partitions, by name.
     """
 
     def __init__(self, generation: Generation, store: CheckpointStore, clock: Clock) -> None:
@@ -268,7 +269,7 @@ class CheckpointCache:
         self._clock = clock
 
     async def load(self, held: Collection[int]) -> None:
-        """Look at everything again; the checkpoints first, whose revisions tell of what changes after."""
+        """Read everything again; the checkpoints first, because later changes increase their revision."""
         name, number = self.generation.projection, self.generation.number
         found = await self._store.checkpoints(name, number)
         self.retired = not found or found[0].state is GenerationState.RETIRED
@@ -280,20 +281,20 @@ class CheckpointCache:
         pauses = await self._store.pauses(name)
         self.paused = any(pause.generation in {ALL_GENERATIONS, number} for pause in pauses)
 
-    async def look_at(self, stream: str) -> None:
-        """Read what is known of one stream now."""
+    async def reload(self, stream: str) -> None:
+        """Read whether a stream is parked."""
         self.parked.pop(stream, None)
         self._due.pop(stream, None)
         for parked in await self._store.parked(self.generation.projection, self.generation.number, stream=stream):
             self._note(parked)
 
     def due(self, limit: int) -> list[ParkedStream]:
-        """Parked streams that are to be retried now."""
+        """Parked streams that are due for a retry."""
         now = self._clock.monotonic()
         return [self.parked[stream] for stream, at in self._due.items() if at <= now][:limit]
 
     def seconds_to_due(self) -> float | None:
-        """How long until the next one is; None where there is none."""
+        """The time until the next one is due; None if there is none."""
         if not self._due or self.paused:
             return None
         return max(0.0, min(self._due.values()) - self._clock.monotonic())

@@ -1,28 +1,27 @@
-"""Recovery from a runner that crashed: how an event that crashes the process parks its stream too.
+"""Recovery from a runner that crashed: an event that crashes the process parks its stream as well.
 
-Imports the foundation and its package. An exception is seen by the runner in which it is raised. What ends the process
-(a crash in a driver, out of memory, `os._exit`), or has it hang until it is killed, is seen by nobody; all that can be
-seen is what was recorded before. So:
+Imports the foundation and its package. A runner sees an exception, but it cannot see a crash: a fault in a driver, out
+of memory, `os._exit`, or a process that hangs until it is killed. The next process sees only what was recorded before.
+So:
 
-1. Before a runner reads behind a checkpoint that it has taken over, it records that it starts from there
-   (`Checkpoint.started_position`), in a small transaction of its own: once a take-over. Batches after it record
+1. Before a runner reads after a checkpoint that it has taken over, it records that it starts from there
+   (`Checkpoint.started_position`), in a small transaction of its own, once for each take-over. Later batches record
    nothing.
-2. Any progress makes that void, without a write: it holds for the position that it was written at.
-3. Whoever takes over and finds that a runner had started from where the checkpoint still is, finds the partition
-   `interrupted`: it reads one event after the other, as many as a batch may hold, and records each before it is handled
-   in isolation (`isolated_position`, `isolated_attempts`). Partitions that were not interrupted go first, and in
-   batches. An event that was handled in isolation when a process crashed waits until they have come to where the events
-   ended at the take-over: otherwise a process that is killed again and again after some work of others is killed each
-   time beside that same event.
-4. An event that was started in isolation as often as `freehold.failures.CrashLimit` says, and never passed, is not
-   retried: it parks its stream, and waits for an operator, for each attempt costs a process.
-5. An attempt that ended otherwise, and says nothing of the event (the database is away, the runner is stopped), is
-   not counted. One that took too long, or was in somebody's way, counts: in the end it is parked, and retried by
-   policy.
-6. In a process one event at a time is handled in isolation, so that a crash has one suspect.
+2. Any progress makes that record void without a write: it counts only for the position at which it was written.
+3. If a runner takes over a checkpoint that is still at its `started_position`, the partition was `interrupted`. The
+   runner then reads one event at a time, as many as a batch may have, and records each before it is handled in
+   isolation (`isolated_position`, `isolated_attempts`).
+4. Partitions that were not interrupted come first, in batches. An event that was being handled in isolation when a
+   process crashed waits until these have reached the end of the events at the take-over. Otherwise a process that is
+   killed for another reason, each time after some work, would be killed each time beside that same event.
+5. An event that was started in isolation as often as `freehold.failures.CrashLimit` says, and never finished, is not
+   retried: it parks its stream and waits for an operator, because each attempt costs a process.
+6. An attempt that ended for a reason outside of the event (an outage of the database, a stop) is not counted. One that
+   took too long, or met a conflict, is counted: in the end its stream is parked, and retried by policy.
+7. A process handles one event at a time in isolation, so that a crash has one suspect.
 
-An interruption by itself parks nothing. A healthy event would have to be in progress in isolation each time that the
-process is killed, so many times in a row; each event that is passed in between restarts the count.
+An interruption alone parks nothing. A healthy event is parked only if it is in isolation each time that the process is
+killed, so many times in a row; each event that finishes in between restarts the count.
 """
 
 from __future__ import annotations
@@ -40,14 +39,14 @@ _LOCKS: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]] = Weak
 
 
 def isolation_lock() -> asyncio.Lock:
-    """What is held while an event is handled that may end the process: one lock for all projections of a process."""
+    """The lock that is held while an event is handled that may crash the process: one for all projections."""
     return _LOCKS.setdefault(asyncio.get_running_loop(), asyncio.Lock())
 
 
 class CrashRecovery:
-    """Which of the partitions held here are processed one event at a time, and which have been marked as started.
+    """The partitions held here that are processed one event at a time, and those that are marked as started.
 
-    `events` is how many events are isolated behind a checkpoint: as many as the batch of the runner that crashed.
+    `events` is how many events are isolated after a checkpoint: as many as the batch of the runner that crashed had.
     """
 
     def __init__(self, events: int) -> None:
@@ -57,11 +56,11 @@ class CrashRecovery:
 
     @property
     def partitions(self) -> Collection[int]:
-        """Those that are processed one event at a time."""
+        """The partitions that are processed one event at a time."""
         return self._left.keys()
 
     def refresh(self, held: Iterable[Checkpoint]) -> list[int]:
-        """Take note of what is held now; returns the partitions that were found interrupted."""
+        """Note the checkpoints that are held now; returns the partitions that were interrupted, which are isolated."""
         by_partition = {each.partition: each for each in held}
         self._started &= by_partition.keys()
         self._left = {partition: left for partition, left in self._left.items() if partition in by_partition}
@@ -71,21 +70,21 @@ class CrashRecovery:
         return found
 
     def unmarked(self, checkpoints: Iterable[Checkpoint]) -> list[Checkpoint]:
-        """Those of which it has to be recorded first that a runner starts from them."""
+        """The checkpoints for which a start must be recorded first."""
         new = [each for each in checkpoints if each.partition not in self._started]
         return sorted(new, key=lambda each: each.partition)
 
     def mark(self, partitions: Iterable[int]) -> None:
-        """That has been recorded."""
+        """Note that a start was recorded for these partitions."""
         self._started.update(partitions)
 
     def isolate(self, partition: int) -> None:
-        """Process a partition one event at a time, whatever the reason."""
+        """Process a partition one event at a time, for as many events as a batch has."""
         self._started.add(partition)
         self._left[partition] = self._events
 
     def advance(self, partition: int, *, end: bool) -> None:
-        """An event of an isolated partition is behind it, or the `end` has been reached: what follows is new."""
+        """Note that an event of an isolated partition is done, or that the `end` was reached: later events are new."""
         left = self._left.pop(partition) - 1
         if left > 0 and not end:
             self._left[partition] = left

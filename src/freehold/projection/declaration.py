@@ -1,6 +1,6 @@
-"""Declaring a projection: its name, version, tables and handlers. Imports the foundation and its package.
+"""The declaration of a projection: its name, version, tables and handlers. Imports the foundation and its package.
 
-What is declared is checked when it is declared.
+Each part is checked when it is declared.
 """
 
 from __future__ import annotations
@@ -56,22 +56,26 @@ class Projection:
     """A read model that follows the events of the service's own store.
 
     name         lower case, digits and '-'.
-    version      raise it when handlers or tables change: the next generation is built with the new code, then shown.
-    tables       SQLAlchemy tables that the handlers write, made once a generation; read them by their plain names.
-    categories   the categories of streams that are followed; all without it.
-    partitions   how many instances may share the work; streams are divided between them, order is kept in each.
-    inline       run in the transaction of the append: never behind, and a failing handler takes the append back.
-    start        "earliest", or "now": what was appended before the first start is left out.
-    batch_limit  events that one transaction applies.
-    retry        when a parked stream is tried again; after its last attempt it waits for an operator.
-    parked_max   how many parked streams a generation may have; with more it pauses itself, for it is the code then.
-    sink         where the read model is kept, if not in tables; `events` names what it gets then.
-    key_columns  for each table, by name, the column that says which stream a row belongs to: what a rebuild of a single
-                 key deletes. Where streams of several categories are followed, the column by category: a table has no
-                 rows of the categories it does not name. `key_of` makes the column's value of the stream's name; what
-                 follows the first '-' without it.
-    key_streams  where streams of several things belong together, such as a customer's and those of their orders: which
-                 others are made again with one. It must find all of them in the events, for rows may be missing.
+    version      raise it when handlers or tables change: the next generation is built by the new code and then shown.
+    tables       SQLAlchemy tables that the handlers write, made for each generation; read them by their plain names.
+    categories   the categories of streams to follow; all if empty.
+    partitions   how many instances may share the work. Streams are divided between them; the order in a partition is
+                 kept.
+    inline       run in the transaction of the append: there is no lag, and a failing handler rolls the append back.
+    start        "earliest", or "now": without the events that were appended before the first start.
+    batch_limit  the most events that one transaction applies.
+    retry        when to retry a parked stream; after the last attempt it waits for an operator.
+    parked_max   how many parked streams a generation may have. With more of them it pauses itself, because the fault is
+                 then probably in the code.
+    sink         the read model outside of the database, in place of tables; `events` names the events that it gets.
+    key_columns  for each table, by name, the column with the key of a row's stream: a rebuild of a single key deletes
+                 by it. If streams of several categories are followed, the column by category: a table has no rows of
+                 the categories that it does not name. `key_of` makes the column's value from the name of the stream; by
+                 default it is what follows the first '-'.
+    key_streams  the other streams to rebuild together with one, if several belong together, such as those of a customer
+                 and of their orders. It must find them in the events, because rows may be missing.
+
+    Raises `DeclarationError` for what cannot work.
     """
 
     name: str
@@ -93,11 +97,13 @@ class Projection:
     batch_handler: BatchFunction | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant. Raises `DeclarationError`."""
+        """Refuse what cannot work."""
         self.tables = declared(self.tables)
         self.categories = frozenset(self.categories)
         if not _NAME.fullmatch(self.name):
-            raise DeclarationError(f"'{self.name}' is no name of a projection", hint="lower case, digits and '-'")
+            raise DeclarationError(
+                f"'{self.name}' is not a valid name of a projection", hint="lower case, digits and '-'"
+            )
         for limit, value, least, most in (
             ("version", self.version, 1, _VERSION_MAX),
             ("batch_limit", self.batch_limit, 1, _BATCH_MAX),
@@ -116,9 +122,9 @@ class Projection:
         self._check_key_columns()
 
     def on(self, event: type[E]) -> Callable[[Callable[[E, ProjectionContext], Awaitable[None]]], EventFunction]:
-        """Make a function the handler of an event, of the version that is declared today (upcasters lead to it).
+        """Make a function the handler of an event; upcasters turn stored events into the version of this class.
 
-        It is called in the order of each stream, in a transaction with others and the checkpoint. Raises
+        It is called in the order of each stream, in one transaction with other events and the checkpoint. Raises
         `DeclarationError`.
         """
         declared = self._event(event)
@@ -135,10 +141,10 @@ class Projection:
         return decorate
 
     def on_batch(self, *events: type[Any]) -> Callable[[BatchFunction], BatchFunction]:
-        """Make a function the handler of all these events, several at a time: one statement for many, for speed.
+        """Make a function the handler of all these events, a batch at a time, for speed.
 
-        It gets pairs of event and `RecordedEvent` in order of position, as many as there are. When it fails it is
-        called again with one at a time, each in a transaction of its own.
+        It gets pairs of event and `RecordedEvent` in order of position. When it fails, the batch is divided until the
+        failing event is alone, each part in a transaction of its own. Raises `DeclarationError`.
         """
         for event in events:
             self._event(event)
@@ -157,7 +163,7 @@ class Projection:
 
     @property
     def types(self) -> frozenset[str]:
-        """Names of the stored events that may become one that is handled, over upcasters too."""
+        """Names of the stored events that are handled, or that upcasters turn into handled ones."""
         return stored_types(self.handled)
 
     @property
@@ -167,17 +173,17 @@ class Projection:
 
     @property
     def handled(self) -> frozenset[type[Any]]:
-        """The classes of the events that are handled."""
+        """The classes of the handled events."""
         return frozenset(self.handlers) or frozenset(self.events)
 
     def check(self) -> None:
-        """Raise `DeclarationError` where it would do nothing; called when it is given to a service."""
+        """Raise `DeclarationError` for a projection that would do nothing; called when a service gets it."""
         if not self.handled:
             raise DeclarationError(
                 f"projection '{self.name}' handles no event", hint="decorate a function with @projection.on(Event)"
             )
         if self.sink is None and self.batch_handler is None and not self.handlers:
-            raise DeclarationError(f"projection '{self.name}' names events for a sink, and has none")
+            raise DeclarationError(f"projection '{self.name}' names events for a sink, and has no sink")
 
     def _event(self, event: type[Any]) -> MessageType:
         declared = message_type(event)
@@ -208,7 +214,7 @@ class Projection:
         if self.tables or self.inline:
             raise DeclarationError(
                 f"projection '{self.name}' has a sink, so it has no tables and is not inline",
-                hint="make two projections of it",
+                hint="declare two projections",
             )
         for event in self.events:
             if message_type(event).kind is not MessageKind.EVENT:
@@ -221,11 +227,11 @@ class Projection:
             for column in [named] if isinstance(named, str) else by_category.values():
                 if column not in columns.get(table, ()):
                     raise DeclarationError(
-                        f"projection '{self.name}': there is no column '{column}' in a table '{table}'"
+                        f"projection '{self.name}': there is no column '{column}' in table '{table}'"
                     )
-            strange = sorted(set(by_category) - set(self.categories))
-            if strange:
-                raise DeclarationError(f"projection '{self.name}' does not follow the category '{strange[0]}'")
+            unknown = sorted(set(by_category) - set(self.categories))
+            if unknown:
+                raise DeclarationError(f"projection '{self.name}' does not follow the category '{unknown[0]}'")
             if isinstance(named, str) and len(self.categories) > 1 and self.key_of is None:
                 raise DeclarationError(
                     f"projection '{self.name}': streams of several categories may have the same key in '{table}'",
@@ -234,7 +240,7 @@ class Projection:
 
 
 def stored_types(classes: Iterable[type[Any]]) -> frozenset[str]:
-    """Names of the stored events that may become one of these classes, over upcasters too."""
+    """Names of the stored events that are of these classes, or that upcasters turn into them."""
     wanted = {(declared.name, declared.version) for declared in map(message_type, classes)}
     older = {each.name for each in upcasters if not wanted.isdisjoint(upcasters.ends(each.name, each.from_version))}
     return frozenset({name for name, _ in wanted} | older)

@@ -1,11 +1,10 @@
-"""The loop that keeps one generation of a projection up to date. Pattern: imports the ports, the transaction and its
+"""The runner that keeps one generation of a projection up to date. Pattern: imports the ports, the transaction and its
 package.
 
-A batch is one transaction: the checkpoints move first, by compare and set, so that whoever was overtaken stops there;
-then the handlers run; then all of it commits, or nothing. A batch that fails is divided until the failing event stands
-alone; that one parks its stream. Errors that say nothing of the events (the database is away, a conflict) park nothing:
-the batch comes again. After a crash it processes one event at a time: see
-`freehold.projection.crash_recovery`.
+A batch is one transaction: the checkpoints move first, by compare-and-set, so that a runner that was overtaken stops
+there; then the handlers run; then everything commits, or nothing. A batch that fails is divided until the failing event
+is alone; that one parks its stream. After an error that is not due to an event (an outage of the database, a conflict)
+the batch is repeated. After a crash it processes one event at a time: see `freehold.projection.crash_recovery`.
 """
 
 from __future__ import annotations
@@ -34,12 +33,13 @@ _RETRIES_A_ROUND: Final = 10
 
 
 class GenerationRunner(Runner):
-    """Works on the partitions of a generation that are held here, until it is stopped or the generation is retired.
+    """Applies events to the partitions of a generation that are held here, until it is stopped or the generation is
+    retired.
 
-    held   names the partitions whose lease this process holds, read again before each round.
-    head   how far the event store is settled, as far as is known here: nothing is read where all have come there.
-    live   the number of the generation that is live, which a building one does not pass; None where there is none.
-    moved  is told after each batch: the building generation waits for the live one, whoever waits for a token too.
+    held   returns the partitions whose lease this process holds; called before each round.
+    head   returns the event store's high-water mark, as far as it is known here: nothing is read beyond it.
+    live   returns the number of the live generation, which a building one does not pass; None if there is none.
+    moved  is called after each batch, for a building generation and for reads that wait.
     """
 
     def __init__(
@@ -87,17 +87,17 @@ class GenerationRunner(Runner):
 
     @property
     def invoker(self) -> HandlerInvoker:
-        """What calls the handlers."""
+        """The invoker of the handlers."""
         return self._processor.invoker
 
     @property
     def progress(self) -> Progress:
-        """What has happened here since the start."""
+        """Counts since the start of this runner."""
         return self._processor.progress
 
     @property
     def retired(self) -> bool:
-        """Whether there is nothing to do any more."""
+        """Whether the generation is retired, so that nothing is left to do."""
         return self._cache.retired
 
     @property
@@ -107,7 +107,7 @@ class GenerationRunner(Runner):
 
     @property
     def notice(self) -> str:
-        """That it was paused: by an operator, or by itself where too many streams are parked."""
+        """Whether it is paused: by an operator, or by itself because too many streams are parked."""
         return "paused" if self._cache.paused else ""
 
     @property
@@ -132,19 +132,19 @@ class GenerationRunner(Runner):
                 await self.wait(self._poll_seconds if due_seconds is None else min(self._poll_seconds, due_seconds))
 
     async def finish_round(self, names: Collection[str] = ()) -> None:
-        """Return when no round is in progress: for whoever gives leases back."""
+        """Return when no round is in progress, so that leases can be released."""
         async with self._round_lock:
             return
 
     async def _round(self) -> bool:
-        """Do what there is to do; false where there was nothing."""
+        """Do the work that there is; False if there was none."""
         try:
             busy = await self._work()
         except ConcurrencyConflict:
             self.progress.conflicts += 1
             self._conflicts += 1
             if self._conflicts > _CONFLICTS_MAX:
-                self._look_closer()
+                self._isolate_all()
                 self._cache.checkpoints.clear()
                 raise
             self._cache.checkpoints.clear()
@@ -155,8 +155,8 @@ class GenerationRunner(Runner):
         self._conflicts = 0
         return busy
 
-    def _look_closer(self) -> None:
-        """Go event by event where handlers meet conflicts again and again: one event alone may be in its own way."""
+    def _isolate_all(self) -> None:
+        """Process one event at a time if handlers met conflicts several times: an event may conflict with itself."""
         if self._processor.handling:
             for partition in self._cache.checkpoints:
                 self._recovery.isolate(partition)
@@ -167,7 +167,7 @@ class GenerationRunner(Runner):
             await self._load(held)
         if self._cache.paused or self.retired or not self._cache.checkpoints:
             return False
-        # Followed first: a parked stream that crashes the process when it is retried keeps nobody else from moving.
+        # Before the retries: a parked stream whose retry crashes the process must not stop the other streams.
         followed = await self._follow()
         return await self._retry_due() or followed
 
@@ -188,7 +188,7 @@ class GenerationRunner(Runner):
             )
 
     def _became_live(self) -> bool:
-        """Whether it was switched to since it was looked at: its own checkpoints would hold it back for good."""
+        """Whether it was made live since it was loaded: it would wait for its own checkpoints otherwise."""
         building = any(each.state is GenerationState.BUILDING for each in self._cache.checkpoints.values())
         return building and self._live() == self.generation.number
 
@@ -205,10 +205,10 @@ class GenerationRunner(Runner):
             await self._processor.begin(new)
         if not self._recovery.partitions:
             return await self._follow_in_batches(self._cache.checkpoints, caps)
-        trusted = {p: each for p, each in self._cache.checkpoints.items() if p not in self._recovery.partitions}
-        moved = bool(trusted) and await self._follow_in_batches(trusted, caps)
+        healthy = {p: each for p, each in self._cache.checkpoints.items() if p not in self._recovery.partitions}
+        moved = bool(healthy) and await self._follow_in_batches(healthy, caps)
         catching_up = moved and any(
-            self._cache.checkpoints[partition].position < self._others_first_through for partition in trusted
+            self._cache.checkpoints[partition].position < self._others_first_through for partition in healthy
         )
         return await self._follow_one_by_one(caps, suspects=not catching_up) or moved
 
@@ -222,9 +222,9 @@ class GenerationRunner(Runner):
         return True
 
     async def _follow_one_by_one(self, caps: Mapping[int, int] | None, *, suspects: bool) -> bool:
-        """One event of each isolated partition; last that which has been tried most often, it may be the one.
+        """Process one event of each isolated partition; last the one that was started most often, which may crash.
 
-        Without `suspects`, an event that was handled in isolation when a process crashed waits.
+        Without `suspects`, an event that was being handled in isolation when a process crashed is not started.
         """
         moved = False
         for partition in sorted(self._recovery.partitions, key=lambda p: self._cache.checkpoints[p].isolated_attempts):
@@ -246,7 +246,7 @@ class GenerationRunner(Runner):
         return moved
 
     async def _caps(self) -> Mapping[int, int] | None:
-        """Where the live generation stands, for one that is building: no side effect falls between the two then."""
+        """The positions of the live generation, which a building one does not pass: so no side effect is lost."""
         live = self._live()
         if next(iter(self._cache.checkpoints.values())).state is not GenerationState.BUILDING or live is None:
             return None
@@ -258,14 +258,14 @@ class GenerationRunner(Runner):
         return dict.fromkeys(range(self.generation.partitions), min(each.position for each in found))
 
     async def _retry_due(self) -> bool:
-        """Retry parked streams that are due."""
+        """Retry the parked streams that are due."""
         due = self._cache.due(_RETRIES_A_ROUND)
         for parked in due:
             async with isolation_lock():
                 outcome = await self._retrier.retry(parked)
             if outcome.released:
                 name = self.outages.titled(self.name)
-                _log.info("%s: a parked stream is resumed, %d events applied", name, outcome.applied)
+                _log.info("%s: a parked stream is released, %d events applied", name, outcome.applied)
         if due:
             await self._load(set(self._held()))
             self._moved()

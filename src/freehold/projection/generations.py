@@ -1,14 +1,14 @@
-"""Generations of a read model: the first one; those that are begun beside the live one, switched to, given up, dropped;
-and the leases on their partitions. Pattern: imports the ports, the leases and its own package.
+"""Generations of a read model: make the first one, begin another one, switch to it, cancel it, drop it; and the leases
+on their partitions. Pattern: imports the ports, the leases and its own package.
 
-Each of these is a part of the caller's transaction. The switch is one transaction that
+Each of these is a part of the caller's transaction. A switch is one transaction that
 
-1. locks every checkpoint of the projection, so that nothing of it moves and no effect is in progress;
-2. carries the building generation over the last events, up to where the live one stands, without their side effects:
-   the live generation has had them, and so under constant writing the switch need not wait for a quiet moment;
-3. retires the live generation, whose runners find themselves overtaken, and makes the other live;
-4. replaces the views. Readers see the old rows until the commit and the new ones after it, at the same position or
-   a later one: never an earlier one.
+1. locks every checkpoint of the projection, so that none of them moves and no side effect is in progress;
+2. applies the last events to the building generation, up to the position of the live one, without side effects, which
+   the live generation has had: so the switch need not wait for a moment without writes;
+3. retires the live generation, whose runners are overtaken by it, and makes the building one live;
+4. replaces the views. Readers see the old rows until the commit and the new ones after it, at the same position or a
+   later one.
 """
 
 from __future__ import annotations
@@ -54,26 +54,26 @@ __all__ = [
 ]
 
 BESIDE_INLINE: Final = (
-    "declare the new one beside it, without inline and under another name; it is built from the first event on, can be"
-    " rebuilt ever after, and is read in place of this one once `freehold projection list` shows it caught up; reads"
+    "declare another projection, without inline and under another name; it is built from the first event and can be"
+    " rebuilt later; read it in place of this one once `freehold projection list` shows that it has caught up; reads"
     " that must see a write at once wait for its token"
 )
-"""What to do in place of rebuilding an inline projection."""
+"""What to do instead of rebuilding an inline projection."""
 _LAST_EVENTS_MAX: Final = 2000
-"""How many events a partition may be behind at the switch: they are applied while everything is locked."""
+"""The most events that a partition may lag at the switch: they are applied while everything is locked."""
 _LAST_PAGES_MAX: Final = 10
-"""How many reads that may take: one goes no further than some thousand events, wanted or not."""
+"""The most reads for that: one read covers a few thousand events, wanted or not."""
 _PARKED_SHOWN: Final = 3
 _ATTEMPTS_MAX: Final = 10
 _LEASE_PREFIX: Final = "projection/"
 
 
 class NotCaughtUp(ConcurrencyConflict):
-    """The building generation cannot be shown yet: it is behind, or streams of it are parked."""
+    """The building generation cannot become live yet: it lags, or streams of it are parked."""
 
 
 class ReplayInvoker(Protocol):
-    """Calls a projection's handlers for stored events, in order, in a transaction, with side effects held back."""
+    """Calls a projection's handlers for stored events, in order, in a transaction, without side effects."""
 
     async def __call__(
         self,
@@ -83,24 +83,24 @@ class ReplayInvoker(Protocol):
         generation: int,
         events: Sequence[RecordedEvent],
     ) -> None:
-        """Write what the events mean into one generation's tables. Raises what a handler raises."""
+        """Apply events to the tables of one generation. Raises what a handler raises."""
 
 
 @dataclass(frozen=True, slots=True)
 class RebuildSource:
-    """What a read model is made from: the events, how far they were applied, and how that is done."""
+    """What a read model is built from: the events, the checkpoints, and the invoker of the handlers."""
 
     stores: Stores
     apply: ReplayInvoker
 
     @property
     def checkpoints(self) -> CheckpointStore:
-        """How far the events were applied."""
+        """The checkpoint store."""
         return self.stores[CHECKPOINTS]
 
     @property
     def events(self) -> EventStore:
-        """The events."""
+        """The event store."""
         return self.stores[EVENTS]
 
     def tables(self, projection: Projection) -> PlacedTables:
@@ -110,8 +110,8 @@ class RebuildSource:
 
 @dataclass(frozen=True, slots=True)
 class SwitchResult:
-    """What a switch did. `parked` streams of the new generation lack events; `effects_lost` are streams that were
-    parked in the old one, whose side effects from there on never happened and will not.
+    """The outcome of a switch. `parked` is how many streams of the new generation lack events, `effects_lost` how many
+    streams were parked in the old one: the side effects of their later events never happen.
     """
 
     retired: Generation
@@ -123,10 +123,10 @@ class SwitchResult:
 async def begin(
     db_tx: DatabaseTransaction, history: RebuildSource, projection: Projection, *, reason: str
 ) -> Generation:
-    """Begin to build the next generation, of the version that is declared here, from the first event on.
+    """Begin to build the next generation, in the version that is declared here, from the first event.
 
-    Raises `NotFound` before the projection has run for the first time, `ConcurrencyConflict` where one is being built,
-    `ConfigurationError` where it cannot be rebuilt beside itself.
+    Raises `NotFound` before the first start of the projection, `ConcurrencyConflict` if one is being built already,
+    `ConfigurationError` if it is inline, or live in a newer version.
     """
     store, tables = history.checkpoints, history.tables(projection)
     await store.lock(db_tx, projection.name)
@@ -134,7 +134,7 @@ async def begin(
     live = _live(projection.name, generations)
     if live.partitions == 0 or projection.inline:
         raise ConfigurationError(
-            f"projection '{projection.name}' is inline: it is written by every append, so none can be built beside it",
+            f"projection '{projection.name}' is inline: every append writes to it, so it cannot be rebuilt",
             hint=BESIDE_INLINE,
         )
     if live.version > projection.version:
@@ -165,11 +165,11 @@ async def begin(
 async def switch(
     db_tx: DatabaseTransaction, history: RebuildSource, projection: Projection, *, force: bool = False
 ) -> SwitchResult:
-    """Have readers see the generation that is being built, and make side effects come from it.
+    """Make the building generation the live one: readers see it, and side effects come from it.
 
-    `force` shows it although streams of it are parked. Raises `NotCaughtUp` where that is not said, or where it is too
-    far behind (never forced: readers would go back, and side effects happen again), `NotFound` where none is being
-    built, and what a handler raises for one of the last events.
+    `force` allows parked streams in it. Raises `NotCaughtUp` for parked streams without `force`, or if it lags too far
+    (never forced: readers would see older rows, and side effects would happen again), `NotFound` if none is being
+    built, `ConfigurationError` if it is of another version than is declared here, and what a handler raises.
     """
     store = history.checkpoints
     checkpoints = await store.lock(db_tx, projection.name)
@@ -191,14 +191,14 @@ async def switch(
         shown = ", ".join(f"'{each.stream}'" for each in parked[:_PARKED_SHOWN])
         raise NotCaughtUp(
             f"parked streams of generation {building.number}: {len(parked)}, {shown}",
-            hint="retry or skip them, or say that they may be missing (--force)",
+            hint="retry or skip them, or switch without their events (--force)",
         )
-    passed_over = frozenset(each.stream for each in parked)
-    there = [each for each in checkpoints if each.generation == live.number]
+    skipped = frozenset(each.stream for each in parked)
+    live_checkpoints = [each for each in checkpoints if each.generation == live.number]
     for each in [each for each in checkpoints if each.generation == building.number]:
-        target = _target(each, building, there, live)
+        target = _target(each, building, live_checkpoints, live)
         if each.position < target:
-            await _carry_on(db_tx, history, projection, each, target, passed_over)
+            await _apply_last(db_tx, history, projection, each, target, skipped)
     lost = await store.parked(projection.name, live.number, limit=PARKED_READ_MAX, db_tx=db_tx)
     await store.transition(
         db_tx, projection.name, live.number, expected=GenerationState.LIVE, to=GenerationState.RETIRED
@@ -211,10 +211,7 @@ async def switch(
 
 
 async def cancel_rebuild(db_tx: DatabaseTransaction, store: CheckpointStore, name: str) -> Generation:
-    """Give up the generation that is being built: it is retired, and dropped with the other retired ones.
-
-    Raises `NotFound` where none is.
-    """
+    """Retire the building generation; it is dropped as other retired ones. Raises `NotFound` if none is being built."""
     await store.lock(db_tx, name)
     building = building_generation(await store.generations(name, db_tx=db_tx))
     if building is None:
@@ -224,10 +221,9 @@ async def cancel_rebuild(db_tx: DatabaseTransaction, store: CheckpointStore, nam
 
 
 async def drop(db_tx: DatabaseTransaction, history: RebuildSource, projection: Projection, number: int) -> None:
-    """Drop a retired generation with the tables that it was made with.
+    """Drop a retired generation with the tables that were made for it.
 
-    Raises `ConcurrencyConflict` for one that is not retired, `NotFound`, and what the database says where readers of
-    the old view have not ended.
+    Raises `ConcurrencyConflict` for one that is not retired, or while readers still use its tables; `NotFound`.
     """
     store = history.checkpoints
     generations = {each.number: each for each in await store.generations(projection.name, db_tx=db_tx)}
@@ -259,20 +255,20 @@ def _live(name: str, generations: Sequence[Generation]) -> Generation:
     raise NotFound(f"projection '{name}' has not run yet", hint="start the service that has it: freehold run")
 
 
-def _target(each: Checkpoint, building: Generation, there: Sequence[Checkpoint], live: Generation) -> int:
-    """Where the live generation stands in the streams of a partition, which it may have divided differently."""
+def _target(each: Checkpoint, building: Generation, others: Sequence[Checkpoint], live: Generation) -> int:
+    """The live generation's position in the streams of a partition; it may have another number of partitions."""
     common = gcd(building.partitions, live.partitions)
-    positions = {other.position for other in there if other.partition % common == each.partition % common}
+    positions = {other.position for other in others if other.partition % common == each.partition % common}
     if len(positions) != 1:
         raise NotCaughtUp(
             f"generation {building.number} has {building.partitions} partitions and the live one {live.partitions},"
-            " which stand at different positions",
-            hint="it can be switched to when no event is on its way",
+            " at different positions",
+            hint="switch when both have handled all events",
         )
     return positions.pop()
 
 
-async def _carry_on(
+async def _apply_last(
     db_tx: DatabaseTransaction,
     history: RebuildSource,
     projection: Projection,
@@ -288,7 +284,7 @@ async def _carry_on(
 async def _between(
     events: EventStore, projection: Projection, seen: Checkpoint, target: int
 ) -> Sequence[RecordedEvent]:
-    """The events from a checkpoint through `target`: all of them, or `NotCaughtUp`. One read may end before that."""
+    """All events from a checkpoint through `target`, in several reads. Raises `NotCaughtUp` if these are too many."""
     event_filter = filter_of(projection, seen.partition, projection.partitions)
     found: list[RecordedEvent] = []
     position = seen.position
@@ -301,17 +297,17 @@ async def _between(
             break
         position = page.end_position
     raise NotCaughtUp(
-        f"generation {seen.generation} is more than {_LAST_EVENTS_MAX} events behind in partition {seen.partition},"
-        " or what it lacks is not settled yet",
+        f"generation {seen.generation} lags more than {_LAST_EVENTS_MAX} events in partition {seen.partition},"
+        " or events before its target can still appear",
         hint="wait for it: freehold projection list",
     )
 
 
 async def begin_first(projection: Projection, stores: Stores) -> Generation:
-    """Make the first generation, live from the beginning; returns the live one where somebody has made it before.
+    """Make the first generation, live from the beginning; returns the live one if there is one already.
 
-    Raises `ConfigurationError` where an inline projection would begin with a part of the history missing, or a table is
-    in the way; `ConcurrencyConflict` where others were in the way again and again.
+    Raises `ConfigurationError` if an inline projection would begin without earlier events, or if a table of another
+    origin has one of its names; `ConcurrencyConflict` if other processes interfered several times.
     """
     events, checkpoints = stores[EVENTS], stores[CHECKPOINTS]
     attempt = 1
@@ -322,7 +318,7 @@ async def begin_first(projection: Projection, stores: Stores) -> Generation:
             return live
         position = await events.high_water_mark() if projection.start == "now" else 0
         if projection.inline and projection.start == "earliest":
-            await _refuse_missed(projection, events)
+            await _refuse_earlier_events(projection, events)
         number = max((each.number for each in found), default=0) + 1
         try:
             return await _begin(projection, stores, number, position)
@@ -355,29 +351,29 @@ async def _begin(projection: Projection, stores: Stores, number: int, position: 
     return made
 
 
-async def _refuse_missed(projection: Projection, events: EventStore) -> None:
+async def _refuse_earlier_events(projection: Projection, events: EventStore) -> None:
     missed = await events.count(0, await events.high_water_mark(), projection.event_filter, limit=1)
     if missed:
         raise ConfigurationError(
             f"inline projection '{projection.name}' would begin without the events that were appended before it",
-            hint='leave inline out, or say start="now" where what was before does not matter',
+            hint='leave inline out, or declare start="now" if it needs no earlier events',
         )
 
 
 def lease_prefix(projection: str, generation: int | None = None) -> str:
-    """What the names of a generation's leases begin with; of all of a projection's without one."""
+    """What the names of a generation's leases begin with; without one, those of all generations of a projection."""
     return f"{_LEASE_PREFIX}{projection}/" if generation is None else f"{_LEASE_PREFIX}{projection}/{generation}/"
 
 
 async def delete_leases(leases: LeaseStore, checkpoints: CheckpointStore) -> int:
-    """Delete the leases of generations that are dropped; returns how many.
+    """Delete the leases of generations that were dropped; returns how many.
 
-    A process that stops gives up its own. What is left is of one that was killed, so whoever runs projections looks
-    when generations have come or gone. The leases are looked at first: a generation is there before its leases are.
+    A process deletes those of a generation that it runs no more; leases left over are of processes that were killed.
     """
+    # Leases are read first: a generation exists before its leases do, so that no lease of a new one is deleted.
     names = [each.name for each in await leases.list(_LEASE_PREFIX)]
-    there = tuple(lease_prefix(each.projection, each.number) for each in await checkpoints.generations())
-    gone = [name for name in names if not name.startswith(there)]
+    existing = tuple(lease_prefix(each.projection, each.number) for each in await checkpoints.generations())
+    gone = [name for name in names if not name.startswith(existing)]
     if gone:
         await leases.delete(gone)
     return len(gone)

@@ -1,6 +1,6 @@
-"""What the handlers of a projection are given, and what a sink and the finding of a key's streams have to do.
+"""The interfaces of a projection: what handlers get, and what a sink and a look-up of a key's streams implement.
 
-Imports the foundation. Users name these through `freehold.projection.declaration`, where projections are declared.
+Imports the foundation and the ports. Users import them from `freehold.projection`.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ __all__ = [
 
 T = TypeVar("T", bound=DeclaredTable)
 DecodedEvent = tuple[Any, RecordedEvent]
-"""An event as the code knows it today, and as it is stored. One stored event may have become several, or none."""
+"""An event in its present version, and as it is stored. Upcasters may turn one stored event into several, or none."""
 
 
 class ProjectionContext(Protocol):
-    """What a handler writes with: the transaction that also moves the checkpoint, in one generation's tables."""
+    """The context of a handler: the transaction that also moves the checkpoint, and the tables of one generation."""
 
     @property
     def recorded(self) -> RecordedEvent:
         """The event as it is stored: position, stream, version, time, ids and headers.
 
-        Raises `DeclarationError` in a handler of batches, which has them beside the events: see `at`.
+        Raises `DeclarationError` in a handler of batches, which gets it beside each event: see `at`.
         """
 
     @property
     def live(self) -> bool:
-        """Whether this is the generation that is read, and that side effects come from."""
+        """Whether this is the generation that readers see, and that has side effects."""
 
     @property
     def generation(self) -> int:
-        """The generation's number; 1 in inline projections."""
+        """The number of the generation; 1 in inline projections."""
 
     @property
     def sql(self) -> SqlConnection:
@@ -57,22 +57,22 @@ class ProjectionContext(Protocol):
         """The transaction as SQLAlchemy's `AsyncConnection`."""
 
     def name(self, table: DeclaredTable) -> str:
-        """The name, for the text of a statement, of a declared table in this generation."""
+        """The name of a declared table in this generation, for the text of a statement."""
 
     def table(self, table: T) -> T:
-        """A declared table as it is in this generation, for statements that take a table: SQLAlchemy's."""
+        """A declared table in this generation, for statements of SQLAlchemy."""
 
     def at(self, recorded: RecordedEvent) -> ProjectionContext:
-        """The same, seen from the handling of an event: what is published names it as its cause."""
+        """This context for one event of a batch: what is published names it as its cause."""
 
     def publish(self, event: object, *, key: str | None = None) -> UUID | None:
-        """Publish with the commit; in a generation that is not live nothing happens, and None is returned."""
+        """Publish with the commit. In a generation that is not live it does nothing, and returns None."""
 
     def send(self, command: object, *, key: str | None = None) -> UUID | None:
-        """Send with the commit, likewise."""
+        """Send a command, in the same way."""
 
     def schedule(self, message: object, *, delay_seconds: float, key: str | None = None) -> UUID | None:
-        """Have a message sent later, likewise."""
+        """Send a message later, in the same way."""
 
 
 EventFunction = Callable[[Any, ProjectionContext], Awaitable[None]]
@@ -80,25 +80,25 @@ BatchFunction = Callable[[Sequence[DecodedEvent], ProjectionContext], Awaitable[
 
 
 class KeyLookup(Protocol):
-    """What the streams of a single key are found with: reads outside of any transaction, which block nobody."""
+    """Reads by which `key_streams` finds the streams of a key: outside of any transaction, without locks."""
 
     @property
     def sql(self) -> SqlConnection:
-        """The service's database; the live rows stand under their plain names. They may be what is wrong."""
+        """The service's database. The live rows have their plain names; they may be the ones that are wrong."""
 
     def events(self, *classes: type[Any]) -> AsyncIterator[DecodedEvent]:
-        """The stored events of these classes in the categories that are followed, in order of position. What cannot be
-        decoded is left out: its stream is parked.
+        """The stored events of these classes in the categories that are followed, in order of position. An event that
+        cannot be decoded is left out: its stream is parked.
         """
 
 
 KeyStreams = Callable[[str, KeyLookup], Awaitable[Collection[str]]]
-"""Names the other streams whose rows are made again together with those of a stream."""
+"""Returns the names of the other streams whose rows are rebuilt together with those of a stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class SinkEvent:
-    """An event for a sink. `part` counts what one stored event became, from 0: order by position and part."""
+    """An event for a sink. `part` numbers, from 0, the events that upcasters made of one stored event."""
 
     position: int
     part: int
@@ -108,23 +108,23 @@ class SinkEvent:
 
 @runtime_checkable
 class Sink(Protocol):
-    """A read model that is kept elsewhere: in a search engine, a file, another database.
+    """A read model outside of the service's database: in a search engine, a file, another database.
 
-    The checkpoint follows the write, so after a crash or a take-over the same changes come again, also while a write of
-    an instance that was taken over is still on its way. So a sink keeps with each thing the position of its last
-    change, and passes over changes that are not later: then writing twice, or late, does no harm.
+    The checkpoint moves after the write. So after a crash or a take-over the same changes are written again, even while
+    a write of the former instance is still in progress. A sink must therefore store, with each entry, the position and
+    part of its last change, and ignore changes that are not later: then a repeated or a late write does no harm.
     """
 
     async def prepare(self, generation: int) -> None:
-        """Make the place for a generation. Called again after a crash: what is there already is no error."""
+        """Create the storage of a generation. Called again after a crash: existing storage is no error."""
 
     async def write(self, generation: int, changes: Sequence[SinkEvent]) -> None:
-        """Apply changes, in order, durable on return; idempotent by position. Raises `Unavailable` to be tried again;
-        any other error parks the stream of the change that alone still fails.
+        """Apply changes in order; durable on return, idempotent by position and part. Raises `Unavailable` to be
+        retried; any other error parks the stream of the change that fails alone.
         """
 
     async def show(self, generation: int) -> None:
-        """Have readers read this generation. Called again after a crash."""
+        """Let readers see this generation. Called again after a crash."""
 
     async def drop(self, generation: int) -> None:
-        """Delete a generation; one that is gone is no error."""
+        """Delete a generation; a deleted one is no error."""

@@ -1,9 +1,9 @@
-"""Rebuilding what a read model holds of a single key: of a stream, and of others that belong to it. Pattern: imports
-the foundation, the ports and its own package.
+"""Rebuilding the rows of a single key: of a stream, and of others that belong to it. Pattern: imports the foundation,
+the ports and its own package.
 
-Which streams these are is found before anything is held. Under the locks of their partitions' checkpoints the rows of
-the streams are deleted, and the streams are folded again, each through the position that its checkpoint stands at: all
-in the caller's transaction, so that nobody sees the rows missing.
+The streams are found before anything is locked. Then, in the caller's transaction, the checkpoints of their partitions
+are locked, the rows of the streams are deleted, and the events of each stream through its checkpoint are applied again.
+So no reader misses the rows.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ _PAGE: Final = 1000
 
 
 async def streams_of_key(history: RebuildSource, projection: Projection, stream: str) -> tuple[str, ...]:
-    """A stream and those that `key_streams` says belong to it, in order of their names; holds nothing meanwhile.
+    """A stream and those that `key_streams` finds for it, in order of their names; without a lock.
 
-    One that begins to belong to it from now on is not among them: its rows are being written as they should be. Raises
-    `DeclarationError` and `NotFound` as `rebuild_key` does, and what `key_streams` raises.
+    A stream that belongs to it only from now on may be missing: its rows are written by the runner. Raises
+    `DeclarationError` and `NotFound` as `rebuild_key`, and what `key_streams` raises.
     """
     if not check_rebuildable(history.tables(projection), projection, stream):
         raise DeclarationError(
             f"no table of projection '{projection.name}' has rows of stream '{stream}' alone",
-            hint="name the stream that it belongs to, or its category's column in key_columns",
+            hint="name the stream that it belongs to, or declare its category's column in key_columns",
         )
     if projection.key_streams is None:
         return (stream,)
@@ -48,11 +48,12 @@ async def streams_of_key(history: RebuildSource, projection: Projection, stream:
 
 
 async def rebuild_key(db_tx: DatabaseTransaction, history: RebuildSource, projection: Projection, *streams: str) -> int:
-    """Make the live rows of streams again; returns how many events they are made of. Parked ones are released.
+    """Rebuild the live rows of streams; returns how many events were applied. Parked streams are released.
 
-    The events are applied in order of position, as they were the first time. Side effects do not happen again. Raises
-    `DeclarationError` where a table has no key column, `NotFound` for a stream that the projection does not follow,
-    `ConcurrencyConflict` where another generation has become live meanwhile, and what a handler raises.
+    The events are applied in order of position, as the first time, without side effects. Raises `DeclarationError` if a
+    table has no key column, `NotFound` for a stream that the projection does not follow, `ConfigurationError` if the
+    live generation is inline or of another version, `ConcurrencyConflict` if another generation has become live
+    meanwhile, and what a handler raises.
     """
     keys = {stream: check_rebuildable(history.tables(projection), projection, stream) for stream in streams}
     store = history.checkpoints
@@ -60,7 +61,7 @@ async def rebuild_key(db_tx: DatabaseTransaction, history: RebuildSource, projec
     if live is None or live.version != projection.version:
         raise ConfigurationError(
             f"projection '{projection.name}' is not live in version {projection.version}, which is declared here",
-            hint="rebuild it as a whole, or run this where the live version's code is",
+            hint="rebuild it as a whole, or run this where the code of the live version is deployed",
         )
     if live.partitions == 0:
         raise ConfigurationError(f"projection '{projection.name}' is inline: single keys of it cannot be rebuilt")
@@ -84,14 +85,14 @@ def _partition(live: Generation, stream: str) -> int:
 async def _held(
     db_tx: DatabaseTransaction, store: CheckpointStore, live: Generation, partitions: Collection[int]
 ) -> dict[int, Checkpoint]:
-    """Hold the checkpoints of some partitions; what was live before may not be any more once they are held."""
-    alone = min(partitions) if len(partitions) == 1 else None
-    found = await store.lock(db_tx, live.projection, live.number, alone)
+    """Lock the checkpoints of some partitions. Raises `ConcurrencyConflict` if the generation is not live any more."""
+    only = min(partitions) if len(partitions) == 1 else None
+    found = await store.lock(db_tx, live.projection, live.number, only)
     held = {each.partition: each for each in found if each.state is GenerationState.LIVE}
     if not held.keys() >= set(partitions):
         raise ConcurrencyConflict(
             f"generation {live.number} of projection '{live.projection}' is not live any more",
-            hint="the one that is was built from all events; try again where it is wrong, too",
+            hint="the new live generation was built from all events; try again if it is wrong, too",
         )
     return held
 
@@ -112,12 +113,12 @@ async def _delete(
 
 
 def check_rebuildable(tables: PlacedTables, projection: Projection, stream: str) -> dict[str, tuple[str, object]]:
-    """Column and value, by table, of the rows that belong to a stream. Raises `DeclarationError`, `NotFound`."""
+    """Return column and value, by table, of the rows of a stream. Raises `DeclarationError`, `NotFound`."""
     missing = [table.name for table in projection.tables if table.name not in projection.key_columns]
     if missing or not projection.tables:
-        where = f"table '{missing[0]}'" if missing else "it has no tables"
+        where = f"table '{missing[0]}' has no key column" if missing else "it has no tables"
         raise DeclarationError(
-            f"what projection '{projection.name}' holds of one stream cannot be told: {where}",
+            f"projection '{projection.name}' does not declare which rows belong to a stream: {where}",
             hint=f'Projection(..., key_columns={{"{missing[0] if missing else "table"}": "<column>"}})',
         )
     if projection.categories and category_of(stream) not in projection.categories:
@@ -144,7 +145,7 @@ def _value(tables: PlacedTables, projection: Projection, table: DeclaredTable, c
     try:
         return tables.key_value(table, column, stream.partition("-")[2])
     except ValueError as error:
-        raise NotFound(f"the name of stream '{stream}' is no value of column '{column}'") from error
+        raise NotFound(f"the name of stream '{stream}' has no value of column '{column}'") from error
 
 
 async def _events(
@@ -193,29 +194,29 @@ async def _batches(events: AsyncIterator[RecordedEvent], limit: int) -> AsyncIte
 
 @dataclass(frozen=True, slots=True)
 class _Lookup:
-    """Implements `KeyLookup`."""
+    """The `KeyLookup` of one projection."""
 
     sql: SqlConnection
     store: EventStore
     projection: Projection
 
     async def events(self, *classes: type[Any]) -> AsyncIterator[DecodedEvent]:
-        """Read them page by page, through where all was settled at the beginning."""
+        """Read events page by page, through the high-water mark of the beginning."""
         event_filter = replace(self.projection.event_filter, types=stored_types(classes))
         end = await self.store.high_water_mark()
         after = 0
         while after < end:
             page = await self.store.read_all(after, limit=_PAGE, event_filter=event_filter)
             for recorded in page.events:
-                for meant in _meanings(recorded):
-                    if isinstance(meant, classes):
-                        yield meant, recorded
+                for event in _decoded(recorded):
+                    if isinstance(event, classes):
+                        yield event, recorded
             if page.end_position <= after:
                 return
             after = page.end_position
 
 
-def _meanings(recorded: RecordedEvent) -> Sequence[object]:
+def _decoded(recorded: RecordedEvent) -> Sequence[object]:
     event = recorded.event
     try:
         return read_event(event.type, event.schema_version, event.data)

@@ -1,8 +1,7 @@
-"""What operators do with projections: rebuild, switch, cancel a rebuild, pause, retry and skip parked streams, refresh.
+"""The operator's actions on projections: rebuild, switch, cancel, pause, retry and skip parked streams, refresh views.
 
-Pattern: imports the stores, the transaction and its package. Every action is one transaction with its audit row;
-`actor` is who acts, `reason` what they say about it. It needs nothing but the database to be open, and the projection
-to be declared where its handlers are called.
+Pattern: imports the stores, the transaction and its package. Every action is one transaction with its audit entry, with
+the `actor` and the `reason`. It needs an open database, and the projection's declaration if it calls handlers.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _SWITCH_ATTEMPTS: Final = 5
 
 
 class ProjectionOperations:
-    """Actions on the projections of one service: of a running one, or of one whose database is open."""
+    """Actions on the projections of one service, which need not be running: its database must be open."""
 
     def __init__(self, context: ServiceContext) -> None:
         self.context = context
@@ -43,17 +42,17 @@ class ProjectionOperations:
         self.history = RebuildSource(context.stores, SuppressedInvoker(self._transactions))
 
     def declared(self, name: str) -> Projection:
-        """A projection whose handlers are known here. Raises `ConfigurationError`."""
+        """The declaration of a projection. Raises `ConfigurationError` if it is not declared here."""
         found = self.context.of(PROJECTION).get(name)
         if found is None:
             raise ConfigurationError(
                 f"projection '{name}' of '{self.context.service}' is not declared here",
-                hint="name the module that does with --app",
+                hint="name the module that declares it with --app",
             )
         return found
 
     async def read_status(self, name: str | None = None, *, retired: bool = False) -> StatusReport:
-        """The status of projections now. Raises `NotFound` for one of which nothing is known."""
+        """The present status of projections. Raises `NotFound` for one that has not run yet."""
         found = await read_status(
             self.stores[CHECKPOINTS],
             self.stores[EVENTS],
@@ -69,15 +68,15 @@ class ProjectionOperations:
         return found
 
     async def rebuild(self, name: str, *, actor: str, reason: str) -> Generation:
-        """Begin the next generation beside the live one; whoever runs the service fills it. Raises as `begin` does."""
+        """Begin the next generation beside the live one; the running service builds it. Raises as `begin`."""
         async with self.stores.database.begin() as db_tx:
             made = await begin(db_tx, self.history, self.declared(name), reason=reason)
             await self.note(db_tx, "projection.rebuild", f"{name}/{made.number}", actor, reason)
         return made
 
     async def switch(self, name: str, *, actor: str, reason: str, force: bool = False) -> SwitchResult:
-        """Show the generation that is being built. Raises as `generations.switch` does; where readers or runners were
-        in the way, it is retried some times.
+        """Make the building generation the live one; retries a few times if readers or runners hold locks. Raises as
+        `generations.switch`.
         """
         projection = self.declared(name)
 
@@ -93,14 +92,14 @@ class ProjectionOperations:
         return await attempt_switch(self.stores.database, self.history, projection, force=force, note=note)
 
     async def cancel_rebuild(self, name: str, *, actor: str, reason: str) -> Generation:
-        """Give up the generation that is being built. Raises `NotFound`."""
+        """Retire the generation that is being built. Raises `NotFound`."""
         async with self.stores.database.begin() as db_tx:
             cancelled = await cancel_rebuild(db_tx, self.history.checkpoints, name)
             await self.note(db_tx, "projection.cancel-rebuild", f"{name}/{cancelled.number}", actor, reason)
         return cancelled
 
     async def drop(self, name: str, number: int, *, actor: str, reason: str) -> None:
-        """Drop a retired generation before its time. Raises as `generations.drop` does."""
+        """Drop a retired generation before its retention ends. Raises as `generations.drop`."""
 
         async def note(db_tx: DatabaseTransaction) -> None:
             await self.note(db_tx, "projection.drop", f"{name}/{number}", actor, reason)
@@ -109,8 +108,8 @@ class ProjectionOperations:
         await delete_leases(self.stores[LEASES], self.stores[CHECKPOINTS])
 
     async def pause(self, name: str, *, actor: str, reason: str) -> bool:
-        """Pause all generations of a projection. False where they were paused before. Raises `NotFound`."""
-        await self._known(name)
+        """Pause all generations of a projection. False if they were paused before. Raises `NotFound`."""
+        await self._check_known(name)
         async with self.stores.database.begin() as db_tx:
             paused = await self.stores[CHECKPOINTS].pause(db_tx, name, reason=reason, actor=actor)
             if paused:
@@ -118,8 +117,8 @@ class ProjectionOperations:
         return paused
 
     async def resume(self, name: str, *, actor: str, reason: str) -> Sequence[Pause]:
-        """Resume it, also generations that paused themselves; returns the pauses that ended."""
-        await self._known(name)
+        """Resume a projection, and generations that paused themselves; returns the ended pauses. Raises `NotFound`."""
+        await self._check_known(name)
         async with self.stores.database.begin() as db_tx:
             ended = []
             for each in await self.stores[CHECKPOINTS].pauses(name):
@@ -130,14 +129,15 @@ class ProjectionOperations:
         return ended
 
     async def parked(self, name: str, limit: int) -> Sequence[ParkedStream]:
-        """Parked streams, of all generations."""
-        await self._known(name)
+        """The parked streams of all generations, at most `limit`. Raises `NotFound` for an unknown projection."""
+        await self._check_known(name)
         return await self.stores[CHECKPOINTS].parked(name, limit=limit)
 
     async def retry(self, name: str, stream: str, *, actor: str, reason: str) -> list[tuple[int, RetryResult]]:
-        """Retry a parked stream in every generation that has it and that the code here can build.
+        """Retry a parked stream in every generation of the version that is declared here; returns the results by
+        generation.
 
-        Raises `NotFound`, `ConcurrencyConflict`, `ConfigurationError` where none of them is of the version here.
+        Raises `NotFound`, `ConcurrencyConflict`, `ConfigurationError` if it is parked only in other versions.
         """
         retrier = self._retrier(name)
         return [
@@ -146,7 +146,7 @@ class ProjectionOperations:
         ]
 
     async def skip(self, name: str, stream: str, *, actor: str, reason: str) -> list[tuple[int, RetryResult]]:
-        """Pass over the event that a stream is parked at, in the same generations. Raises as `retry` does."""
+        """Skip the event at which a stream is parked, in the same generations. Raises as `retry`."""
         retrier = self._retrier(name)
         return [
             (each, await retrier.skip(each, stream, actor=actor, reason=reason))
@@ -154,9 +154,9 @@ class ProjectionOperations:
         ]
 
     async def rebuild_key(self, name: str, stream: str, *, actor: str, reason: str) -> int:
-        """Rebuild the live rows of a stream, and of those that belong to it; returns how many events these have.
+        """Rebuild the live rows of a stream, and of those that belong to it; returns how many events were applied.
 
-        Raises as `streams_of_key` and `rebuild_key` do.
+        Raises as `streams_of_key` and `rebuild_key`.
         """
         projection = self.declared(name)
         streams = await streams_of_key(self.history, projection, stream)
@@ -166,13 +166,13 @@ class ProjectionOperations:
         return count
 
     async def refresh(self, name: str) -> ViewState:
-        """Refresh a materialized view now. Raises `ConfigurationError` for one that is not declared here, and what
-        `ViewStore.refresh` does.
+        """Refresh a materialized view now. Raises `ConfigurationError` for one that is not declared here, and as
+        `ViewStore.refresh`.
         """
         return await self.stores[VIEWS].refresh(self._view(name))
 
     async def note(self, db_tx: DatabaseTransaction, action: str, subject: str, actor: str, reason: str) -> None:
-        """Write the audit row."""
+        """Write an audit entry."""
         entry = AuditEntry(at=self.context.clock.now(), actor=actor, action=action, subject=subject, reason=reason)
         await self.stores[AUDIT].add(db_tx, entry)
 
@@ -181,7 +181,7 @@ class ProjectionOperations:
         if found is None:
             raise ConfigurationError(
                 f"materialized view '{name}' of '{self.context.service}' is not declared here",
-                hint="name the module that does with --app",
+                hint="name the module that declares it with --app",
             )
         return found
 
@@ -201,17 +201,17 @@ class ProjectionOperations:
             for each in await self.stores[CHECKPOINTS].generations(name)
             if each.state is not GenerationState.RETIRED
         }
-        there = [each.generation for each in found if each.generation in generations]
-        mine = [number for number in there if generations[number].version == version]
-        if there and not mine:
+        parked_in = [each.generation for each in found if each.generation in generations]
+        own = [number for number in parked_in if generations[number].version == version]
+        if parked_in and not own:
             raise ConfigurationError(
-                f"stream '{stream}' is parked in version {generations[there[0]].version} of projection '{name}',"
+                f"stream '{stream}' is parked in version {generations[parked_in[0]].version} of projection '{name}',"
                 f" and version {version} is declared here",
                 hint="run this where the code of that version is deployed",
             )
-        return mine
+        return own
 
-    async def _known(self, name: str) -> None:
+    async def _check_known(self, name: str) -> None:
         if not await self.stores[CHECKPOINTS].generations(name):
             raise NotFound(
                 f"projection '{name}' has not run yet in '{self.context.service}'", hint="freehold projection list"

@@ -1,17 +1,20 @@
-"""Retrying a parked stream: in one transaction, or event by event after a process that crashed; and skipping the event
-that it is parked at.
+"""Retrying a parked stream: in one transaction, or event by event after a crash; and skipping the event at which it is
+parked.
 
 Imports the ports, the transaction and its package.
 
-A stream is parked from an event on; its later events are passed over, while the checkpoint goes on for all others.
-Whoever retries it applies what was passed over, through the checkpoint, in one transaction that holds the checkpoint:
-then no batch moves meanwhile, and the runner notices that the stream is resumed (the revision moves).
+A stream is parked from one event on. Its later events are left out, while the checkpoint moves on for all others. A
+retry applies the events that were left out, through the checkpoint, in one transaction that holds the checkpoint: so no
+batch moves meanwhile, and the release increases the revision, by which the runner notices it.
 
-Before it does, it records that the retry is started, in a transaction of its own, and the outcome removes that. Where
-it is found started, there was no outcome: the process that retried it crashed. It is retried event by event then, each
-in a transaction that also moves the stream to the next event, so that the one that crashes the process is the one it
-waits at; started as often as `CrashLimit` says without an outcome, it waits for an operator. While it is retried,
-operators see it retrying, and due.
+A retry detects a crash of the one before it:
+
+1. In a transaction of its own it records that it starts (`started_attempts`). Until its outcome is known, operators see
+   the stream as retrying.
+2. The outcome removes the record.
+3. If a retry finds the record, there was no outcome: the process has crashed. It then applies event by event, each in a
+   transaction that also moves the parked stream to the next event. So the stream is left at the event that crashes.
+4. A stream that was started as often as `CrashLimit` says, without an outcome, waits for an operator.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ from freehold.eventstore.store import EventStore, RecordedEvent
 from freehold.failures import CrashLimit, ProcessCrashed
 from freehold.projection.batch import HandlerInvoker
 from freehold.projection.declaration import Projection
-from freehold.projection.parking_policy import CRASH_REMEDY, again_seconds, describe, is_transient, parked_by
+from freehold.projection.parking_policy import CRASH_HINT, again_seconds, describe, is_transient, parked_by
 from freehold.projection.store import (
     Checkpoint,
     CheckpointStore,
@@ -44,21 +47,21 @@ __all__ = ["ParkedStreamRetrier", "RetryResult"]
 
 _PAGE: Final = 500
 _RESTORE_SECONDS: Final = 2.0
-_ENDED: Final = ProcessCrashed(
-    "the process crashed while this event, or one behind it in its stream, was retried", hint="mend what ends it"
+_CRASHED: Final = ProcessCrashed(
+    "the process crashed while this event, or a later one of its stream, was retried", hint="fix the crash"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class RetryResult:
-    """The outcome of a retry: events applied, and the failure that keeps it parked, if there is one."""
+    """The outcome of a retry: how many events were applied, and the failure that keeps the stream parked, if any."""
 
     applied: int
     parked: ParkedStreamUpdate | None = None
 
     @property
     def released(self) -> bool:
-        """Whether the stream is resumed."""
+        """Whether the stream is not parked any more."""
         return self.parked is None
 
 
@@ -69,11 +72,11 @@ class _Failed(Exception):
 
 
 class ParkedStreamRetrier:
-    """Retries the parked streams of a projection, for its runner and for operators. What an operator did is written to
-    the audit.
+    """Retries the parked streams of a projection, for its runner and for operators. An operator's action is written to
+    the audit table.
 
-    An event that takes longer than `event_timeout_seconds`, or a statement of it longer than the database's limit,
-    keeps its stream parked: a retry must not block all others.
+    An event that takes longer than `event_timeout_seconds`, or a statement that reaches the database's limit, keeps its
+    stream parked: a retry must not block the other streams.
     """
 
     def __init__(
@@ -97,24 +100,24 @@ class ParkedStreamRetrier:
         self._to_uncount: dict[tuple[int, str], tuple[ParkedStream, ParkedStream]] = {}
 
     async def retry(self, parked: ParkedStream) -> RetryResult:
-        """Retry a stream because it is due. Raises `ConcurrencyConflict` where it is not parked any more as it was
-        seen, `Unavailable`.
-        """
+        """Retry a due stream. Raises `ConcurrencyConflict` if it has changed since it was read, `Unavailable`."""
         return await self._retry(parked, skip=False, entry=None)
 
     async def retry_now(self, generation: int, stream: str, *, actor: str, reason: str) -> RetryResult:
-        """Retry a stream now, for an operator. Raises `NotFound` where it is not parked, `Unavailable`,
-        `ConcurrencyConflict`; a handler that fails keeps it parked.
+        """Retry a stream now, for an operator; a handler that fails keeps it parked. Raises `NotFound` if it is not
+        parked, `ConcurrencyConflict`, `Unavailable`.
         """
-        return await self._by_hand(
+        return await self._for_operator(
             "projection.stream-retry", generation, stream, actor=actor, reason=reason, skip=False
         )
 
     async def skip(self, generation: int, stream: str, *, actor: str, reason: str) -> RetryResult:
-        """Pass over the event that a stream is parked at, and go on behind it. What the event said is then missing from
-        this generation. Raises as `retry_now` does.
+        """Skip the event at which a stream is parked, and continue after it: this generation then lacks the event.
+        Raises as `retry_now`.
         """
-        return await self._by_hand("projection.stream-skip", generation, stream, actor=actor, reason=reason, skip=True)
+        return await self._for_operator(
+            "projection.stream-skip", generation, stream, actor=actor, reason=reason, skip=True
+        )
 
     @property
     def pending_correction(self) -> str:
@@ -123,21 +126,21 @@ class ParkedStreamRetrier:
 
     async def uncount(self) -> None:
         """Uncount attempts that prove nothing. Raises `Unavailable`."""
-        for place, (noted, _) in list(self._to_uncount.items()):
-            with suppress(ConcurrencyConflict):  # somebody else has retried it since
-                await self._settled(noted)
-            self._to_uncount.pop(place, None)
+        for key, (noted, _) in list(self._to_uncount.items()):
+            with suppress(ConcurrencyConflict):  # another process has retried it since
+                await self._uncounted(noted)
+            self._to_uncount.pop(key, None)
 
     async def _retry(self, parked: ParkedStream, *, skip: bool, entry: AuditEntry | None) -> RetryResult:
-        """Apply it from the event on that it waits at, or from behind that one. `entry` is what an operator did; None
-        where it was simply due.
+        """Apply a stream from its parked event, or from the one after it with `skip`. `entry` is the audit entry of an
+        operator's action; None if the stream was due.
         """
-        parked = await self._settled(parked)
+        parked = await self._uncounted(parked)
         if parked.started_attempts or parked.error == ProcessCrashed.__name__:
             if entry is None and CrashLimit.of(self._projection.retry).reached(parked.started_attempts):
                 return await self._give_up(parked)
             return await self._step_by_step(parked, skip=skip, entry=entry)
-        noted = await self._note(parked, parked.attempts + (not skip), by_hand=entry is not None)
+        noted = await self._note(parked, parked.attempts + (not skip), by_operator=entry is not None)
         try:
             try:
                 return await self._apply(noted, skip=skip, entry=entry)
@@ -147,7 +150,7 @@ class ParkedStreamRetrier:
             await self._restore(noted, parked)
             raise
 
-    async def _by_hand(
+    async def _for_operator(
         self, action: str, generation: int, stream: str, *, actor: str, reason: str, skip: bool
     ) -> RetryResult:
         name = self._projection.name
@@ -155,26 +158,26 @@ class ParkedStreamRetrier:
         if not found:
             raise NotFound(
                 f"stream '{stream}' is not parked in generation {generation} of projection '{name}'",
-                hint="list what is parked: it may have gone on by itself",
+                hint="list the parked streams: it may have been retried by its runner",
             )
         position = found[0].position
         subject = f"{name}/{generation}/{stream}@{position}"
         entry = AuditEntry(at=self._context.clock.now(), actor=actor, action=action, subject=subject, reason=reason)
         return await self._retry(found[0], skip=skip, entry=entry)
 
-    async def _settled(self, parked: ParkedStream) -> ParkedStream:
-        """The stream, with an attempt of this process taken back that proved nothing, where that is not done yet."""
-        place = parked.generation, parked.stream
-        noted, before = self._to_uncount.get(place, (parked, parked))
+    async def _uncounted(self, parked: ParkedStream) -> ParkedStream:
+        """The stream, after uncounting an attempt of this process that proved nothing, if that is not done yet."""
+        key = parked.generation, parked.stream
+        noted, before = self._to_uncount.get(key, (parked, parked))
         if _state(noted) == _state(parked) != _state(before):
             await self._write(noted, before, before.due_seconds)
             parked = before
-        self._to_uncount.pop(place, None)
+        self._to_uncount.pop(key, None)
         return parked
 
     async def _give_up(self, parked: ParkedStream) -> RetryResult:
         crashes = CrashLimit.of(self._projection.retry)
-        error = crashes.error(parked.started_attempts, "this stream was retried from here", CRASH_REMEDY)
+        error = crashes.error(parked.started_attempts, "this stream was retried from here", CRASH_HINT)
         ended = replace(parked, error=ProcessCrashed.__name__, detail=describe(error), started_attempts=0)
         await self._write(parked, ended, None)
         return RetryResult(0, _row(ended, None))
@@ -184,11 +187,11 @@ class ParkedStreamRetrier:
             await self._checkpoints.park(db_tx, await self._held(db_tx, seen), _row(parked, due_seconds))
 
     async def _note(
-        self, parked: ParkedStream, attempts: int, *, by_hand: bool, entry: AuditEntry | None = None
+        self, parked: ParkedStream, attempts: int, *, by_operator: bool, entry: AuditEntry | None = None
     ) -> ParkedStream:
-        """Record beforehand that a retry is started. What an operator started is not retried by itself."""
+        """Record that a retry starts. One that an operator starts is not repeated by the runner."""
         noted = replace(parked, attempts=attempts, started_attempts=parked.started_attempts + 1)
-        due_seconds = None if by_hand else again_seconds(self._projection, attempts)
+        due_seconds = None if by_operator else again_seconds(self._projection, attempts)
         async with self._context.database.begin() as db_tx:
             await self._checkpoints.park(db_tx, await self._held(db_tx, parked), _row(noted, due_seconds))
             if entry is not None:
@@ -196,13 +199,11 @@ class ParkedStreamRetrier:
         return noted
 
     async def _restore(self, noted: ParkedStream, parked: ParkedStream) -> None:
-        """Remove what was recorded, now or before it is retried here: the process is there, nothing was
-        proved.
-        """
+        """Uncount an attempt now, or before the next retry in this process: without a crash it proves nothing."""
         self._to_uncount[noted.generation, noted.stream] = noted, parked
         with suppress(FreeholdError, TimeoutError):
             async with asyncio.timeout(_RESTORE_SECONDS):
-                await self._settled(noted)
+                await self._uncounted(noted)
 
     async def _apply(self, parked: ParkedStream, *, skip: bool, entry: AuditEntry | None) -> RetryResult:
         async with self._transactions.begin() as tx:
@@ -218,7 +219,7 @@ class ParkedStreamRetrier:
     async def _keep_parked(
         self, parked: ParkedStream, failed: _Failed, *, skip: bool, entry: AuditEntry | None
     ) -> RetryResult:
-        """Apply what stands before the failing event, and park the stream at that one."""
+        """Apply the events before the failing one, and park the stream at that one."""
         while True:
             try:
                 return await self._park_at(parked, failed, skip=skip, entry=entry)
@@ -242,32 +243,32 @@ class ParkedStreamRetrier:
         return RetryResult(applied, again)
 
     async def _step_by_step(self, parked: ParkedStream, *, skip: bool, entry: AuditEntry | None) -> RetryResult:
-        """Event by event: the row always names the one that is in progress."""
-        by_hand, applied = entry is not None, 0
+        """Apply event by event, so that the stored row always has the event that is in progress."""
+        by_operator, applied = entry is not None, 0
         at: ParkedStream | None
         if skip:
-            at = await self._step(parked, by_hand=by_hand, entry=entry, skip=True)
+            at = await self._step(parked, by_operator=by_operator, entry=entry, skip=True)
         else:
-            at = await self._note(parked, parked.attempts + 1, by_hand=by_hand, entry=entry)
+            at = await self._note(parked, parked.attempts + 1, by_operator=by_operator, entry=entry)
         before = parked
         while at is not None:
-            under_way = at
+            current = at
             try:
-                at = await self._step(under_way, by_hand=by_hand)
+                at = await self._step(current, by_operator=by_operator)
             except _Failed as failed:
-                return RetryResult(applied, await self._fail(under_way, failed))
+                return RetryResult(applied, await self._fail(current, failed))
             except (Exception, asyncio.CancelledError):
-                if under_way.version != before.version:
-                    before = replace(under_way, attempts=0, started_attempts=0, due_seconds=parked.due_seconds)
-                await self._restore(under_way, before)
+                if current.version != before.version:
+                    before = replace(current, attempts=0, started_attempts=0, due_seconds=parked.due_seconds)
+                await self._restore(current, before)
                 raise
             applied += 1
         return RetryResult(applied)
 
     async def _step(
-        self, at: ParkedStream, *, by_hand: bool, skip: bool = False, entry: AuditEntry | None = None
+        self, at: ParkedStream, *, by_operator: bool, skip: bool = False, entry: AuditEntry | None = None
     ) -> ParkedStream | None:
-        """Apply one event, or pass over it, and go on to the next one; None where that was the last."""
+        """Apply or skip one event, and move the stream to the next one; None if that was the last."""
         async with self._transactions.begin() as tx:
             seen = await self._held(tx.db_tx, at)
             if not skip:
@@ -277,7 +278,7 @@ class ParkedStreamRetrier:
             if following is None:
                 await self._checkpoints.release(tx.db_tx, seen, at.stream)
             else:
-                due_seconds = None if by_hand else again_seconds(self._projection, following.attempts)
+                due_seconds = None if by_operator else again_seconds(self._projection, following.attempts)
                 await self._checkpoints.park(tx.db_tx, seen, _row(following, due_seconds))
             if entry is not None:
                 await self._audit.add(tx.db_tx, entry)
@@ -291,9 +292,17 @@ class ParkedStreamRetrier:
                 if event.position > seen.position:
                     return None
                 if self._event_filter.wants(event):
-                    place = replace(at, position=event.position, version=event.version, attempts=1, started_attempts=1)
-                    place = replace(place, event_id=event.event.id, type=event.event.type)
-                    return replace(place, error=ProcessCrashed.__name__, detail=describe(_ENDED))
+                    return replace(
+                        at,
+                        position=event.position,
+                        version=event.version,
+                        event_id=event.event.id,
+                        type=event.event.type,
+                        error=ProcessCrashed.__name__,
+                        detail=describe(_CRASHED),
+                        attempts=1,
+                        started_attempts=1,
+                    )
             if len(page) < _PAGE:
                 return None
             after = page[-1].version
@@ -307,22 +316,22 @@ class ParkedStreamRetrier:
         return again
 
     async def _held(self, db_tx: DatabaseTransaction, parked: ParkedStream) -> Checkpoint:
-        """Hold the checkpoint, and see that the stream still is as it was."""
+        """Lock the checkpoint, and check that the stream has not changed since it was read."""
         place = (parked.projection, parked.generation, parked.partition)
         found = await self._checkpoints.lock(db_tx, *place)
         now = await self._checkpoints.parked(*place, stream=parked.stream, db_tx=db_tx)
         same = bool(now) and _state(now[0]) == _state(parked)
         if not found or not same or found[0].state is GenerationState.RETIRED:
             raise ConcurrencyConflict(
-                f"stream '{parked.stream}' of projection '{parked.projection}' was retried by somebody else",
-                hint="list what is parked",
+                f"stream '{parked.stream}' of projection '{parked.projection}' was retried by another process",
+                hint="list the parked streams",
             )
         return found[0]
 
     async def _through(
         self, tx: Transaction, parked: ParkedStream, seen: Checkpoint, after: int, before: int | None = None
     ) -> int:
-        """Apply a stream's events through the checkpoint, or to the event `before` which it is to stay parked."""
+        """Apply a stream's events through the checkpoint, and none from version `before` on; returns how many."""
         applied = 0
         tables = PlacedTables(self._context.stores, self._projection.tables)
         invoker = HandlerInvoker(self._projection, self._context.service, parked.generation, tables)

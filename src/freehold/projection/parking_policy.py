@@ -1,4 +1,4 @@
-"""What is said of an event that failed, for people: never its content. Imports the foundation and its package."""
+"""The policy for an event that failed: its error without any content, and when to retry. Imports its package."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from freehold.policy import RetryAfter
 from freehold.projection.declaration import Projection
 from freehold.projection.store import ParkedStreamUpdate
 
-__all__ = ["CRASH_REMEDY", "again_seconds", "describe", "is_transient", "parked_by", "retry_seconds"]
+__all__ = ["CRASH_HINT", "again_seconds", "describe", "is_transient", "parked_by", "retry_seconds"]
 
-CRASH_REMEDY: Final = "mend what ends the process, then retry; or skip the event"
+CRASH_HINT: Final = "fix the crash, then retry; or skip the event"
 
 
 def parked_by(projection: Projection, event: RecordedEvent, error: BaseException, attempts: int) -> ParkedStreamUpdate:
-    """What is kept of a stream whose event has failed so many times."""
+    """The update that parks a stream whose event has failed for the `attempts`th time."""
     return ParkedStreamUpdate(
         stream=event.stream,
         position=event.position,
@@ -32,9 +32,7 @@ def parked_by(projection: Projection, event: RecordedEvent, error: BaseException
 
 
 def retry_seconds(projection: Projection, error: BaseException, attempts: int) -> float | None:
-    """When to try again what has failed so many times; None where it waits for an operator. What costs a process each
-    time does.
-    """
+    """The time until the next retry after so many attempts; None to wait for an operator, always after crashes."""
     if isinstance(error, ProcessCrashed):
         return None
     decision = projection.retry.decide(attempts, error)
@@ -42,11 +40,11 @@ def retry_seconds(projection: Projection, error: BaseException, attempts: int) -
 
 
 def again_seconds(projection: Projection, attempts: int) -> float:
-    """When to try again where nothing is heard of an attempt any more: it always is, for it says nothing so far."""
+    """The time until a retry that ended without an outcome is repeated: it always is."""
     decision = projection.retry.decide(attempts)
     return decision.delay_seconds if isinstance(decision, RetryAfter) else projection.retry.delay_seconds
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether an error says nothing of the event: the database is away, or somebody changed the same thing first."""
+    """Whether an error is not due to the event: the database is away, or another writer was faster."""
     return isinstance(error, (Unavailable, ConcurrencyConflict))

@@ -1,5 +1,5 @@
-"""Projections and materialized views as patterns: their runners, what they need, and how long replays are kept.
-Pattern: declarations.
+"""Projections and materialized views as patterns: their needs, runners, checks, preparation and pruning. Pattern:
+declarations.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from freehold.projection.read_model_store import READ_MODELS
 from freehold.projection.rebuild_runner import RebuildRunner
 from freehold.projection.replay_store import REPLAYS
 from freehold.projection.service_runner import ProjectionCoordinator, ProjectionStores
-from freehold.projection.status import ProjectionFrontier
+from freehold.projection.status import ProjectionPositions
 from freehold.projection.store import CHECKPOINTS
 from freehold.projection.view_runner import ViewRunner
 from freehold.projection.view_store import VIEWS, MaterializedView
@@ -45,13 +45,13 @@ from freehold.transaction import Transactions
 __all__ = ["PROJECTION", "RETIRED_RETENTION_SECONDS", "VIEW"]
 
 RETIRED_RETENTION_SECONDS: Final = 3600.0
-"""For how long the generation before the live one is kept after a switch, for those who want to compare."""
+"""How long the former live generation is kept after a switch, so that it can be compared."""
 
 
 def _wire(context: ServiceContext) -> None:
     declared = context.of(PROJECTION)
-    frontier = ProjectionFrontier(declared, context.stores.get(CHECKPOINTS), context.clock)
-    context.resource(FreshnessGate).register(frontier)
+    positions = ProjectionPositions(declared, context.stores.get(CHECKPOINTS), context.clock)
+    context.resource(FreshnessGate).register(positions)
     inline = InlineProjections(declared.values(), context.service)
     if inline:
         context.offer(InlineProjections, inline)
@@ -59,8 +59,8 @@ def _wire(context: ServiceContext) -> None:
 
 
 async def _check_versions(context: ServiceContext) -> None:
-    """Each declared version of an event that a projection handles must come to a handler of it: one that does not would
-    be left out of the read model without a word. Called once all modules are imported. Raises `DeclarationError`.
+    """Check that each declared version of a handled event reaches a handler, directly or by upcasters: otherwise it
+    would be missing from the read model. Called once all modules are imported. Raises `DeclarationError`.
     """
     for projection in context.of(PROJECTION).values():
         _check_version(projection)
@@ -72,16 +72,16 @@ def _check_version(projection: Projection) -> None:
     for name, version in sorted(handled):
         if upcasters.find(name, version) is not None:
             raise DeclarationError(
-                f"projection '{projection.name}' handles '{name}' version {version}, which never comes: an upcaster"
-                " leads on from it",
-                hint="handle what it leads to",
+                f"projection '{projection.name}' handles '{name}' version {version}, which never reaches it:"
+                " an upcaster changes it",
+                hint="handle the version that the upcaster makes",
             )
     for each in registry:
         left_out = each.kind is MessageKind.EVENT and each.name in names and (each.name, each.version) not in handled
         if left_out and upcasters.find(each.name, each.version) is None:
             raise DeclarationError(
                 f"projection '{projection.name}' handles '{each.name}', and not its version {each.version}",
-                hint="handle that as well, or write the upcaster that leads to what is handled",
+                hint="handle that as well, or write an upcaster to a handled version",
             )
 
 
@@ -93,7 +93,7 @@ async def _begin_inline(context: ServiceContext) -> None:
 
 
 def _runners(context: ServiceContext) -> Sequence[Runner]:
-    """What follows the events for all projections, and what brings them to the versions declared here."""
+    """The coordinator of all projections, and the runner of their rebuilds."""
     projections = tuple(context.of(PROJECTION).values())
     if all(each.inline for each in projections):
         return []
@@ -127,7 +127,7 @@ def _rebuilds(context: ServiceContext, projections: Sequence[Projection], on_cha
 
 
 def _view_runners(context: ServiceContext) -> Sequence[Runner]:
-    """What refreshes materialized views, with the keeper of its leases; none where none is declared."""
+    """The runner of materialized views with the keeper of its leases; none without views."""
     views = list(context.of(VIEW).values())
     if not views:
         return []

@@ -1,10 +1,10 @@
-"""What projections and materialized views make in the database besides the migrations: made ahead, and made again where
-it is lost. Pattern: imports the ports and its package.
+"""The preparation of a database for projections and materialized views: makes their tables and views, repairs views.
+Pattern: imports the ports and its package.
 
-The first generations of projections with their tables and views, and materialized views, are made by `freehold db
-upgrade`, so that a role that may make no tables runs the service. What is there already is left as it is; any number of
-processes may do this at once. A projection that keeps its read model in a sink makes no tables, and begins by itself.
-What is lost by nobody's data is made again; a read model is made again from the events, by a rebuild.
+`freehold db upgrade` makes the first generations of projections with their tables and views, and materialized views, so
+that the service itself needs no right to create tables. Existing ones stay as they are; any number of processes may do
+this at once. A projection with a sink has no tables, and starts without it. A lost view is made again, because that
+loses no data; the lost table of a read model needs a rebuild from the events.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ __all__ = [
     "unmade_projections",
 ]
 
-_IN_TURN: Final = Retry(attempts=240, delay_seconds=0.05, delay_seconds_max=2.0)
-"""How long another process that builds the same view is waited for: some minutes."""
+_WAIT: Final = Retry(attempts=240, delay_seconds=0.05, delay_seconds_max=2.0)
+"""Waits some minutes for another process that builds the same view."""
 
 
 async def unmade_projections(declared: Mapping[str, Projection], stores: Stores) -> list[str]:
-    """The projections that have no live generation yet, and make tables for one."""
+    """The projections with tables that have no live generation yet."""
     with_tables = [each for each in declared.values() if each.sink is None]
     if not with_tables:
         return []
@@ -47,23 +47,23 @@ async def unmade_projections(declared: Mapping[str, Projection], stores: Stores)
 
 
 async def lost_read_models(declared: Mapping[str, Projection], stores: Stores) -> list[Defect]:
-    """Tables of live generations that are gone, and the names that readers use; reads only."""
-    return [defect for _, defect in await _lost_readers(declared, stores)]
+    """The missing tables and views of live generations. Reads only."""
+    return [defect for _, defect in await _lost_relations(declared, stores)]
 
 
 async def repair_read_models(declared: Mapping[str, Projection], stores: Stores) -> list[str]:
-    """Make the names again that readers use, where their tables are there; returns what was made."""
-    mended = []
-    for generation, defect in await _lost_readers(declared, stores):
+    """Make missing views again, if their tables exist; returns what was made."""
+    repaired = []
+    for generation, defect in await _lost_relations(declared, stores):
         if defect.lossless:
             async with stores.database.begin() as db_tx:
                 await PlacedTables(stores, declared[generation.projection].tables).show(db_tx, generation.number)
-            mended.append(defect.subject)
-    return mended
+            repaired.append(defect.subject)
+    return repaired
 
 
 async def unbuilt_views(declared: Mapping[str, MaterializedView], stores: Stores) -> list[str]:
-    """The views that are not made yet, or are made from another definition."""
+    """The materialized views that are not built yet, or were built from another definition."""
     if not declared:
         return []
     digests = {state.name: state.digest for state in await stores[VIEWS].states()}
@@ -71,15 +71,15 @@ async def unbuilt_views(declared: Mapping[str, MaterializedView], stores: Stores
 
 
 async def build_view(view: MaterializedView, stores: Stores, clock: Clock) -> None:
-    """Build a view, unless another process does. While that process refreshes the view, a refresh here conflicts: it is
-    tried again, by `clock`. Raises `ConcurrencyConflict` after some minutes.
+    """Build a materialized view, unless another process builds it meanwhile: it is waited for, by `clock`. Raises
+    `ConcurrencyConflict` if that process refreshes it for more than some minutes.
     """
     attempt = 1
     while not any(state.name == view.name and state.digest == view.digest for state in await stores[VIEWS].states()):
         try:
             await stores[VIEWS].refresh(view)
         except ConcurrencyConflict as error:
-            decision = _IN_TURN.decide(attempt, error)
+            decision = _WAIT.decide(attempt, error)
             if not isinstance(decision, RetryAfter):
                 raise
             attempt += 1
@@ -87,7 +87,7 @@ async def build_view(view: MaterializedView, stores: Stores, clock: Clock) -> No
 
 
 async def lost_views(declared: Mapping[str, MaterializedView], stores: Stores) -> list[Defect]:
-    """Views that were built and are gone; reads only."""
+    """The materialized views that were built and are missing. Reads only."""
     fix = "freehold db upgrade builds it again"
     return [
         Defect(f"materialized view {name}", "is missing", "", fix, lossless=True)
@@ -96,17 +96,17 @@ async def lost_views(declared: Mapping[str, MaterializedView], stores: Stores) -
 
 
 async def repair_views(declared: Mapping[str, MaterializedView], stores: Stores) -> list[str]:
-    """Build views again that are gone; returns what was built."""
-    mended = []
+    """Build missing materialized views again; returns what was built."""
+    repaired = []
     for name in await _lost_views(declared, stores):
         await stores[VIEWS].drop(name)
         await stores[VIEWS].refresh(declared[name])
-        mended.append(f"materialized view {name}")
-    return mended
+        repaired.append(f"materialized view {name}")
+    return repaired
 
 
-async def _lost_readers(declared: Mapping[str, Projection], stores: Stores) -> list[tuple[Generation, Defect]]:
-    """Tables of live generations that are gone, and the names that readers use."""
+async def _lost_relations(declared: Mapping[str, Projection], stores: Stores) -> list[tuple[Generation, Defect]]:
+    """The missing tables and views of live generations, with the generation."""
     projections = {each.name: each for each in declared.values() if each.tables}
     if not projections:
         return []
@@ -116,34 +116,32 @@ async def _lost_readers(declared: Mapping[str, Projection], stores: Stores) -> l
         if each.projection in projections and each.state is GenerationState.LIVE
     ]
     names = [name for each in live for pair in _tables(stores, projections[each.projection], each) for name in pair]
-    there = await stores.database.relations(names)
+    existing = await stores.database.relations(names)
     return [
         (generation, defect)
         for generation in live
-        for defect in _readers(_tables(stores, projections[generation.projection], generation), generation, there)
+        for defect in _defects(_tables(stores, projections[generation.projection], generation), generation, existing)
     ]
 
 
 def _tables(stores: Stores, projection: Projection, generation: Generation) -> list[tuple[str, str]]:
-    """Names of the tables of a generation, with the names that readers use."""
-    made = PlacedTables(stores, projection.tables)
+    """Names of the physical tables of a generation, with the plain names that readers use."""
+    tables = PlacedTables(stores, projection.tables)
     return [
-        (str(made.physical(table, generation.number).fullname), str(table.fullname))
+        (str(tables.physical(table, generation.number).fullname), str(table.fullname))
         for table in projection.tables
         if str(table.fullname) in generation.tables
     ]
 
 
-def _readers(pairs: Sequence[tuple[str, str]], generation: Generation, there: Iterable[str]) -> list[Defect]:
+def _defects(pairs: Sequence[tuple[str, str]], generation: Generation, existing: Iterable[str]) -> list[Defect]:
     name = generation.projection
-    lost = [table for table, _ in pairs if table not in there]
+    lost = [table for table, _ in pairs if table not in existing]
     again = f"freehold projection rebuild {name} makes it again from the events"
     found = [Defect(f"table {table} of projection {name}", "is missing", "", again) for table in lost]
-    hidden = [view for _, view in pairs if view not in there]
-    mended = "freehold db upgrade makes it again" if not lost else again
-    found += [
-        Defect(f"view {view} of projection {name}", "is missing", "", mended, lossless=not lost) for view in hidden
-    ]
+    hidden = [view for _, view in pairs if view not in existing]
+    fix = "freehold db upgrade makes it again" if not lost else again
+    found += [Defect(f"view {view} of projection {name}", "is missing", "", fix, lossless=not lost) for view in hidden]
     return found
 
 
@@ -152,5 +150,5 @@ async def _lost_views(declared: Mapping[str, MaterializedView], stores: Stores) 
         return []
     built = {each.name for each in await stores[VIEWS].states() if each.digest}
     names = sorted(built & set(declared))
-    there = await stores.database.relations(names)
-    return [name for name in names if name not in there]
+    existing = await stores.database.relations(names)
+    return [name for name in names if name not in existing]

@@ -1,4 +1,4 @@
-"""What `freehold doctor` finds of projections. Pattern: imports the ports and its package."""
+"""The checks of `freehold doctor` on projections. Pattern: imports the ports and its package."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ __all__ = ["probe"]
 
 
 async def probe(context: ServiceContext, projections: Mapping[str, Projection]) -> Sequence[CheckResult]:
-    """Whether the live generations follow the events. Raises `Unavailable`."""
+    """Check that the live generations keep up with the events. Raises `Unavailable`."""
     if not projections:
         return []
-    seen = await read_status(context.stores[CHECKPOINTS], context.stores[EVENTS], projections, context.clock)
-    live = [each for each in seen.generations if each.state is GenerationState.LIVE]
+    report = await read_status(context.stores[CHECKPOINTS], context.stores[EVENTS], projections, context.clock)
+    live = [each for each in report.generations if each.state is GenerationState.LIVE]
     limit_seconds = context.settings.overdue_alarm_seconds
-    return [_judge(each, context.service, limit_seconds) for each in live if each.projection in projections]
+    return [_check(each, context.service, limit_seconds) for each in live if each.projection in projections]
 
 
-def _judge(status: GenerationStatus, service: str, limit_seconds: float) -> CheckResult:
+def _check(status: GenerationStatus, service: str, limit_seconds: float) -> CheckResult:
     subject = f"projection {status.projection}"
     late = status.lag_seconds > limit_seconds
     waiting = (

@@ -1,10 +1,10 @@
-"""The port of read models: the tables of each generation, and the views under whose names everybody reads them.
+"""The read model port: the tables of each generation, and the views by which readers see the live one.
 
 Pattern: imports the database port only.
 
-A projection declares tables by plain names (`order_summary`). What it writes are physical tables, one set in each
-`TableSet`: generation 3 of `order_summary` is the table `order_summary__g3`, and `order_summary` itself is a view on
-the generation that is live.
+A projection declares tables by plain names (`order_summary`). It writes to physical tables, one `TableSet` for each
+generation and replay: generation 3 of `order_summary` is the table `order_summary__g3`, and `order_summary` itself is a
+view on the live generation.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class DeclaredTable(Protocol):
 
     @property
     def schema(self) -> str | None:
-        """Its schema; None for the database's own."""
+        """Its schema; None for the default one."""
 
     @property
     def fullname(self) -> str:
-        """The name behind its schema, if it has one."""
+        """The name with its schema, if it has one."""
 
     @property
     def columns(self) -> _Columns:
@@ -49,7 +49,7 @@ class DeclaredTable(Protocol):
 
     @property
     def info(self) -> dict[Any, Any]:
-        """Notes on it; not for the database."""
+        """Notes on the declaration; the database does not have them."""
 
 
 T = TypeVar("T", bound=DeclaredTable)
@@ -57,7 +57,7 @@ T = TypeVar("T", bound=DeclaredTable)
 
 @dataclass(frozen=True, slots=True)
 class TableSet:
-    """Where a set of physical tables belongs: `mark` is `g` for a generation, `r` for a replay."""
+    """Identifies a set of physical tables: `mark` is `g` for a generation, `r` for a replay."""
 
     mark: str
     number: int
@@ -69,66 +69,65 @@ class TableSet:
 
 
 class ReadModelStore(Protocol):
-    """The store of read models' tables, and of the views that readers use, in a service's own database.
+    """The store of the tables of read models, and of the views for readers, in a service's own database.
 
     An implementation keeps:
 
-    1. What `create`, `drop`, `show` and `hide` do is a part of the transaction that is passed in: a rollback undoes all
-       of it. On an engine that commits each DDL statement by itself (`DatabaseFeatures.transactional_ddl` is false) it
-       takes effect at once, and the store tells by itself what a call that was cut short has left.
+    1. `create`, `drop`, `show` and `hide` are part of the transaction that is passed in: a rollback undoes all of it.
+       On an engine that commits each DDL statement at once (`DatabaseFeatures.transactional_ddl` is false) they take
+       effect at once, and the store detects what an interrupted call has left.
     2. Each of these calls may be repeated, on every engine: what is done already is no error.
-    3. Tables of several places stand beside each other, with the columns, constraints and indexes that were declared.
-       Columns may come and go from place to place.
-    4. The plain name reads the place that is shown, for every instance. Readers see the old place until the commit.
+    3. Tables of several sets exist beside each other, with the declared columns, constraints and indexes. The columns
+       may differ from set to set.
+    4. The plain name reads the set that is shown, for every instance. Readers see the old set until the commit.
     5. Physical names that are too long are shortened; different names stay different. Reserved words are quoted.
-    6. A table that nobody knows of is not taken, and one in the way of a view is left alone. Both raise
+    6. A table of unknown origin is never used, and one with the name of a view is never replaced. Both raise
        `ConfigurationError`.
-    7. Tables are dropped by the names that were noted when they were made, whatever is declared by now. A view that
-       reads one of them goes along; a view on another place stays.
-    8. `drop` and `show` wait for readers for a short time at most, and then raise `ConcurrencyConflict`.
+    7. Tables are dropped by the names that were stored when they were made, whatever is declared now. A view that reads
+       one of them is dropped as well; a view on another set stays.
+    8. `drop` and `show` wait for readers for a short time, and then raise `ConcurrencyConflict`.
     """
 
     def physical(self, table: T, place: TableSet) -> T:
-        """The physical table, of the declared one's kind, with its columns, constraints and indexes. Names that would
-        be too long are shortened; different names stay different.
+        """The physical table, of the same class as the declared one, with its columns, constraints and indexes.
 
         Raises `DeclarationError` for a table of a kind that the engine's adapter does not know.
         """
 
     def sql_name(self, table: DeclaredTable, place: TableSet) -> str:
-        """Its name for the text of a statement: with its schema, quoted where it must be."""
+        """The physical name for the text of a statement: with its schema, quoted if needed."""
 
     def key_value(self, table: DeclaredTable, column: str, text: str) -> object:
-        """The value of a column that a text stands for. Raises `ValueError` where it is none of the column's type,
-        `DeclarationError` for a type that is not read from texts.
+        """The value of a column that a text stands for. Raises `ValueError` for a text that is no value of its type,
+        `DeclarationError` for a type that cannot be read from a text.
         """
 
     async def create(self, db_tx: DatabaseTransaction, tables: Sequence[DeclaredTable], place: TableSet) -> None:
-        """Make the tables of a place, empty. Raises `ConfigurationError` where one exists that nobody knows of."""
+        """Create the tables of a set, empty. Raises `ConfigurationError` if one exists that is of unknown origin."""
 
     async def drop(self, db_tx: DatabaseTransaction, names: Sequence[str], place: TableSet | None = None) -> None:
-        """Drop the tables of a place by the full names that were declared when they were made, whatever is declared by
-        now; those that are gone already are passed over. A view that still reads one of them goes along: no later
-        generation had that table. Without a place, `names` are those of the physical tables.
+        """Drop the tables of a set by the full names that were declared when they were made; a missing table is no
+        error. A view that still reads one of them is dropped as well: no later generation had that table. Without
+        `place`, `names` are those of physical tables.
 
-        Raises `ConcurrencyConflict` where readers did not end within a short time.
+        Raises `ConcurrencyConflict` if readers did not end within a short time.
         """
 
     async def show(self, db_tx: DatabaseTransaction, tables: Sequence[DeclaredTable], place: TableSet) -> None:
-        """Have the plain names read a place; readers see the old one until the commit. Rights that were granted on the
-        view stay.
+        """Make the plain names read a set; readers see the old one until the commit. Rights that were granted on a view
+        stay.
 
-        Raises `ConfigurationError` where a name belongs to something that is no view, a table from before it was a
-        projection for one; `ConcurrencyConflict` as `drop` does.
+        Raises `ConfigurationError` if a name belongs to something else than a view, for example a table from before
+        there was a projection; `ConcurrencyConflict` as `drop`.
         """
 
     async def hide(self, db_tx: DatabaseTransaction, tables: Sequence[DeclaredTable]) -> None:
-        """Drop the views: the projection is given up. Raises `ConfigurationError` as `show` does."""
+        """Drop the views of a projection that is no longer used. Raises `ConfigurationError` as `show`."""
 
     async def delete_rows(
         self, db_tx: DatabaseTransaction, table: DeclaredTable, place: TableSet, column: str, values: Sequence[object]
     ) -> int:
-        """Delete the rows of a place that have one of these values in a column; returns how many."""
+        """Delete the rows of a set with one of these values in a column; returns how many."""
 
 
 READ_MODELS: Final[Port[ReadModelStore]] = Port(

@@ -1,8 +1,7 @@
-"""The loop that keeps generations in order: begins what new code asks for, switches, drops what is retired, with its
-leases.
+"""The runner of rebuilds: begins a generation for a new version, switches to it, drops retired ones with their leases.
 
-Pattern: imports the foundation, the ports and its own package. All that it does is one transaction each, guarded by the
-checkpoints' lock, so that any number of instances may run it.
+Pattern: imports the foundation, the ports and its own package. Each action is one transaction that locks the
+checkpoints, so any number of instances may run it.
 """
 
 from __future__ import annotations
@@ -37,16 +36,16 @@ __all__ = ["BY_ITSELF", "RebuildRunner", "TransactionHook", "attempt_drop", "att
 
 _log = logging.getLogger("freehold.projection")
 BY_ITSELF: Final = "version {version} is deployed"
-"""The reason of a rebuild that nobody asked for."""
+"""The reason of a rebuild that no operator has begun."""
 TransactionHook = Callable[[DatabaseTransaction], Awaitable[None]]
 
 
 class RebuildRunner(Runner):
-    """Brings each projection to the version that is declared here, and drops retired generations after a while.
+    """Brings each projection to the version that is declared here, and drops retired generations after their retention.
 
-    A generation of a higher version than the live one is begun by itself and switched to by itself. One that an
-    operator began in the same version waits for their `switch`. `on_change` is called after either, to wake who fills
-    and reads.
+    A generation of a higher version than the live one is begun, and becomes live, without an operator. One that an
+    operator began in the same version waits for the operator's `switch`. `on_change` is called after a generation is
+    begun or becomes live, to wake its runners.
     """
 
     def __init__(
@@ -76,14 +75,14 @@ class RebuildRunner(Runner):
         self._on_change = on_change
 
     async def run(self) -> None:
-        """Look after every projection until stopped."""
+        """Manage every projection, until stopped."""
         while not self.stopping:
             for projection in self._projections:
-                await self._look_after(projection)
+                await self._manage(projection)
             self.healthy()
             await self.wait(self._poll_seconds)
 
-    async def _look_after(self, projection: Projection) -> None:
+    async def _manage(self, projection: Projection) -> None:
         try:
             generations = await self._history.checkpoints.generations(projection.name)
             await self._delete_leases(projection.name, [each.number for each in generations])
@@ -95,27 +94,27 @@ class RebuildRunner(Runner):
         except Unavailable:
             raise
         except PermissionDenied as error:
-            self._tell_denied(projection.name, error)
+            self._log_denied(projection.name, error)
         except ConcurrencyConflict as error:
-            _log.debug("%s: '%s': %s; again later", self.name, projection.name, error.message)
-        except Exception as error:  # noqa: BLE001 - a handler or a sink raises anything; other projections go on
+            _log.debug("%s: '%s': %s; will retry", self.name, projection.name, error.message)
+        except Exception as error:  # noqa: BLE001 - a handler or a sink may raise anything; other projections continue
             self.last_error = error
-            _log.warning("%s: '%s': %s; again later", self.name, projection.name, describe(error))
+            _log.warning("%s: '%s': %s; will retry", self.name, projection.name, describe(error))
 
-    def _tell_denied(self, name: str, error: PermissionDenied) -> None:
-        """Once for each projection: it is tried at each round, and takes an operator."""
+    def _log_denied(self, name: str, error: PermissionDenied) -> None:
+        """Log once for each projection: it is retried in each round, and fails until an operator acts."""
         self.last_error = error
         if self._denied.get(name) != error.message:
             self._denied[name] = error.message
             _log.warning(
-                "%s: '%s': %s: rebuild, switch or drop it by command, as a role that may make and drop tables",
+                "%s: '%s': %s: rebuild, switch or drop it by command, with a role that may create and drop tables",
                 self.name,
                 name,
                 error.message,
             )
 
     async def _delete_leases(self, name: str, numbers: list[int]) -> None:
-        """Look for leases to forget at the first round, and whenever a generation has come or gone."""
+        """Delete leases without a generation: in the first round, and whenever the generations have changed."""
         if self._numbers.get(name) != numbers:
             await delete_leases(self._leases, self._history.checkpoints)
             self._numbers[name] = numbers
@@ -135,7 +134,7 @@ class RebuildRunner(Runner):
             _log.info("%s: '%s' is live in version %d", self.name, projection.name, done.live.version)
             if done.effects_lost:
                 _log.warning(
-                    "%s: %d streams of '%s' were parked before; their side effects from there on did not happen",
+                    "%s: %d streams of '%s' were parked before; the side effects of their later events did not happen",
                     self.name,
                     done.effects_lost,
                     projection.name,
@@ -143,13 +142,13 @@ class RebuildRunner(Runner):
             self._on_change()
 
     async def _is_blocked(self, projection: Projection, building: Generation) -> bool:
-        """Whether streams are parked in what is built: then it waits for an operator, who is told once, and again when
-        there are more or fewer.
+        """Whether streams of a building generation are parked: then it waits for an operator. Logged when their number
+        changes.
         """
         parked = (await self._history.checkpoints.count_parked()).get((projection.name, building.number), 0)
         if parked and self._blocked.get(projection.name) != parked:
             _log.warning(
-                "%s: generation %d of '%s' is built, and not switched to while streams of it are parked: %d; "
+                "%s: generation %d of '%s' is built, and does not become live while streams of it are parked: %d; "
                 "retry or skip them, or switch with --force",
                 self.name,
                 building.number,
@@ -177,15 +176,15 @@ class RebuildRunner(Runner):
 
 
 async def is_caught_up(history: RebuildSource, name: str) -> bool:
-    """Whether a switch is worth trying: no partition of the building generation is far behind the live one."""
-    there: dict[GenerationState, list[int]] = {}
+    """Whether to try a switch: no partition of the building generation lags far behind the live one."""
+    positions: dict[GenerationState, list[int]] = {}
     for each in await history.checkpoints.checkpoints(name):
-        there.setdefault(each.state, []).append(each.position)
-    building, live = there.get(GenerationState.BUILDING), there.get(GenerationState.LIVE)
+        positions.setdefault(each.state, []).append(each.position)
+    building, live = positions.get(GenerationState.BUILDING), positions.get(GenerationState.LIVE)
     if not building or not live:
         return False
-    behind, ahead = min(building), max(live)
-    return behind >= ahead or await history.events.count(behind, ahead, limit=NEAR_EVENTS + 1) <= NEAR_EVENTS
+    lowest, target = min(building), max(live)
+    return lowest >= target or await history.events.count(lowest, target, limit=NEAR_EVENTS + 1) <= NEAR_EVENTS
 
 
 async def attempt_switch(
@@ -196,13 +195,13 @@ async def attempt_switch(
     force: bool = False,
     note: TransactionHook | None = None,
 ) -> SwitchResult:
-    """Switch in a transaction of its own, then have a sink's readers see it. `note` writes into the same transaction.
+    """Switch in a transaction of its own, then let the readers of a sink see it. `note` writes in the same transaction.
 
-    Raises what `switch` does, and what a sink does: where it could not be reached at last, the switch has happened, and
-    whoever runs the projection has its readers see it.
+    Raises as `switch`, and what a sink raises. If the sink fails after the commit, the switch has happened, and the
+    projection's runner lets the sink's readers see it later.
     """
     if projection.sink is not None:
-        # The switch writes to it, maybe before any runner has come to.
+        # The switch writes to it, perhaps before a runner has prepared it.
         building = building_generation(await history.checkpoints.generations(projection.name))
         if building is not None:
             await projection.sink.prepare(building.number)
@@ -223,10 +222,10 @@ async def attempt_drop(
     *,
     note: TransactionHook | None = None,
 ) -> None:
-    """Drop a retired generation in a transaction of its own. `note` writes into the same transaction.
+    """Drop a retired generation in a transaction of its own. `note` writes in the same transaction.
 
-    What a sink keeps of it goes first: where that fails, the generation is still known, and dropped at the next try.
-    Raises what `drop` does, and what the sink does.
+    A sink drops it first: if that fails, the generation still exists, and is dropped by the next attempt. Raises as
+    `drop`, and what the sink raises.
     """
     if projection.sink is not None:
         generations = await history.checkpoints.generations(projection.name)

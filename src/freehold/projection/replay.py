@@ -1,14 +1,16 @@
-"""Reading a span of history again: into tables of its own, or into the read model that is live. Pattern: imports the
+"""Replaying a time range of events: into tables of its own, or into the live read model. Pattern: imports the
 foundation, the event store port and its own package.
 
-A batch, the replay's position and its counts are one transaction, so a replay that was killed goes on where it stood.
-A batch that fails is taken back and applied event by event; those that fail then are kept as errors and passed over.
-Where whoever carried it out did not come back, it goes event by event as well, and keeps the one that ended the process
-so as often as `freehold.failures.CrashLimit` says as an error: see `freehold.projection.crash_recovery`. Side effects
-do not happen.
+A batch, the replay's position and its counts are one transaction, so a replay that was killed continues from its
+position. A batch that fails is rolled back and applied event by event; events that fail alone are stored as errors, and
+skipped. There are no side effects.
 
-Into the live read model comes only what its runner has applied before: nothing behind its checkpoints, and nothing of a
-parked stream from the parked event on. The runner, or whoever takes the stream up, would apply it again, out of order.
+If the process that ran a replay has crashed, the next one applies event by event as well. An event that was started as
+often as `freehold.failures.CrashLimit` says, and never finished, is stored as an error: see
+`freehold.projection.crash_recovery`.
+
+The live read model gets only events that its runner has applied before: none after its checkpoints, and none of a
+parked stream from the parked event on. A later batch or retry would apply these again, out of order.
 """
 
 from __future__ import annotations
@@ -46,33 +48,36 @@ _CONFLICTS_MAX: Final = 10
 _CRASHES: Final = CrashLimit()
 _UNCOUNT_SECONDS: Final = 2.0
 _BATCH_SECONDS_MAX: Final = 60.0
-"""What takes longer is divided; an event that does by itself is an error."""
+"""A batch that takes longer is applied event by event; an event that takes longer is an error."""
 
 Into = Literal["new", "live"]
 
 
 @dataclass(frozen=True, slots=True)
 class TimeRange:
-    """From when to when, by the time of recording; the end is exclusive. None is the beginning, or now."""
+    """A range of the time at which events were recorded. The end is exclusive; None is the beginning, or now.
+
+    Raises `ConfigurationError` for an empty range, and for times without a zone.
+    """
 
     begins: datetime | None = None
     ends: datetime | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a span that holds nothing, and times without a zone."""
+        """Refuse an empty range, and times without a zone."""
         for each in (self.begins, self.ends):
             if each is not None and each.tzinfo is None:
                 raise ConfigurationError("a time needs its zone", hint="2026-03-01T00:00:00Z")
         if self.begins is not None and self.ends is not None and self.begins >= self.ends:
-            raise ConfigurationError("the span to replay ends before it begins", hint="--from is earlier than --to")
+            raise ConfigurationError("the time range ends before it begins", hint="--from must be earlier than --to")
 
 
 class StreamParked(FreeholdError):
-    """An event of a stream that is parked in the live read model, at this event or before it."""
+    """The event's stream is parked in the live read model, at this event or an earlier one."""
 
 
 class Replayer:
-    """Replays history through the handlers of one projection."""
+    """Replays stored events through the handlers of one projection."""
 
     def __init__(self, database: Database, store: ReplayStore, history: RebuildSource, projection: Projection) -> None:
         self._database = database
@@ -84,13 +89,13 @@ class Replayer:
         self._isolated_events = 0
 
     async def begin(
-        self, db_tx: DatabaseTransaction, span: TimeRange, into: Into, *, actor: str, reason: str
+        self, db_tx: DatabaseTransaction, time_range: TimeRange, into: Into, *, actor: str, reason: str
     ) -> Replay:
-        """Begin a replay, with tables of its own where it goes into new ones. What is appended later is not in it, and
-        into the live read model goes nothing that it has not come to yet.
+        """Begin a replay; into `new`, make its tables. It ends at the last event of now, or at the lowest checkpoint of
+        the live read model if it goes into that.
 
-        Raises `ConfigurationError` for a projection without tables, and where the live read model was built by another
-        version than is declared here; `NotFound` where none is live.
+        Raises `ConfigurationError` for a projection without tables, or if the live read model is of another version
+        than is declared here; `NotFound` if no generation is live.
         """
         if not self._projection.tables:
             raise ConfigurationError(
@@ -102,8 +107,8 @@ class Replayer:
             NewReplay(
                 projection=self._projection.name,
                 generation=generation,
-                recorded_from=span.begins,
-                recorded_to=span.ends,
+                recorded_from=time_range.begins,
+                recorded_to=time_range.ends,
                 position=0,
                 end=await self._end(db_tx, generation),
                 actor=actor,
@@ -117,16 +122,16 @@ class Replayer:
         return await self._store.set_tables(db_tx, replay.number, names)
 
     async def left(self, replay: Replay, limit: int) -> int:
-        """How many events there still are, counted no further than `limit`."""
+        """How many events are left, at most `limit`."""
         return await self._history.events.count(replay.position, replay.end, self._wanted(replay), limit=limit)
 
     async def step(self, replay: Replay) -> Replay:
-        """Apply the next batch; ends the replay behind the last one.
+        """Apply the next batch; end the replay after the last one.
 
-        Raises `ConcurrencyConflict` where another process works on it, it was cancelled, or the generation that it goes
-        into is not live any more; `Unavailable` where the database is: try again with the replay as it was.
+        Raises `ConcurrencyConflict` if another process works on it, it was cancelled, or the generation that it goes
+        into is not live any more; `Unavailable`: then call it again with the stored replay.
         """
-        replay = await self._started(replay)
+        replay = await self._marked_started(replay)
         limit = 1 if self._isolated_events else self._projection.batch_limit
         page = await self._history.events.read_all(replay.position, limit=limit, event_filter=self._wanted(replay))
         batch = [each for each in page.events if each.position <= replay.end]
@@ -142,13 +147,14 @@ class Replayer:
                 replay = await self._store.end(db_tx, replay.number, ReplayState.DONE)
         return replay
 
-    async def _started(self, replay: Replay) -> Replay:
-        """Write down that it is gone on with from here, before the first step; go carefully where that is written."""
+    async def _marked_started(self, replay: Replay) -> Replay:
+        """Before the first step, record that this process starts from here. After a crash, isolate the next events."""
         if self._started_number == replay.number:
             return replay
         if replay.interrupted:
             self._isolated_events = self._projection.batch_limit
-            _log.warning("replay %d: whoever was at %d did not come back", replay.number, replay.position)
+            text = "replay %d: previous runner crashed at position %d; processing one event at a time"
+            _log.warning(text, replay.number, replay.position)
         else:
             replay = await self._begin(replay)
         self._started_number = replay.number
@@ -163,7 +169,7 @@ class Replayer:
     async def _apply_isolated(self, replay: Replay, event: RecordedEvent) -> Replay:
         before = replay.attempts_at(event.position)
         if _CRASHES.reached(before):
-            error = _CRASHES.error(before, "this event was replayed by itself")
+            error = _CRASHES.error(before, "this event was replayed in isolation")
             async with self._database.begin() as db_tx:
                 failed = [_failed(event, error)]
                 replay = await self._store.advance(db_tx, replay, event.position, applied=0, failed=failed)
@@ -172,7 +178,7 @@ class Replayer:
             try:
                 replay = await self._apply_one(replay, event)
             except (Exception, asyncio.CancelledError):
-                # It ended otherwise, and nothing was proved; where that cannot be written down, it counts.
+                # There was no crash, so the attempt is uncounted; if the database is away, it stays counted.
                 with suppress(FreeholdError, TimeoutError):
                     async with asyncio.timeout(_UNCOUNT_SECONDS):
                         await self._begin(replay, event.position, before)
@@ -186,7 +192,7 @@ class Replayer:
         except (ConcurrencyConflict, Unavailable) as error:
             if not isinstance(error, OperationTimeout):
                 raise
-        except Exception as error:  # noqa: BLE001 - a handler may raise anything; which event it was is seen below
+        except Exception as error:  # noqa: BLE001 - a handler may raise anything; the events are applied one by one below
             _log.debug("replay %d: a batch failed with %s", replay.number, type(error).__name__)
         for each in batch:
             replay = await self._apply_one(replay, each)
@@ -199,13 +205,13 @@ class Replayer:
             if not isinstance(error, OperationTimeout):
                 raise
             failed = _failed(event, error)
-        except Exception as error:  # noqa: BLE001 - it is kept, and does not stop the others
+        except Exception as error:  # noqa: BLE001 - it is stored, and does not stop the other events
             failed = _failed(event, error)
         async with self._database.begin() as db_tx:
             return await self._store.advance(db_tx, replay, event.position, applied=0, failed=[failed])
 
     async def _move(self, replay: Replay, batch: list[RecordedEvent], position: int) -> Replay:
-        """One transaction, tried again where it met another one; `ConcurrencyConflict` where the replay has moved."""
+        """Apply a batch in one transaction; retry after a conflict, unless the replay itself has moved."""
         attempt = 1
         while True:
             try:
@@ -220,19 +226,19 @@ class Replayer:
                 return moved
 
     async def _end(self, db_tx: DatabaseTransaction, generation: int | None) -> int:
-        """The last position that is read. Checkpoints only rise, so what one has reached now stays reached."""
-        head = await self._history.events.high_water_mark()
+        """The last position to read. Checkpoints only rise, so a position that was reached stays reached."""
+        mark = await self._history.events.high_water_mark()
         if generation is None:
-            return head
-        there = await self._history.checkpoints.checkpoints(self._projection.name, generation, db_tx=db_tx)
-        return min((each.position for each in there), default=head)
+            return mark
+        checkpoints = await self._history.checkpoints.checkpoints(self._projection.name, generation, db_tx=db_tx)
+        return min((each.position for each in checkpoints), default=mark)
 
     async def _write(self, db_tx: DatabaseTransaction, replay: Replay, batch: list[RecordedEvent]) -> None:
         if not batch:
             return
         tables, number = self._own_tables, replay.number
         if replay.generation is not None:
-            # Held, so that no batch of the live generation is applied meanwhile, and it stays the live one.
+            # Locked, so that no batch of the live generation is applied meanwhile, and it stays live.
             await self._history.checkpoints.lock(db_tx, self._projection.name, replay.generation)
             generations = await self._history.checkpoints.generations(self._projection.name, db_tx=db_tx)
             live = live_generation(generations)
@@ -246,14 +252,14 @@ class Replayer:
         await self._history.apply(db_tx, self._projection, tables, number, batch)
 
     async def _refuse_parked(self, db_tx: DatabaseTransaction, generation: int, batch: list[RecordedEvent]) -> None:
-        """Raise `StreamParked` for an event that a parked stream waits with; the checkpoints are held."""
+        """Raise `StreamParked` for an event at or after the parked one of its stream; the checkpoints are locked."""
         name = self._projection.name
         parked = await self._history.checkpoints.parked(name, generation, limit=PARKED_READ_MAX, db_tx=db_tx)
-        waits_at = {each.stream: each.position for each in parked}
+        parked_at = {each.stream: each.position for each in parked}
         for each in batch:
-            if each.position >= waits_at.get(each.stream, each.position + 1):
+            if each.position >= parked_at.get(each.stream, each.position + 1):
                 raise StreamParked(
-                    f"its stream is parked in generation {generation}", hint="take the stream up first: retry, or skip"
+                    f"its stream is parked in generation {generation}", hint="retry the stream first, or skip its event"
                 )
 
     async def _live(self, db_tx: DatabaseTransaction) -> int:
@@ -264,7 +270,7 @@ class Replayer:
             raise ConfigurationError(
                 f"projection '{self._projection.name}' is live in version {live.version},"
                 f" and version {self._projection.version} here",
-                hint="rebuild it, or run this where the live version's code is",
+                hint="rebuild it, or run this where the code of the live version is deployed",
             )
         return live.number
 
@@ -275,7 +281,7 @@ class Replayer:
 
 
 def _failed(event: RecordedEvent, error: BaseException) -> ReplayError:
-    """What is kept of an error: its type and where it was raised. Its text could hold anything."""
+    """The stored error: its type and where it was raised. Its text could contain a payload."""
     return ReplayError(
         position=event.position,
         stream=event.stream,

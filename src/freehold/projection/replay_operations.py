@@ -1,4 +1,4 @@
-"""What operators do with historical replays: begin, carry out, resume, cancel, drop. Pattern: imports its package."""
+"""The operator's actions on replays of events: begin, run, resume, cancel, drop. Pattern: imports its package."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from freehold.projection.replay_store import REPLAYS, Replay, ReplayState, unkno
 
 __all__ = ["ReplayOperations"]
 
-_UNSETTLED_SECONDS = 0.1
-"""The pause after a batch that brought nothing: what comes next is not settled yet."""
-_AWAY = Retry(attempts=8, delay_seconds=0.2, delay_seconds_max=10.0)
+_NO_PROGRESS_SECONDS = 0.1
+"""The pause after a batch without progress: an event below the end may still be written."""
+_OUTAGE = Retry(attempts=8, delay_seconds=0.2, delay_seconds_max=10.0)
 
 
 class ReplayOperations:
@@ -30,23 +30,23 @@ class ReplayOperations:
 
     @property
     def service(self) -> str:
-        """Whose replays they are."""
+        """The name of the service."""
         return self._projections.context.service
 
     async def begin(self, name: str, time_range: TimeRange, into: Into, *, actor: str, reason: str) -> Replay:
-        """Begin one; `steps` carries it out. Raises as `Replayer.begin` does."""
+        """Begin a replay; `steps` runs it. Raises as `Replayer.begin`."""
         async with self._stores.database.begin() as db_tx:
             started = await self._replayer(name).begin(db_tx, time_range, into, actor=actor, reason=reason)
             await self._projections.note(db_tx, "projection.replay", f"{name}/r{started.number}", actor, reason)
         return started
 
     async def left(self, replay: Replay, limit: int) -> int:
-        """How many events there still are, counted no further than `limit`."""
+        """How many events are left, at most `limit`."""
         return await self._replayer(replay.projection).left(replay, limit)
 
     async def steps(self, replay: Replay) -> AsyncIterator[Replay]:
-        """Carry it out, and give how it stands after each batch. Where the database is away it is tried again for a
-        while, then `Unavailable` is raised; it can be resumed.
+        """Run a replay, and yield it after each batch. During an outage of the database it retries for a while, then
+        raises `Unavailable`; the replay can be resumed.
         """
         replayer = self._replayer(replay.projection)
         attempt = 1
@@ -55,7 +55,7 @@ class ReplayOperations:
             try:
                 replay = await replayer.step(replay)
             except Unavailable as error:
-                decision = _AWAY.decide(attempt, error)
+                decision = _OUTAGE.decide(attempt, error)
                 if not isinstance(decision, RetryAfter):
                     raise
                 attempt += 1
@@ -65,10 +65,10 @@ class ReplayOperations:
                 attempt = 1
                 yield replay
                 if replay.state is ReplayState.RUNNING and replay.position == before:
-                    await self._clock.sleep(_UNSETTLED_SECONDS)
+                    await self._clock.sleep(_NO_PROGRESS_SECONDS)
 
     async def restart(self, number: int, *, actor: str, reason: str) -> Replay:
-        """Restart one that was killed or cancelled, at its position. Raises `ConcurrencyConflict` for one that is
+        """Restart a replay that was killed or cancelled, at its position. Raises `ConcurrencyConflict` for one that is
         done.
         """
         async with self._stores.database.begin() as db_tx:
@@ -77,14 +77,14 @@ class ReplayOperations:
         return replay
 
     async def cancel(self, number: int, *, actor: str, reason: str) -> Replay:
-        """Stop it after the batch in progress. Raises `ConcurrencyConflict` for one that has ended."""
+        """Stop a replay after the batch in progress. Raises `ConcurrencyConflict` for one that has ended."""
         async with self._stores.database.begin() as db_tx:
             replay = await self._stores[REPLAYS].end(db_tx, number, ReplayState.CANCELLED)
             await self._note(db_tx, "cancel", replay, actor, reason)
         return replay
 
     async def drop(self, number: int, *, actor: str, reason: str) -> Replay:
-        """Drop one that has ended, with its tables. Raises `NotFound`, `ConcurrencyConflict` for one that runs."""
+        """Drop an ended replay with its tables. Raises `NotFound`, `ConcurrencyConflict` for a running one."""
         async with self._stores.database.begin() as db_tx:
             replay = await self._stores[REPLAYS].delete(db_tx, number)
             if replay is None:

@@ -1,8 +1,6 @@
-"""The replay port: jobs that read a span of history again, and what failed in them. Pattern: imports the foundation
-and the database port.
+"""The replay port: replays of stored events, and their errors. Pattern: imports the foundation and the database port.
 
-A replay moves as a checkpoint does, and for the same reason: two processes may be at work on it (see
-`freehold.projection.store`).
+A replay moves by compare-and-set, as a checkpoint does: two processes may work on it (`freehold.projection.store`).
 """
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ __all__ = [
 
 
 class ReplayState(StrEnum):
-    """Where a replay is in its life."""
+    """The state of a replay."""
 
     RUNNING = "running"
     DONE = "done"
@@ -42,7 +40,7 @@ class ReplayState(StrEnum):
 class NewReplay:
     """A replay to begin.
 
-    generation     the live generation that it goes into, None for tables of its own.
+    generation     the live generation that it goes into; None for tables of its own.
     recorded_from, recorded_to  the time range, by when events were recorded; the end is exclusive.
     position       where to begin: every event at or before it is outside of the range.
     end            the position of the last event that is read.
@@ -60,9 +58,9 @@ class NewReplay:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """A replay as it stands. `applied` and `failed` count the events of the range through `position`; `tables` are the
-    physical tables of its own, which go away with it. `started_position`, `isolated_position` and `isolated_attempts`
-    are what a `Checkpoint` has.
+    """A replay as it was read. `applied` and `failed` count the events of the range through `position`; `tables` are
+    physical tables of its own, which are dropped with it. `started_position`, `isolated_position` and
+    `isolated_attempts` are as in a `Checkpoint`.
     """
 
     number: int
@@ -86,11 +84,11 @@ class Replay:
 
     @property
     def interrupted(self) -> bool:
-        """Whether a process started from here and has not come any further."""
+        """Whether a process started from here and has not advanced."""
         return self.started_position == self.position or self.isolated_position > self.position
 
     def attempts_at(self, position: int) -> int:
-        """How often the event at a position was started in isolation, as far as is known."""
+        """How often the event at a position was started in isolation, if it is the last one that was."""
         return self.isolated_attempts if self.isolated_position == position else 0
 
 
@@ -108,29 +106,29 @@ class ReplayError:
 
 
 class ReplayStore(Protocol):
-    """The store of a service's historical replays and their errors, in its own database.
+    """The store of a service's replays of events and their errors, in its own database.
 
     An implementation keeps:
 
-    1. The number of a replay is never used twice, also after the newest was deleted: tables are named after it.
-    2. The position moves by compare and set, in the transaction of what it stands for. Of two processes that work on
-       one replay the later gets `ConcurrencyConflict` and writes nothing, errors neither.
-    3. An advance holds the replay until the commit, and a rollback undoes it together with its effects.
-    4. An error is kept in the transaction that moves past its event, once an event. Errors are read page by page, in
-       order of position.
-    5. What is begun is recorded of the replay as it was seen, before it is done; an advance alone makes it void.
+    1. The number of a replay is never used twice, even after the newest was deleted: tables are named after it.
+    2. The position moves by compare-and-set, in the transaction of the effects. Of two processes that work on one
+       replay the later gets `ConcurrencyConflict` and writes nothing, not even errors.
+    3. An advance locks the replay until the commit, and a rollback undoes it together with its effects.
+    4. An error is stored in the transaction that moves past its event, once for each event. Errors are read page by
+       page, in order of position.
+    5. A start is recorded by compare-and-set, before the work; an advance makes it void.
     6. A replay that has ended does not move and does not end twice (`ConcurrencyConflict`). A cancelled one can be
-       restarted where it stands, one that is done cannot.
-    7. One that runs is neither deleted nor pruned, and errors go together with their replay. Pruning is bounded by
+       restarted at its position, one that is done cannot.
+    7. A running replay is neither deleted nor pruned, and errors are deleted with their replay. Pruning is bounded by
        `limit` rows, and leaves each replay that has tables of its own.
     8. To get, end or restart a replay that does not exist raises `NotFound`; to delete one returns None.
     """
 
     async def create(self, db_tx: DatabaseTransaction, replay: NewReplay) -> Replay:
-        """Begin a replay; returns it with its number. It has no tables yet."""
+        """Create a replay; returns it with its number. It has no tables yet."""
 
     async def set_tables(self, db_tx: DatabaseTransaction, number: int, tables: Sequence[str]) -> Replay:
-        """Note the tables that were made for it, in the transaction that makes them. Raises `NotFound`."""
+        """Store the names of its tables, in the transaction that makes them. Raises `NotFound`."""
 
     async def advance(
         self,
@@ -141,23 +139,22 @@ class ReplayStore(Protocol):
         applied: int,
         failed: Sequence[ReplayError] = (),
     ) -> Replay:
-        """Move on, adding to the counts and keeping what failed. To be called first in a transaction: it holds the
-        replay until the commit. Raises `ConcurrencyConflict` where it is not as it was seen.
+        """Move to a position, add to the counts, and store what failed. To be called first in a transaction: it locks
+        the replay until the commit. Raises `ConcurrencyConflict` if it is not as expected.
         """
 
     async def begin(
         self, db_tx: DatabaseTransaction, expected: Replay, *, isolated_position: int = 0, isolated_attempts: int = 0
     ) -> Replay:
-        """Record, before it is done, that a process starts from here, or starts the event at `isolated_position` in
-        isolation, for the time that `isolated_attempts` counts; void once the position moves. Raises
-        `ConcurrencyConflict`.
+        """Record, before the work, that a process starts from here, or that it starts the event at `isolated_position`
+        in isolation; `isolated_attempts` is how often, with this time. Raises `ConcurrencyConflict` as `advance`.
         """
 
     async def end(self, db_tx: DatabaseTransaction, number: int, state: ReplayState) -> Replay:
-        """End a replay that runs. Raises `ConcurrencyConflict` for one that has ended, `NotFound`."""
+        """End a running replay. Raises `ConcurrencyConflict` for one that has ended, `NotFound`."""
 
     async def restart(self, db_tx: DatabaseTransaction, number: int) -> Replay:
-        """Restart a cancelled replay at its position; one that runs stays as it is.
+        """Restart a cancelled replay at its position; a running one stays as it is.
 
         Raises `ConcurrencyConflict` for one that is done, `NotFound`.
         """
@@ -169,22 +166,22 @@ class ReplayStore(Protocol):
         """Replays, the newest first."""
 
     async def errors(self, number: int, *, after: int = 0, limit: int = 100) -> Sequence[ReplayError]:
-        """What failed, in order of position, from behind a position on."""
+        """Errors after a position, in order of position."""
 
     async def delete(self, db_tx: DatabaseTransaction, number: int) -> Replay | None:
-        """Delete a replay with its errors; returns what it was, so that its tables can be dropped in the same
-        transaction; None where there is none. Raises `ConcurrencyConflict` for one that runs.
+        """Delete a replay with its errors; returns it, so that its tables can be dropped in the same transaction, or
+        None if there is none. Raises `ConcurrencyConflict` for a running one.
         """
 
     async def prune(self, older_than_seconds: float, limit: int) -> int:
-        """Delete replays that ended so long ago, their errors before them; returns how many rows, at most `limit`.
+        """Delete replays that ended so long ago, errors first; returns how many rows, at most `limit`.
 
-        One with tables of its own stays, with its errors, until an operator drops it: the tables are theirs.
+        A replay with tables of its own stays, with its errors, until an operator drops it.
         """
 
 
 REPLAYS: Final[Port[ReplayStore]] = Port(
-    "replays", "historical replays", ReplayStore, "freehold.conformance.replays:ReplayStoreConformance"
+    "replays", "replays of events", ReplayStore, "freehold.conformance.replays:ReplayStoreConformance"
 )
 
 

@@ -1,9 +1,9 @@
-"""The loop over all projections of a service: which generations there are, and whether there is anything new to read.
+"""The coordinator of a service's projections: starts and stops a runner for each generation, and polls for new events.
 
-Pattern: imports the ports, the leases, the transaction and its package. One look at the head of the event store serves
-all projections here; it comes after each commit of this process, and otherwise more and more seldom while nothing
-happens. The generations that this code can build, by the projection's version, are kept up to date by a runner each,
-with leases on their partitions; others are left to whoever has their code.
+Pattern: imports the ports, the leases, the transaction and its package. One poll of the event store's high-water mark
+serves all projections here. It comes after each commit of this process, and otherwise less and less often while nothing
+happens. Each generation of the version that is declared here has a runner, with leases on its partitions; processes
+with other versions of the code run the others.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _DRAIN_SECONDS: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class ProjectionStores:
-    """The stores that projections stand on."""
+    """The stores that projections need."""
 
     events: EventStore
     checkpoints: CheckpointStore
@@ -54,10 +54,10 @@ class _Work:
 
 
 class ProjectionCoordinator(Runner):
-    """Runs the projections of a service here; any number of processes share their partitions.
+    """Runs the projections of a service in this process; any number of processes share their partitions.
 
-    `wake` after a commit that appended, `refresh` after one that made or switched a generation. `on_progress` is
-    called after each batch.
+    Call `wake` after a commit that appended events, `refresh` after one that made or switched a generation.
+    `on_progress` is called after each batch.
     """
 
     def __init__(
@@ -74,9 +74,9 @@ class ProjectionCoordinator(Runner):
     ) -> None:
         super().__init__(f"projections {transactions.context.service}", clock=transactions.context.clock)
         self.left_to_others: Mapping[str, int] = {}
-        """Projections whose live generation is of another version than the code here, and which version that is."""
+        """Projections whose live generation is of another version than is declared here, with that version."""
         self.problems: Mapping[str, str] = {}
-        """Projections that could not be started when that was tried last, and why."""
+        """Projections that could not be started at the last attempt, with the reason."""
         self._projections = {each.name: each for each in projections if not each.inline}
         self._transactions = transactions
         self._context = transactions.context
@@ -90,26 +90,26 @@ class ProjectionCoordinator(Runner):
         self._live: dict[str, int] = {}
         self._shown: dict[str, int] = {}
         self._head = 0
-        self._looked_at = float("-inf")
+        self._refreshed_at = float("-inf")
         self._failed: set[str] = set()
 
     @property
     def children(self) -> Sequence[Runner]:
-        """The loops of the generations that are kept up to date here."""
+        """The runners of generations and the keepers of their leases."""
         return [runner for work in self._work.values() for runner in (work.keeper, work.runner)]
 
     @property
     def generations(self) -> Sequence[GenerationRunner]:
-        """The same, without the keepers of their leases."""
+        """The runners of generations."""
         return [work.runner for work in self._work.values()]
 
     async def run(self) -> None:
-        """Look for generations and for news until stopped."""
+        """Refresh generations and poll for events, until stopped."""
         idle_seconds = _IDLE_SECONDS_MIN
         try:
             while not self.stopping:
-                if self.clock.monotonic() - self._looked_at >= self._poll_seconds or self._ended():
-                    await self._look()
+                if self.clock.monotonic() - self._refreshed_at >= self._poll_seconds or self._ended():
+                    await self._refresh()
                 idle_seconds = _IDLE_SECONDS_MIN if await self._poll() else idle_seconds * _IDLE_GROWTH
                 idle_seconds = min(idle_seconds, self._poll_seconds)
                 self.healthy()
@@ -118,12 +118,12 @@ class ProjectionCoordinator(Runner):
             await asyncio.gather(*(self._end(key) for key in list(self._work)))
 
     def refresh(self) -> None:
-        """Look at the generations at once: somebody has made one, or switched."""
-        self._looked_at = float("-inf")
+        """Read the generations at once, because one was made or became live."""
+        self._refreshed_at = float("-inf")
         self.wake()
 
     async def _poll(self) -> bool:
-        """Poll for news; wakes everybody where there is any."""
+        """Read the high-water mark, and wake all runners if it has risen."""
         if not self._work:
             return False
         head = await self._stores.events.high_water_mark()
@@ -140,19 +140,19 @@ class ProjectionCoordinator(Runner):
     def _ended(self) -> bool:
         return any(work.runner.retired for work in self._work.values())
 
-    async def _look(self) -> None:
-        """Start what is to run here, stop what is not to any more."""
+    async def _refresh(self) -> None:
+        """Start runners of new generations, and stop those of generations that are not run here any more."""
         self._failed = set()
         generations = await self._stores.checkpoints.generations()
         live: dict[str, int] = {}
-        left: dict[str, int] = {}
+        other_versions: dict[str, int] = {}
         wanted: dict[tuple[str, int], Generation] = {}
         for name, projection in self._projections.items():
             for each in await self._with_first(projection, [each for each in generations if each.projection == name]):
                 if each.state is GenerationState.LIVE:
                     live[name] = each.number
                     if each.version != projection.version:
-                        left[name] = each.version
+                        other_versions[name] = each.version
                 if each.state is not GenerationState.RETIRED and each.version == projection.version:
                     wanted[name, each.number] = each
         self._live = live
@@ -162,37 +162,38 @@ class ProjectionCoordinator(Runner):
             if key not in self._work:
                 await self._try(generation.projection, self._start(generation))
         await self._show([key for key in live.items() if key in wanted])
-        if left != self.left_to_others:
-            _log.info("%s: left to other versions of the code: %s", self.name, ", ".join(left) or "nothing")
-        self.left_to_others = left
+        if other_versions != self.left_to_others:
+            names = ", ".join(other_versions) or "none"
+            _log.info("%s: projections that are live in another version of the code: %s", self.name, names)
+        self.left_to_others = other_versions
         self._forget_problems()
-        self._looked_at = self.clock.monotonic()
+        self._refreshed_at = self.clock.monotonic()
 
     def _forget_problems(self) -> None:
-        """Those of projections that could be started this time."""
+        """Clear the problems of projections that could be started this time."""
         for name in self._projections.keys() - self._failed:
             self.no_trouble_at(f"projection '{name}'")
         self.problems = {name: why for name, why in self.problems.items() if name in self._failed}
 
     async def _with_first(self, projection: Projection, generations: Sequence[Generation]) -> Sequence[Generation]:
-        """The generations of a projection, the first one made where there is none."""
+        """The generations of a projection; makes the first one if none is live."""
         if live_generation(generations) is not None:
             return generations
         made = await self._try(projection.name, begin_first(projection, self._context.stores))
         return generations if made is None else [*generations, made]
 
     async def _try(self, name: str, work: Awaitable[T]) -> T | None:
-        """Do something for one projection; where it fails, the others go on, and it is tried again at the next look."""
+        """Await work for one projection; if it fails, the others continue, and it is retried at the next refresh."""
         try:
             return await work
-        except Exception as error:  # noqa: BLE001 - whatever a sink raises; it is told, and tried again
+        except Exception as error:  # noqa: BLE001 - a sink may raise anything; it is logged, and retried
             self.trouble_at(f"projection '{name}'", error)
             self._failed.add(name)
-            told, why = self.problems.get(name), describe(error)
+            before, why = self.problems.get(name), describe(error)
             self.problems = {**self.problems, name: why}
             _log.log(
-                logging.DEBUG if told == why else logging.WARNING,
-                "%s: '%s' cannot start: %s; tried again every %g s",
+                logging.DEBUG if before == why else logging.WARNING,
+                "%s: '%s' cannot start: %s; will retry every %g s",
                 self.outages.titled(self.name),
                 name,
                 why,
@@ -235,13 +236,13 @@ class ProjectionCoordinator(Runner):
         await runner.start()
 
     async def _show(self, live: Sequence[tuple[str, int]]) -> None:
-        """Have sinks' readers see what is live: whoever switched may have died, or not have reached the sink."""
+        """Let the readers of sinks see the live generation, if the process that switched could not do it."""
         for name, number in live:
             sink = self._projections[name].sink
             if sink is not None and self._shown.get(name) != number:
-                await self._try(name, self._shown_by(name, number, sink))
+                await self._try(name, self._show_sink(name, number, sink))
 
-    async def _shown_by(self, name: str, number: int, sink: Sink) -> None:
+    async def _show_sink(self, name: str, number: int, sink: Sink) -> None:
         await sink.show(number)
         self._shown[name] = number
 
@@ -257,7 +258,7 @@ class ProjectionCoordinator(Runner):
         )
 
     def _moved(self, generation: Generation) -> None:
-        """Tell the building generations of a projection, which wait for the live one, and whoever waits for a read."""
+        """Wake the projection's other generations, which wait for the live one, and report the progress."""
         for (name, number), work in self._work.items():
             if name == generation.projection and number != generation.number:
                 work.runner.wake()

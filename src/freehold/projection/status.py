@@ -1,6 +1,6 @@
-"""The status of projections: generations, their lag in events and in seconds, how fast they go, what waits.
+"""The status of projections: generations, their lag in events and in seconds, their rate, parked streams and pauses.
 
-Pattern: imports the foundation, the event store port and its own package. Two reports some time apart give a rate.
+Pattern: imports the foundation, the event store port and its own package. A rate is computed from two reports.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = [
     "COUNT_MAX",
     "NEAR_EVENTS",
     "GenerationStatus",
-    "ProjectionFrontier",
+    "ProjectionPositions",
     "StatusReport",
     "filter_of",
     "read_status",
@@ -35,28 +35,29 @@ __all__ = [
 ]
 
 COUNT_MAX: Final = 1_000_000
-"""Events are counted no further than this: a lag of this number is this number or more."""
+"""The limit of a count of events: a lag of this number may be greater."""
 NEAR_EVENTS: Final = 1000
-"""A building generation with no more lag is worth a switch, which applies the rest."""
+"""The lag of a building generation at which a switch is tried; the switch applies these last events."""
 
 
 _ALWAYS: Final = 2**63 - 1
-"""The position of a projection without checkpoints, which is never behind."""
+"""The position of a projection without checkpoints, which never lags."""
 
 
 @dataclass(frozen=True, slots=True)
 class GenerationStatus:
-    """A generation at one moment.
+    """The status of a generation at one moment.
 
-    position      the least of its checkpoints; `head` is how far the event store is settled.
-    lag_events    events that it wants and has not handled yet, at most `COUNT_MAX` a partition.
-    lag_seconds   the age of the oldest of them; 0 where there is none.
-    handled, failed  events since the generation was made.
-    events_per_second  None before a second report.
-    seconds_left  until it is at the head, at this rate; None where that cannot be said.
-    parked        streams that are parked.
-    paused        why it is paused; None where it is not.
-    code_version  the version that is declared here; None where the projection is not.
+    head               the high-water mark of the event store.
+    position           the lowest of its checkpoints; `head` if it has none.
+    lag_events         how many wanted events it has not handled, at most `COUNT_MAX` for each partition.
+    lag_seconds        the age of the oldest of them; 0 if there is none.
+    handled, failed    counts of events since the generation was made.
+    parked             how many streams are parked.
+    paused             the pause; None if it is not paused.
+    code_version       the version that is declared here; None if the projection is not declared.
+    events_per_second  the rate; None with one report only.
+    seconds_left       the time to handle the lag at this rate; None if unknown.
     """
 
     projection: str
@@ -77,31 +78,31 @@ class GenerationStatus:
 
     @property
     def state(self) -> GenerationState:
-        """Building, live or retired."""
+        """The state of the generation."""
         return self.generation.state
 
     @property
     def blocked_by_parked(self) -> bool:
-        """Whether it is built, and not switched to by itself because streams of it are parked."""
+        """Whether it is built, and does not become live because streams of it are parked."""
         built = self.state is GenerationState.BUILDING and self.lag_events <= NEAR_EVENTS
         return built and self.parked > 0
 
 
 @dataclass(frozen=True, slots=True)
 class StatusReport:
-    """All generations at one moment, by projection and number. `at_seconds` is the reader's own monotonic clock."""
+    """The status of all generations, by projection and number. `at_seconds` is the reader's monotonic clock."""
 
     at_seconds: float
     generations: tuple[GenerationStatus, ...]
 
     def of(self, projection: str, state: GenerationState) -> GenerationStatus | None:
-        """The newest generation of a projection in a state."""
+        """The newest generation of a projection in a state; None if there is none."""
         found = [each for each in self.generations if each.projection == projection and each.state is state]
         return found[-1] if found else None
 
 
 def filter_of(projection: Projection | None, partition: int, partitions: int) -> EventFilter:
-    """What a partition of a projection reads; of one that is not declared here, everything in its partition."""
+    """The events that a partition of a projection reads; if it is not declared here, all events of the partition."""
     wanted = EVERYTHING if projection is None else projection.event_filter
     return replace(wanted, partition=partition, partitions=partitions)
 
@@ -115,14 +116,14 @@ async def read_status(
     projection: str | None = None,
     retired: bool = False,
 ) -> StatusReport:
-    """Read the status of all generations, or of those of one projection; retired ones where they are asked for."""
+    """Read the status of all generations, or of one projection's; of `retired` ones only on request."""
     head = await events.high_water_mark()
     at_seconds = clock.monotonic()
     parked = await checkpoints.count_parked()
     pauses = {(each.projection, each.generation): each for each in await checkpoints.pauses(projection)}
-    places: dict[tuple[str, int], list[Checkpoint]] = {}
+    by_generation: dict[tuple[str, int], list[Checkpoint]] = {}
     for each in await checkpoints.checkpoints(projection):
-        places.setdefault((each.projection, each.generation), []).append(each)
+        by_generation.setdefault((each.projection, each.generation), []).append(each)
     found = []
     for generation in await checkpoints.generations(projection):
         if generation.state is GenerationState.RETIRED and not retired:
@@ -133,7 +134,7 @@ async def read_status(
                 events,
                 declared.get(generation.projection),
                 generation,
-                places.get(key, []),
+                by_generation.get(key, []),
                 head,
                 parked=parked.get(key, 0),
                 paused=pauses.get((generation.projection, ALL_GENERATIONS)) or pauses.get(key),
@@ -144,7 +145,7 @@ async def read_status(
 
 
 def with_rates(earlier: StatusReport, later: StatusReport) -> StatusReport:
-    """The later report, with the rates and the time left that follow from the earlier one."""
+    """The later report, with the rates and the time left that are computed from both."""
     seconds = later.at_seconds - earlier.at_seconds
     before = {(each.projection, each.generation.number): each for each in earlier.generations}
     if seconds <= 0:
@@ -206,10 +207,8 @@ def _with_rate(now: GenerationStatus, before: GenerationStatus | None, seconds: 
     return replace(now, events_per_second=rate, seconds_left=left)
 
 
-class ProjectionFrontier(ReadModels):
-    """How far the live generations of projections have come in this service's own event store: what the gate of
-    consistency tokens waits for.
-    """
+class ProjectionPositions(ReadModels):
+    """The positions of the live generations in this service's own event store, for which the freshness gate waits."""
 
     role = "projections"
 
@@ -222,15 +221,15 @@ class ProjectionFrontier(ReadModels):
 
     @property
     def declared(self) -> Collection[str]:
-        """The names of all projections."""
+        """The names of all declared projections."""
         return self._projections.keys()
 
     def follows(self, name: str) -> bool:
-        """Whether it is not written in the transaction of its events."""
+        """Whether it is updated after the events: all but inline projections."""
         return not self._projections[name].inline
 
     async def reached(self, names: Collection[str]) -> Mapping[str, CurrentPosition]:
-        """Three small queries for any number of projections, and one for each."""
+        """Read positions: three queries, and one more for each projection."""
         found: dict[str, CurrentPosition] = {}
         if self._checkpoints is None:
             return found
@@ -240,14 +239,14 @@ class ProjectionFrontier(ReadModels):
         pauses = {(each.projection, each.generation): each.reason for each in await self._checkpoints.pauses()}
         for name in names:
             if name not in live:
-                found[name] = CurrentPosition(stalled="it has no generation that can be read yet")
+                found[name] = CurrentPosition(stalled="it has no live generation yet")
                 continue
             number = live[name].number
             own = [each for each in checkpoints if (each.projection, each.generation) == (name, number)]
-            # The first alone, by position: there may be any number, of this projection and of others.
-            stuck = await self._checkpoints.parked(name, number, limit=1)
+            # Only the first by position: there may be many parked streams.
+            parked = await self._checkpoints.parked(name, number, limit=1)
             pause = pauses.get((name, number), pauses.get((name, ALL_GENERATIONS)))
-            found[name] = self._reached(own, stuck[0].position if stuck else None, pause)
+            found[name] = self._reached(own, parked[0].position if parked else None, pause)
         return found
 
     def _reached(self, checkpoints: Sequence[Checkpoint], parked_at: int | None, pause: str | None) -> CurrentPosition:

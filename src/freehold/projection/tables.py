@@ -1,6 +1,4 @@
-"""The tables that a projection declares, in the places where they are kept: generations and replays. Pattern: imports
-the port.
-"""
+"""The physical tables of a projection: a set for each generation and replay. Pattern: imports the port."""
 
 from __future__ import annotations
 
@@ -22,16 +20,16 @@ _NOTE: Final = "freehold.projected"
 
 
 def declared(tables: Iterable[DeclaredTable]) -> tuple[DeclaredTable, ...]:
-    """The tables of one projection, with a note on each that what bears its name in the database is a view.
+    """Return the tables of one projection, each with a note that its plain name is a view in the database.
 
-    Raises `DeclarationError` for tables that cannot be kept once a generation.
+    Raises `DeclarationError` for tables with foreign keys, and for two tables of one name.
     """
     found = tuple(tables)
     for table in found:
         if table.foreign_key_constraints:
             raise DeclarationError(
                 f"table '{table.name}' of a projection has a foreign key",
-                hint="streams are projected side by side, so rows of two tables come in no order; leave it out",
+                hint="leave it out: streams are projected in parallel, so rows of two tables have no order",
             )
         table.info[_NOTE] = True
     if len({table.fullname for table in found}) != len(found):
@@ -46,10 +44,10 @@ def is_projected(table: object) -> bool:
 
 
 class PlacedTables:
-    """The tables of one projection, in places of one kind; they are named by number.
+    """The physical tables of one projection, in numbered sets of one kind: of generations, or of replays.
 
-    A projection without tables has nothing to make: every call returns at once, and the engine needs no such port. With
-    tables, what needs it raises `MissingPort` on an engine that does not have it.
+    Without tables every call returns at once, and the engine need not have the port. With tables, a call raises
+    `MissingPort` if the engine does not have it.
     """
 
     def __init__(self, stores: Stores, tables: Sequence[DeclaredTable], *, mark: str = GENERATION_MARK) -> None:
@@ -59,16 +57,16 @@ class PlacedTables:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Their plain names, as they are noted of a generation that is made with them."""
+        """Their plain names, which are stored with a generation."""
         return tuple(str(table.fullname) for table in self._tables)
 
     def physical(self, table: T, number: int) -> T:
-        """The physical table, with the columns of the declared one. Raises `DeclarationError` for a foreign table."""
+        """The physical table in a set. Raises `DeclarationError` for a table of another projection."""
         self._check(table)
         return self._store.physical(table, TableSet(self._mark, number))
 
     def sql_name(self, table: DeclaredTable, number: int) -> str:
-        """Its name for the text of a statement. Raises `DeclarationError` likewise."""
+        """The physical name for the text of a statement. Raises `DeclarationError` as `physical`."""
         self._check(table)
         return self._store.sql_name(table, TableSet(self._mark, number))
 

@@ -1,4 +1,4 @@
-"""The loop that refreshes materialized views on their schedules. Pattern: imports the foundation and its package."""
+"""The runner that refreshes materialized views on their schedules. Pattern: imports the foundation, its package."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _WAIT_SECONDS_MIN = 0.05
 
 
 class ViewRunner(Runner):
-    """Refreshes the views whose leases this instance holds (`held` names them), each when it is due.
+    """Refreshes the views whose leases this instance holds (`held` returns their names), each when it is due.
 
-    A view that fails keeps its old rows and its error, is logged, and is tried again; the others go on.
+    A view whose refresh fails keeps its old rows and its error, and is retried; other views are not affected.
     """
 
     def __init__(
@@ -39,14 +39,14 @@ class ViewRunner(Runner):
         self._held = held
 
     async def run(self) -> None:
-        """Refresh what is due until stopped."""
+        """Refresh what is due, until stopped."""
         while not self.stopping:
             next_seconds = await self._round()
             self.healthy()
             await self.wait(next_seconds)
 
     async def _round(self) -> float:
-        """Refresh what is due; the time until there is something to do again."""
+        """Refresh what is due; returns the time until the next refresh."""
         waits = [_WAIT_SECONDS_MAX]
         states = {state.name: state for state in await self._store.states()}
         for name in sorted(self._held()):
@@ -63,12 +63,12 @@ class ViewRunner(Runner):
         try:
             state = await self._store.refresh(view)
         except ConcurrencyConflict:
-            text = "%s: '%s' is being refreshed by another process; it is looked at again when it is due"
+            text = "%s: '%s' is being refreshed by another process; next attempt when it is due"
             _log.info(text, self.outages.titled(self.name), view.name)
         except Unavailable:
             raise
         except FreeholdError as error:
-            text = "%s: '%s' was not refreshed: %s; it is tried again when it is due"
+            text = "%s: '%s' was not refreshed: %s; it is retried when it is due"
             _log.warning(text, self.outages.titled(self.name), view.name, error.message)
         else:
             self.refreshed += 1

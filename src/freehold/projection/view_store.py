@@ -1,10 +1,10 @@
-"""Materialized views: a query whose result is kept, and renewed on a schedule or on demand. Pattern: imports the
+"""Materialized views: queries whose result is stored, and refreshed on a schedule or on demand. Pattern: imports the
 foundation only.
 
-Where events would be too fine a grain (totals over everything, ranks, percentiles), a read model is a query over the
-service's own tables. PostgreSQL keeps the result and renews it beside its readers (`REFRESH … CONCURRENTLY`). On SQLite
-the same declaration is an **emulation**: a table that is built again and swapped in one transaction, which holds the
-only write lock for as long as the query takes.
+For totals over everything, ranks or percentiles, a read model can be a query over the service's own tables. PostgreSQL
+stores the result and refreshes it without blocking readers (`REFRESH … CONCURRENTLY`). On SQLite the same declaration
+is an **emulation**: a table that is built again and swapped in one transaction, which holds the only write lock while
+the query runs.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ __all__ = ["VIEWS", "MaterializedView", "ViewState", "ViewStore"]
 _IDENTIFIER: Final = re.compile(r"[a-z_][a-z0-9_]{0,54}")
 _FIRST_RETRY_SECONDS: Final = 5.0
 _SECONDS_MAX: Final = 2_000_000.0
-"""PostgreSQL keeps its limits as milliseconds in 31 bits."""
+"""PostgreSQL stores its limits as milliseconds in 31 bits."""
 
 
 @dataclass(frozen=True, slots=True)
 class MaterializedView:
-    """A view that keeps its result. `key` names the columns that tell its rows apart: no two may be alike in them.
+    """A view whose result is stored. `key` names the columns that identify its rows: no two rows have the same values.
 
-    `refresh_seconds` is the time from one refresh to the next, None for a view that is refreshed on demand alone.
-    `timeout_seconds` is how long one refresh may take; the limits of business transactions do not hold for it. Raises
-    `DeclarationError` for names that are no identifiers, and for times that cannot be meant.
+    `refresh_seconds` is the time from one refresh to the next; None for refreshes on demand only. `timeout_seconds` is
+    how long one refresh may take; the limits of business transactions do not apply to it. Raises `DeclarationError` for
+    invalid names and times.
     """
 
     name: str
@@ -43,7 +43,7 @@ class MaterializedView:
     timeout_seconds: float = 300.0
 
     def __post_init__(self) -> None:
-        """Refuse what the databases would refuse later, or take in another meaning."""
+        """Refuse what a database would refuse later, or understand in another way."""
         if isinstance(self.key, str) or not self.key:
             raise DeclarationError(
                 f"materialized view '{self.name}' needs the columns of its key",
@@ -52,7 +52,8 @@ class MaterializedView:
         for name in (self.name, *self.key):
             if _IDENTIFIER.fullmatch(name) is None:
                 raise DeclarationError(
-                    f"'{name}' is no name for a view or a column", hint="lower-case letters, digits and '_', up to 55"
+                    f"'{name}' is not a valid name of a view or a column",
+                    hint="lower-case letters, digits and '_', up to 55",
                 )
         if not self.query.strip():
             raise DeclarationError(f"materialized view '{self.name}' has no query")
@@ -60,24 +61,24 @@ class MaterializedView:
             if isinstance(seconds, bool) or not 0 < seconds <= _SECONDS_MAX:
                 raise DeclarationError(
                     f"the times of materialized view '{self.name}' must be greater than 0",
-                    hint=f"and {_SECONDS_MAX:g} s at most",
+                    hint=f"{_SECONDS_MAX:g} s at most",
                 )
 
     @property
     def definition(self) -> str:
-        """The query as it goes into a statement."""
+        """The query, as part of a statement."""
         return self.query.strip().rstrip(";")
 
     @property
     def digest(self) -> str:
-        """What changes when the view has to be built again rather than refreshed."""
+        """The digest of the definition; if it changes, the view is built again rather than refreshed."""
         return hashlib.sha256("\x00".join([self.definition, *self.key]).encode()).hexdigest()[:32]
 
     def due_seconds(self, state: ViewState | None) -> float | None:
-        """The time until its next refresh, 0 where it is due, None where nobody but an operator asks for one.
+        """The time until its next refresh; 0 if it is due, None if only an operator refreshes it.
 
-        A view that was never built, or is declared in other words than it was built from, is due. After a failure the
-        next attempt comes sooner than usual, later with each one that fails.
+        A view that was never built, or was built from another definition, is due. After a failure the next attempt
+        comes sooner than usual, and later with each further failure.
         """
         if state is None or (state.digest != self.digest and state.failures == 0):
             return 0.0
@@ -93,10 +94,10 @@ class MaterializedView:
 
 @dataclass(frozen=True, slots=True)
 class ViewState:
-    """How a view stands. `attempted_seconds` is the time since the last attempt when this was read.
+    """The state of a view. `attempted_seconds` is the time since the last attempt when this was read.
 
-    `digest` is empty, and `refreshed_at` and `duration_seconds` are None, before it was built for the first time.
-    `error` says how the last attempt failed, in words that hold no values; empty after one that went well.
+    Before the view was built for the first time, `digest` is empty, and `refreshed_at` and `duration_seconds` are None.
+    `error` is the error of the last attempt, without values; empty after a success.
     """
 
     name: str
@@ -110,38 +111,36 @@ class ViewState:
 
 
 class ViewStore(Protocol):
-    """The store of a service's materialized views and how they stand, in its own database.
+    """The store of a service's materialized views and their states, in its own database.
 
     An implementation keeps:
 
-    1. Readers see the old rows until all of the new ones are there, and wait for nothing. A view changes by a refresh
-       only, and every instance reads the same rows and the same state.
-    2. A view that was declared otherwise is built again in the place of the old one, with other columns where they
-       differ.
-    3. A refresh that fails leaves the old rows. Its error is kept in the state, without values, until one succeeds; it
-       is kept also where the view was never built.
-    4. Of several that refresh one view at once at least one succeeds. Each of the others succeeds or gets
+    1. Readers see the old rows until all new ones are there, and never wait. A view changes by a refresh only, and
+       every instance reads the same rows and the same state.
+    2. A view whose definition has changed is built again in place of the old one, with its new columns.
+    3. A refresh that fails leaves the old rows. Its error is stored in the state, without values, until a refresh
+       succeeds; also for a view that was never built.
+    4. Of several concurrent refreshes of one view at least one succeeds. Each of the others succeeds or gets
        `ConcurrencyConflict`, which is no failure of the view.
-    5. A name that belongs to something else raises `ConfigurationError`; nothing of it is lost, neither by a refresh
-       nor by a drop.
-    6. A refresh is bounded by `timeout_seconds` (`OperationTimeout`); the limits of business transactions do not hold
-       for it.
-    7. A drop deletes the view and its state. The state of every view that was ever attempted and not dropped is listed.
+    5. A name that belongs to something else raises `ConfigurationError`; neither a refresh nor a drop changes that
+       thing.
+    6. A refresh is bounded by `timeout_seconds` (`OperationTimeout`); the limits of business transactions do not apply.
+    7. A drop deletes the view and its state. Every view that was attempted and not dropped has a state.
     """
 
     async def refresh(self, view: MaterializedView) -> ViewState:
-        """Have the view hold what its query gives now; build it where it is missing or was declared otherwise.
+        """Store the present result of the view's query; build the view if it is missing or its definition has changed.
 
-        What goes wrong is kept in the view's state, and raised: `ConcurrencyConflict` where somebody else is refreshing
-        it (which is not kept), `OperationTimeout` after `timeout_seconds`, `ConfigurationError` where the name belongs
-        to something else, `DatabaseError` where the database refuses the query or two rows have one key.
+        An error is stored in the view's state, and raised: `OperationTimeout` after `timeout_seconds`,
+        `ConfigurationError` if the name belongs to something else, `DatabaseError` if the database refuses the query or
+        two rows have one key. `ConcurrencyConflict`, while another process refreshes it, is raised and not stored.
         """
 
     async def states(self) -> Sequence[ViewState]:
-        """All views that were ever attempted, by name."""
+        """The states of all views, by name."""
 
     async def drop(self, name: str) -> bool:
-        """Drop a view with its state. False where there is none. Raises `ConcurrencyConflict` as `refresh` does."""
+        """Drop a view with its state. False if there is none. Raises `ConcurrencyConflict` as `refresh`."""
 
 
 VIEWS: Final[Port[ViewStore]] = Port(

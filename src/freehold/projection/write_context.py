@@ -1,4 +1,4 @@
-"""What a projection's handler writes with: a transaction, seen through one generation. Imports the transaction."""
+"""The context of a projection's handler: a transaction and the tables of one generation. Imports the transaction."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ class TransactionProjectionContext:
 
     @property
     def recorded(self) -> RecordedEvent:
-        """The event being handled."""
+        """The event that is being handled."""
         if self._event is None:
             raise DeclarationError(
                 f"projection '{self._projection.name}' handles several events at a time",
-                hint="take the RecordedEvent that stands beside each event of the batch, write.at(recorded)",
+                hint="use the RecordedEvent beside each event of the batch: write.at(recorded)",
             )
         return self._event
 
@@ -65,7 +65,7 @@ class TransactionProjectionContext:
 
     @property
     def connection(self) -> Any:
-        """The transaction as SQLAlchemy knows it."""
+        """The transaction as SQLAlchemy's `AsyncConnection`."""
         return self.tx.connection
 
     def name(self, table: DeclaredTable) -> str:
@@ -81,7 +81,7 @@ class TransactionProjectionContext:
         return self._tables.physical(table, self.generation)
 
     def at(self, recorded: RecordedEvent) -> ProjectionContext:
-        """The same for another event."""
+        """This context for another event."""
         return TransactionProjectionContext(
             self.tx,
             self._projection,
@@ -93,22 +93,22 @@ class TransactionProjectionContext:
             on_suppressed=self._on_suppressed,
         )
 
-    def turn_to(self, recorded: RecordedEvent) -> None:
-        """Go on to the next event; for the runner."""
+    def move_to(self, recorded: RecordedEvent) -> None:
+        """Move to the next event; for the invoker."""
         self._event = recorded
 
     def publish(self, event: object, *, key: str | None = None) -> UUID | None:
-        """Publish, with the event being handled as its cause."""
+        """Publish, with the event that is being handled as its cause."""
         caused = self._effects()
         return None if caused is None else caused.publish(event, key=key)
 
     def send(self, command: object, *, key: str | None = None) -> UUID | None:
-        """Send, likewise."""
+        """Send, in the same way."""
         caused = self._effects()
         return None if caused is None else caused.send(command, key=key)
 
     def schedule(self, message: object, *, delay_seconds: float, key: str | None = None) -> UUID | None:
-        """Schedule, likewise."""
+        """Schedule, in the same way."""
         caused = self._effects()
         return None if caused is None else caused.schedule(message, delay_seconds=delay_seconds, key=key)
 
@@ -123,7 +123,7 @@ class TransactionProjectionContext:
 
 
 def _cause(recorded: RecordedEvent, service: str) -> Envelope:
-    """A stored event as the cause of a message: it never travelled, so it has no body and no lane here."""
+    """A stored event as the cause of a message. It was not published, so it has no body and no lane."""
     event = recorded.event
     return Envelope(
         id=event.id,

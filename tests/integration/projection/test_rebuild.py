@@ -219,7 +219,7 @@ async def test_what_is_far_behind_is_not_switched_to(url: str, monkeypatch: pyte
         actions = actions_of(running)
         await actions.rebuild("accounts", **WHO)
         for force in (False, True):
-            with pytest.raises(NotCaughtUp, match="more than 5 events behind"):
+            with pytest.raises(NotCaughtUp, match="lags more than 5 events"):
                 await actions.switch("accounts", force=force, **WHO)
         assert await states(running) == {1: "live", 2: "building"}
         await check_against_cold_fold(running, model)

@@ -57,7 +57,7 @@ def service_of(*handled: type[object]) -> Service:
     [
         (AddressChanged, "handles 'bank.address-changed', and not its version 1"),
         (AddressChangedOnce, "handles 'bank.address-changed', and not its version 2"),
-        (OwnerChangedOnce, "handles 'bank.owner-changed' version 1, which never comes"),
+        (OwnerChangedOnce, "handles 'bank.owner-changed' version 1, which never reaches it"),
     ],
 )
 async def test_a_version_that_would_be_passed_over_is_refused(url: str, handled: type[object], said: str) -> None:

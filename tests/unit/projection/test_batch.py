@@ -43,7 +43,7 @@ def test_halves_reach_where_the_whole_does() -> None:
 
 def test_passed_over_streams_do_not_count_and_failed_ones_count_so() -> None:
     events = [_event(1, "s-1"), _event(2, "s-2"), _event(3, "s-1")]
-    (move,) = Batch(events, {0: 3}, 1).moves(_seen(0), passed_over={"s-1"})
+    (move,) = Batch(events, {0: 3}, 1).moves(_seen(0), parked={"s-1"})
     assert (move.handled, move.failed) == (1, 0)
     (move,) = Batch(events[1:2], {0: 2}, 1).moves(_seen(0), failed="s-2")
     assert (move.handled, move.failed) == (0, 1)
