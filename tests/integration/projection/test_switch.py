@@ -263,7 +263,7 @@ async def test_what_is_built_and_held_up_by_parked_streams_is_told_once(
 
 
 def _told(caplog: pytest.LogCaptureFixture) -> int:
-    return sum("not switched to" in each.getMessage() for each in caplog.records)
+    return sum("does not become live" in each.getMessage() for each in caplog.records)
 
 
 def _in_the_log(caplog: pytest.LogCaptureFixture) -> Callable[[], Awaitable[bool]]:

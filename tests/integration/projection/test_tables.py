@@ -90,7 +90,7 @@ class Cases:
         tables = PlacedTables(stores, [table])
         async with stores.database.begin() as db_tx:
             await db_tx.native.run_sync(table.create)
-        with pytest.raises(ConfigurationError, match=r"'order_summary' is a table of the database.*rename it"):
+        with pytest.raises(ConfigurationError, match=r"'order_summary' is a table in the database.*rename it"):
             async with stores.database.begin() as db_tx:
                 await tables.create(db_tx, 1)
                 await tables.show(db_tx, 1)
