@@ -1,3 +1,3 @@
-"""Conformance suites: what every adapter of a port must do, as test classes to bind. Needs pytest and
+"""Conformance suites: the tests that every adapter of a port must pass, as classes to bind. Needs pytest and
 pytest-asyncio.
 """

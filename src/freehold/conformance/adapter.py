@@ -1,6 +1,5 @@
-"""What an adapter of a database declares to have: the suite of the declaration itself.
-
-An adapter binds it by a test class with a fixture `stores` that gives its stores, which need not be open.
+"""The suite of an adapter's declaration of its ports. An adapter binds it by a test class with a fixture `stores` that
+returns its stores; they need not be open.
 """
 
 from __future__ import annotations
@@ -14,18 +13,18 @@ __all__ = ["AdapterConformance"]
 
 
 class AdapterConformance:
-    """Binds to the stores of an adapter."""
+    """What the declaration of an adapter must keep."""
 
     def test_every_store_has_all_methods_of_its_port(self, stores: Stores) -> None:
-        """A store inherits its protocol: a method that it leaves out would be the protocol's, which does nothing."""
+        """A store inherits from its protocol: a missing method would be the protocol's, which does nothing."""
         assert {port.name: _lacking(port, stores[port]) for port in stores} == {port.name: [] for port in stores}
 
     def test_a_store_is_made_once(self, stores: Stores) -> None:
-        """Whoever asks twice gets the same one: it may keep what it knows."""
+        """A second request returns the same store, so that it may cache."""
         assert [port.name for port in stores if stores[port] is not stores[port]] == []
 
     def test_no_two_ports_share_a_name(self, stores: Stores) -> None:
-        """A name is what people and documents call the port by."""
+        """Messages and documents identify a port by its name."""
         names = [port.name for port in stores]
         assert len(set(names)) == len(names) > 0
 

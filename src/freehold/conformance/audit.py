@@ -15,15 +15,15 @@ class _GivenUp(Exception):
 
 
 def entry(harness: StoresHarness, subject: str, reason: str = "customer called; 'quoted'") -> AuditEntry:
-    """An entry of now."""
+    """An entry with the present time."""
     return AuditEntry(at=harness.clock.now(), actor="ada", action="dead-letter.replay", subject=subject, reason=reason)
 
 
 class AuditStoreConformance:
-    """Everything that an audit trail must do. Bind it with a `harness` fixture."""
+    """What every audit trail must do. Bind it with a `harness` fixture."""
 
     async def test_actions_are_found_newest_first(self, harness: StoresHarness) -> None:
-        """All of them, or those on one subject; of one moment, the one written last comes first."""
+        """All of them, or those of one subject; of equal times, the one written last comes first."""
         entries = [entry(harness, "1"), entry(harness, "2")]
         harness.clock.advance(1)
         entries += [entry(harness, "1", "again"), entry(harness, "1", "once more")]
@@ -37,7 +37,7 @@ class AuditStoreConformance:
         assert list(await audit.find("3", 10)) == []
 
     async def test_an_entry_belongs_to_the_transaction_it_tells_of(self, harness: StoresHarness) -> None:
-        """An action that was rolled back did not happen."""
+        """An action that was rolled back leaves no entry."""
         with pytest.raises(_GivenUp):
             async with harness.first.database.begin() as db_tx:
                 await harness.first[AUDIT].add(db_tx, entry(harness, "1"))

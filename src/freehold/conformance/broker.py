@@ -44,7 +44,7 @@ _KEYS = [f"key-{number}" for number in range(10)]
 class BrokerConformance(
     BrokerMembersConformance, BrokerFaultsConformance, BrokerLogConformance, BrokerProbeConformance
 ):
-    """Everything that `freehold.broker` promises."""
+    """What every broker must do."""
 
     async def test_messages_of_a_key_come_in_the_order_published(self, harness: BrokerHarness) -> None:
         """Within one call and over several."""
@@ -56,7 +56,7 @@ class BrokerConformance(
                 assert numbers(seen, key) == list(range(index, 200, 10))
 
     async def test_a_key_is_always_in_the_same_partition(self, harness: BrokerHarness) -> None:
-        """And different keys are spread."""
+        """Different keys are distributed over the partitions."""
         async with opened(harness) as broker:
             await publish(broker, messages(_KEYS, 50))
             consumer = await subscribe(broker)
@@ -73,7 +73,7 @@ class BrokerConformance(
             assert len(set.union(*places.values())) > 1
 
     async def test_a_failure_stops_the_successors_of_its_key_only(self, harness: BrokerHarness) -> None:
-        """What is too large is rejected for good; what follows it in its key was not tried."""
+        """A message that is too large is rejected; later messages of its key are not tried."""
         huge = b"x" * (harness.features.message_bytes_max + 1)
         async with opened(harness) as broker:
             outgoing = [
@@ -96,7 +96,7 @@ class BrokerConformance(
             assert sorted(seen) == ["bad:0", "good:0", "good:1"]
 
     async def test_a_message_of_the_largest_size_passes(self, harness: BrokerHarness) -> None:
-        """The limit that the features name is true."""
+        """The limit in the features is right."""
         async with opened(harness) as broker:
             document = b"x" * broker.features.message_bytes_max
             await publish(broker, [OutgoingMessage(id=new_id(), topic=TOPIC, key="key", document=document)])
@@ -109,7 +109,7 @@ class BrokerConformance(
             assert list(await broker.publish([], 5.0)) == []
 
     async def test_groups_are_independent(self, harness: BrokerHarness) -> None:
-        """Each sees everything; one that does not acknowledge blocks nobody."""
+        """Each group gets all messages; one that does not acknowledge blocks no other."""
         async with opened(harness) as broker:
             stuck, lively = await subscribe(broker, "stuck"), await subscribe(broker, "lively")
             await publish(broker, messages(["key"], 10))
@@ -119,7 +119,7 @@ class BrokerConformance(
             assert len(await collect(stuck, 10)) == 10
 
     async def test_a_later_group_begins_where_it_says(self, harness: BrokerHarness) -> None:
-        """Messages wait for groups that have not come yet; `latest` begins behind them."""
+        """A new group gets earlier messages; with `latest` it starts behind them."""
         async with opened(harness) as broker:
             await publish(broker, messages(_KEYS, 20))
             early = await subscribe(broker, "early")
@@ -131,7 +131,7 @@ class BrokerConformance(
             assert await collect(newest, 1) == ["key:77"]
 
     async def test_a_group_goes_on_where_it_was(self, harness: BrokerHarness) -> None:
-        """`start` counts for new groups only."""
+        """`start` has an effect only for new groups."""
         async with opened(harness) as broker:
             first = await subscribe(broker)
             await publish(broker, messages(["key"], 2))
@@ -145,7 +145,7 @@ class BrokerConformance(
     async def test_acking_a_prefix_lets_the_rest_come_again_in_order(
         self, harness: BrokerHarness, acknowledged: int
     ) -> None:
-        """And what comes again is counted."""
+        """The repeated delivery is counted."""
         async with opened(harness) as broker:
             await publish(broker, messages(["key"], 4))
             consumer = await subscribe(broker)
@@ -169,7 +169,7 @@ class BrokerConformance(
     async def test_what_was_kept_from_being_handled_counts_for_no_attempt(
         self, harness: BrokerHarness, acknowledged: int
     ) -> None:
-        """However often it is released so, by this member and by those after it."""
+        """However often it is released so, by this member and by later ones."""
         async with opened(harness) as broker:
             await publish(broker, messages(["key"], 3))
             consumer = await subscribe(broker)
@@ -186,7 +186,7 @@ class BrokerConformance(
             assert {delivery.delivery_count for delivery in (await fetch(consumer)).deliveries} == {2}
 
     async def test_a_batch_is_acked_once_and_within_its_length(self, harness: BrokerHarness) -> None:
-        """A mistake of the caller is told, not carried out."""
+        """A wrong call raises an error and changes nothing."""
         async with opened(harness) as broker:
             await publish(broker, messages(["key"], 1))
             batch = await fetch(await subscribe(broker))
@@ -197,7 +197,7 @@ class BrokerConformance(
                 await batch.ack(1)
 
     async def test_a_partition_is_handed_out_once_and_others_beside_it(self, harness: BrokerHarness) -> None:
-        """Batches of different partitions are worked on side by side."""
+        """Batches of different partitions are handled at the same time."""
         async with opened(harness) as broker:
             await publish(broker, messages(_KEYS, 40))
             consumer = await subscribe(broker)
@@ -210,7 +210,7 @@ class BrokerConformance(
             assert (await fetch(consumer, limit=1)).partition == places[0]
 
     async def test_fetch_waits_as_long_as_told_and_wakes_at_once(self, harness: BrokerHarness) -> None:
-        """Two brokers, as two processes would have: a waiting consumer is woken, it does not poll."""
+        """With two brokers, as in two processes: a waiting consumer is woken, and does not poll."""
         async with opened(harness) as one, opened(harness) as two:
             consumer = await subscribe(one)
             waits, delays = list[float](), [math.inf]
@@ -222,7 +222,7 @@ class BrokerConformance(
                     break
             assert min(waits) > 0.25
             assert waits[-1] < 0.6
-            # A busy machine is slow now and then; whoever polls always is.
+            # A busy machine is slow sometimes; a consumer that polls is slow every time.
             for number in range(30):
                 if min(delays) < 0.1:
                     break
@@ -236,7 +236,7 @@ class BrokerConformance(
             assert min(delays) < 0.1
 
     async def test_retention_is_bounded(self, harness: BrokerHarness) -> None:
-        """A group that comes after the retention finds nothing, and the features say how long that is."""
+        """A group that starts after the retention finds nothing; the features contain the retention."""
         options = replace(harness.options, retention_seconds=1.0, prefix=f"{harness.options.prefix}r")
         async with opened(harness, options) as broker:
             assert broker.features.redelivery_horizon_seconds == 1.0
@@ -258,14 +258,14 @@ class BrokerConformance(
             await eventually(forgotten)
 
     async def test_prefixes_keep_systems_apart(self, harness: BrokerHarness) -> None:
-        """The same topic and group under another prefix is another one."""
+        """The same topic and group under another prefix are different ones."""
         options = replace(harness.options, prefix=f"{harness.options.prefix}other")
         async with opened(harness) as one, opened(harness, options) as two:
             await publish(one, messages(["key"], 1))
             assert await (await subscribe(two)).fetch(10, 0.3) is None
 
     async def test_the_number_of_partitions_is_fixed_at_first_use(self, harness: BrokerHarness) -> None:
-        """Whoever comes with another number takes the first one: keys must not change their partition."""
+        """A broker with another number uses the first one: keys must not change their partition."""
         needs(harness, "durable")
         async with opened(harness) as broker:
             await publish(broker, messages(["key"], 1))

@@ -1,4 +1,4 @@
-"""Conformance of brokers: outages, and processes that are killed or frozen. Imports the broker port."""
+"""Conformance of brokers: outages, and killed or frozen processes. Imports the broker port."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _KEYS = [f"key-{number}" for number in range(6)]
 
 
 class BrokerFaultsConformance:
-    """What holds when something breaks."""
+    """What every broker must do in outages and after crashes."""
 
     async def test_an_outage_is_told_in_bounded_time_and_passes(self, harness: BrokerHarness) -> None:
-        """Publishers hear `Unavailable`; afterwards publishers and consumers go on by themselves."""
+        """Publishers get `Unavailable`; afterwards publishers and consumers continue by themselves."""
         async with opened(harness) as broker:
             consumer = await subscribe(broker)
             await publish(broker, messages(["before"], 3))
@@ -52,7 +52,7 @@ class BrokerFaultsConformance:
             assert numbers(list(dict.fromkeys(seen)), "after") == [0, 1, 2]
 
     async def test_what_counts_for_no_attempt_is_told_to_a_broker_that_comes_back(self, harness: BrokerHarness) -> None:
-        """A member that leaves while the broker is away waits for it for a few seconds, where it owes that."""
+        """A member that leaves during an outage waits a few seconds for the broker, where it must correct a count."""
         async with opened(harness) as broker:
             await publish(broker, messages(["key"], 1))
             consumer = await subscribe(broker)
@@ -88,7 +88,7 @@ class BrokerFaultsConformance:
             assert found == sorted(found)
 
     async def test_confirmed_messages_outlive_everything(self, harness: BrokerHarness) -> None:
-        """A process that published and was killed, and a broker that was closed: all is there on reopening."""
+        """After a publishing process was killed and the broker was closed, all messages are there at the next open."""
         needs(harness, "several_processes")
         async with opened(harness):
             pass
@@ -99,7 +99,7 @@ class BrokerFaultsConformance:
             assert len(await collect(await subscribe(broker), 50)) == 50
 
     async def test_a_message_that_kills_its_consumer_is_recognised(self, harness: BrokerHarness) -> None:
-        """SIGKILL while it holds the batch, again and again: the attempt rises, to the one that survives."""
+        """SIGKILL with a batch in hand, several times: the delivery count rises until a process survives."""
         needs(harness, "several_processes")
         async with opened(harness) as broker:
             await publish(broker, messages(["poison"], 1))
@@ -141,7 +141,7 @@ async def _outage(harness: BrokerHarness) -> AsyncIterator[None]:
 
 
 async def _frozen(worker: Worker, broker: Broker) -> bool:
-    """Freeze, but not in the middle of a write: an engine of one file would be locked for as long as that lasts."""
+    """Freeze a worker, but not in the middle of a write: that would lock an engine with one file."""
     worker.signal(signal.SIGSTOP)
     (written,) = await confirmed(broker, messages(["other"], 1, topic="conformance.others"), 1.0)
     if not written:
@@ -150,7 +150,7 @@ async def _frozen(worker: Worker, broker: Broker) -> bool:
 
 
 async def _acked(batch: Batch) -> int:
-    """Ack one; not where this process was paused for a lease itself, and the other one, awake again, went on."""
+    """Ack one delivery; returns 0 where this process itself was paused for a lease and lost the partition again."""
     try:
         await batch.ack(1)
     except LeaseLost:
@@ -171,7 +171,7 @@ async def _reached(seen: list[str], count: int) -> bool:
 
 
 async def _relay(broker: Broker, total: int, away: asyncio.Event, refused: asyncio.Event) -> None:
-    """Publish in order, half of it before the outage; repeat from the first that was not confirmed."""
+    """Publish in order, half before the outage; repeat from the first message that was not confirmed."""
     pending = list(messages(_KEYS, total))
     while pending:
         if len(pending) <= total // 2:

@@ -1,4 +1,6 @@
-"""What a broker's adapter gives the conformance suite, and what the tests are made of. Imports the broker port only."""
+"""The harness that a broker's adapter provides for its conformance suite, and functions for the tests. Imports the
+broker port only.
+"""
 
 from __future__ import annotations
 
@@ -52,28 +54,28 @@ _PULSE_SECONDS = 0.02
 
 
 class BrokerHarness(Protocol):
-    """A system to test on, empty at first."""
+    """A system under test, empty at first."""
 
     @property
     def features(self) -> BrokerFeatures:
-        """What the broker claims; a test that needs more is skipped by name."""
+        """The broker's features; a test that needs another one is skipped."""
 
     @property
     def options(self) -> BrokerOptions:
-        """The options that `broker` opens with: few partitions, short leases."""
+        """The options for `broker`: few partitions, short leases."""
 
     @property
     def url(self) -> str:
-        """Where other processes find the same system; used where `features.several_processes`."""
+        """The URL of the same system for other processes; used with `features.several_processes`."""
 
     def broker(self, options: BrokerOptions | None = None) -> Broker:
-        """A broker on this system, not open yet, as another process would have it."""
+        """A broker on this system, not open yet, as in another process."""
 
     async def pause(self, consumer: Consumer) -> None:
-        """Make a consumer give no more signs of life, as if its process were frozen."""
+        """Stop a consumer's heartbeats, as if its process were frozen."""
 
     async def interrupt(self) -> None:
-        """Make the system unreachable, as hard as it gets: kill the server, lock the file."""
+        """Make the system unreachable in the hardest way: kill the server, lock the file."""
 
     async def restore(self) -> None:
         """End the interruption."""
@@ -81,27 +83,26 @@ class BrokerHarness(Protocol):
 
 @runtime_checkable
 class WipedHarness(Protocol):
-    """What a harness can do beside, where its adapter heals a broker that lost everything."""
+    """An optional part of a harness, for an adapter that restores a broker that lost everything."""
 
     async def wipe(self) -> None:
-        """Lose all that the system stores, while members and publishers are at work: messages, positions, members.
-
-        As hard as it gets: the server is killed and comes back empty, the file is deleted. It can be used again when
-        this returns, though those who are at work may find out a little later.
+        """Lose all messages, positions and members while members and publishers are working, in the hardest way: the
+        server is killed and starts again empty, the file is deleted. The system can be used again when this returns;
+        running members may notice a little later.
         """
 
 
 def wiped(harness: BrokerHarness) -> WipedHarness:
     """Skip the test where the harness cannot wipe its system."""
     if not isinstance(harness, WipedHarness):
-        pytest.skip(f"{harness.features.technology}: the harness cannot take from it all that it stores")
+        pytest.skip(f"{harness.features.technology}: the harness cannot wipe it")
     return harness
 
 
 def needs(harness: BrokerHarness, feature: str) -> None:
     """Skip the test where the broker does not claim a feature."""
     if not getattr(harness.features, feature):
-        pytest.skip(f"{harness.features.technology} has not: {feature}")
+        pytest.skip(f"{harness.features.technology} does not have the feature {feature}")
 
 
 @asynccontextmanager
@@ -121,7 +122,7 @@ def subscribe(broker: Broker, group: str = "readers", start: Any = "earliest", t
 
 
 def messages(keys: Sequence[str], count: int, first: int = 0, topic: str = TOPIC) -> Sequence[OutgoingMessage]:
-    """Make messages `key:number`, numbers rising, keys taking turns."""
+    """Make messages `key:number`, with rising numbers and alternating keys."""
     return [
         OutgoingMessage(id=new_id(), topic=topic, key=key, document=f"{key}:{number}".encode())
         for number in range(first, first + count)
@@ -130,13 +131,13 @@ def messages(keys: Sequence[str], count: int, first: int = 0, topic: str = TOPIC
 
 
 async def publish(broker: Broker, outgoing: Sequence[OutgoingMessage]) -> None:
-    """Publish and see all of it confirmed."""
+    """Publish, and assert that all is confirmed."""
     outcomes = await broker.publish(outgoing, 10.0)
     assert [type(outcome) for outcome in outcomes] == [PublishConfirmed] * len(outgoing)
 
 
 async def fetch(consumer: Consumer, limit: int = 100, wait_seconds: float = _LIMIT_SECONDS) -> Batch:
-    """Fetch a batch that must come."""
+    """Fetch a batch, and assert that one comes."""
     batch = await consumer.fetch(limit, wait_seconds)
     assert batch is not None, "nothing came in time"
     assert len(batch.deliveries) in range(1, limit + 1)
@@ -149,7 +150,7 @@ def read(batch: Batch) -> list[str]:
 
 
 async def collect(consumer: Consumer, count: int, limit: int = 100) -> list[str]:
-    """Fetch and acknowledge until `count` different documents came; a lease lost on a slow machine is no failure."""
+    """Fetch and acknowledge until `count` different documents came; a lost lease on a slow machine is no failure."""
     seen: list[str] = []
     deadline = time.monotonic() + _LIMIT_SECONDS
     while len(set(seen)) < count:
@@ -163,7 +164,7 @@ async def collect(consumer: Consumer, count: int, limit: int = 100) -> list[str]
 
 
 async def members_until(consumer: Consumer, seen: list[str], enough: Callable[[], bool], limit: int = 10) -> None:
-    """Work as a member until enough was seen by all together, or the consumer is closed."""
+    """Work as a member until `enough` returns True, or the consumer is closed."""
     while not enough():
         try:
             batch = await consumer.fetch(limit, 0.2)
@@ -179,7 +180,7 @@ async def members_until(consumer: Consumer, seen: list[str], enough: Callable[[]
 
 
 async def eventually(check: Callable[[], Any], limit_seconds: float = _LIMIT_SECONDS) -> Any:
-    """Ask an asynchronous question until its answer is true, and return it."""
+    """Call `check` until its result is true, and return it."""
     deadline = time.monotonic() + limit_seconds
     while True:
         answer = await check()
@@ -191,7 +192,7 @@ async def eventually(check: Callable[[], Any], limit_seconds: float = _LIMIT_SEC
 
 @asynccontextmanager
 async def pauses() -> AsyncIterator[list[float]]:
-    """How long, at a time and in seconds, this process did not come to run during a block."""
+    """Record the pauses of this process during a block, in seconds."""
     found = [0.0]
 
     async def watch() -> None:
@@ -208,12 +209,12 @@ async def pauses() -> AsyncIterator[list[float]]:
 
 
 def first_times(documents: Sequence[str]) -> list[str]:
-    """Documents without what came again."""
+    """The documents without duplicates."""
     return list(dict.fromkeys(documents))
 
 
 def key_of(document: str) -> str:
-    """The key that a document names."""
+    """The key in a document."""
     return document.rpartition(":")[0]
 
 
@@ -225,7 +226,7 @@ def numbers(documents: Sequence[str], key: str) -> list[int]:
 async def confirmed(
     broker: Broker, outgoing: Sequence[OutgoingMessage], timeout_seconds: float, log: str = ""
 ) -> list[bool]:
-    """Publish and tell what was confirmed; everything else must be `Unavailable`."""
+    """Publish and return what was confirmed; everything else must be `Unavailable`."""
     try:
         outcomes = await broker.publish(outgoing, timeout_seconds, log=log)
     except Unavailable:

@@ -1,4 +1,4 @@
-"""Conformance of brokers: which log it is that positions belong to. Imports the broker port."""
+"""Conformance of brokers: the identity of the log that positions belong to. Imports the broker port."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ __all__ = ["BrokerLogConformance"]
 
 _KEYS = [f"key-{number}" for number in range(6)]
 _HEAL_SECONDS = 20.0
-"""On a machine that does nothing else it takes about one; a second or two is for a lease to be looked at."""
+"""It takes about one second on an idle machine; members read the records every second or two."""
 
 
 class BrokerLogConformance:
-    """What holds when the log is another one."""
+    """What every broker must do when its log is replaced."""
 
     async def test_the_log_keeps_its_identity_for_all_who_open_it(self, harness: BrokerHarness) -> None:
-        """Positions that were kept under this name are true for as long as it stays."""
+        """Positions under this identity are right as long as it stays."""
         async with opened(harness) as one, opened(harness) as two:
             identity = await one.log_identity()
             assert identity
@@ -47,7 +47,7 @@ class BrokerLogConformance:
                 assert await again.log_identity() == identity
 
     async def test_a_log_that_goes_on_holds_its_marks(self, harness: BrokerHarness) -> None:
-        """For all who open it; messages that are published later take nothing from it."""
+        """For all brokers that open it; later messages do not change that."""
         async with opened(harness) as one, opened(harness) as two:
             first = await one.log_mark()
             await publish(one, messages(["key"], 3))
@@ -57,7 +57,7 @@ class BrokerLogConformance:
             assert (second != first) == harness.features.durable
 
     async def test_the_identity_of_the_log_is_unavailable_in_an_outage(self, harness: BrokerHarness) -> None:
-        """Nobody takes a log that cannot be asked for one that was lost; afterwards it has the same name."""
+        """A log that cannot be reached is not taken for a lost one; afterwards it has the same identity."""
         async with opened(harness) as broker:
             identity = await broker.log_identity()
             await harness.interrupt()
@@ -65,7 +65,7 @@ class BrokerLogConformance:
                 (told,) = await asyncio.gather(broker.log_identity(), return_exceptions=True)
             finally:
                 await harness.restore()
-            # A file that is locked for writers can still be read.
+            # A file that is locked against writes can still be read.
             assert isinstance(told, Unavailable) or told == identity
 
             async def same() -> bool:
@@ -77,8 +77,8 @@ class BrokerLogConformance:
             await eventually(same)
 
     async def test_after_each_of_three_wipes_all_groups_go_on_in_order(self, harness: BrokerHarness) -> None:
-        """Under load, with several members and groups: nobody is restarted, and what is published later is missed by
-        nobody.
+        """Under load, with several members and groups: nothing is restarted, and all groups get the messages that are
+        published later.
         """
         wipes = wiped(harness)
         async with opened(harness) as out, opened(harness) as one, opened(harness) as two, asyncio.TaskGroup() as tasks:
@@ -105,7 +105,7 @@ class BrokerLogConformance:
     async def test_a_wiped_log_has_another_identity_and_its_positions_pass_over_nothing(
         self, harness: BrokerHarness
     ) -> None:
-        """The new log has the old numbers again; the group is at its beginning."""
+        """The new log gives the same numbers again; the group starts at its beginning."""
         wipes = wiped(harness)
         async with opened(harness) as broker:
             identity, consumer = await broker.log_identity(), await subscribe(broker)
@@ -119,7 +119,7 @@ class BrokerLogConformance:
             assert first_times(seen) == [f"new:{number}" for number in range(10)]
 
     async def test_what_is_meant_for_a_wiped_log_is_not_stored_in_the_next(self, harness: BrokerHarness) -> None:
-        """The publisher is told that it is another one; the first to find the wipe is no exception."""
+        """The publisher gets an error that the log was replaced, also where it is the first to notice the wipe."""
         wipes = wiped(harness)
         async with opened(harness) as broker, opened(harness) as other:
             identity = await broker.log_identity()
@@ -134,7 +134,7 @@ class BrokerLogConformance:
                 assert await _come(consumer, 3) == [f"new:{number}" for number in range(3)]
 
     async def test_a_batch_of_a_wiped_log_acknowledges_nothing_of_the_next(self, harness: BrokerHarness) -> None:
-        """It was delivered before and is acked after, when the next log has as many messages again."""
+        """It was delivered before the wipe and is acked after it, when the next log has as many messages again."""
         wipes = wiped(harness)
         async with opened(harness) as broker:
             consumer = await subscribe(broker)
@@ -151,7 +151,7 @@ class BrokerLogConformance:
     async def test_a_group_that_began_at_the_latest_is_at_the_beginning_of_a_log_that_follows_a_wipe(
         self, harness: BrokerHarness
     ) -> None:
-        """It was there before the first message of it."""
+        """The group existed before the first message of the new log."""
         wipes = wiped(harness)
         async with opened(harness) as broker, opened(harness) as other:
             await publish(broker, messages(["key"], 3))
@@ -164,7 +164,9 @@ class BrokerLogConformance:
 
 
 class _Load:
-    """Publishes as a relay does: in order, repeating from the first that was not confirmed. `begun` were tried."""
+    """Publishes like a relay: in order, and again from the first message that was not confirmed. `begun` counts the
+    tried ones.
+    """
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
@@ -172,7 +174,7 @@ class _Load:
         self.over = False
 
     async def run(self) -> None:
-        """Publish until it is over, and see the last of it confirmed."""
+        """Publish until `over`, and until the last message is confirmed."""
         pending: list[OutgoingMessage] = []
         while pending or not self.over:
             if not self.over and len(pending) < 20:
@@ -184,14 +186,14 @@ class _Load:
 
 
 async def _come(consumer: Consumer, count: int) -> list[str]:
-    """What comes, for the first time each, until there are so many."""
+    """Fetch until `count` different documents came; returns them without duplicates."""
     seen: list[str] = []
     await asyncio.wait_for(members_until(consumer, seen, lambda: len(set(seen)) == count), _HEAL_SECONDS)
     return first_times(seen)
 
 
 async def _told_of_another_log(broker: Broker, identity: str) -> bool:
-    """Try to publish into the log of before: nothing is confirmed, whatever else is the matter."""
+    """Try to publish into the former log: nothing is confirmed, whatever the error is."""
     try:
         outcomes = await broker.publish(messages(["old"], 3, first=100), 2.0, log=identity)
     except LogReplaced:
@@ -204,7 +206,7 @@ async def _told_of_another_log(broker: Broker, identity: str) -> bool:
 
 
 async def _published(broker: Broker, outgoing: Sequence[OutgoingMessage], log: str = "") -> None:
-    """Publish until all was confirmed."""
+    """Publish until all is confirmed."""
     left = list(outgoing)
 
     async def done() -> bool:
@@ -216,7 +218,7 @@ async def _published(broker: Broker, outgoing: Sequence[OutgoingMessage], log: s
 
 
 async def _all_reach(seen: dict[str, list[str]], number: int) -> None:
-    """Wait until each group saw something as late."""
+    """Wait until each group has seen this number."""
     for documents in seen.values():
         await eventually(partial(_reached, documents, number))
 

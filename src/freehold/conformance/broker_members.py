@@ -35,7 +35,7 @@ class BrokerMembersConformance:
     """How members share a group's work."""
 
     async def test_two_members_share_the_partitions(self, harness: BrokerHarness) -> None:
-        """Each has work of its own, and a partition has one holder."""
+        """Each has partitions of its own, and a partition has one holder."""
         async with opened(harness) as one, opened(harness) as two:
             first, second = await subscribe(one), await subscribe(two)
             number = 0
@@ -54,7 +54,7 @@ class BrokerMembersConformance:
             await eventually(both_work)
 
     async def test_order_of_a_key_holds_while_members_join_and_leave(self, harness: BrokerHarness) -> None:
-        """What is seen of a key for the first time is seen in order, without gaps, whoever sees it."""
+        """Over all members, the first deliveries of a key are in order and without gaps."""
         count = 600
         seen: list[str] = []
         # Long leases: a slow machine must not look like a dead member here.
@@ -79,7 +79,7 @@ class BrokerMembersConformance:
         assert len(set(seen)) == count
 
     async def test_a_paused_member_is_replaced_and_its_late_ack_has_no_effect(self, harness: BrokerHarness) -> None:
-        """The successor begins at the last acknowledged message, and the zombie cannot move the position."""
+        """The new holder starts at the last acknowledged message; the paused one cannot move the position."""
         async with opened(harness) as one, opened(harness) as two:
             first = await subscribe(one)
             await publish(one, messages(["key"], 5))
@@ -96,7 +96,7 @@ class BrokerMembersConformance:
             assert await collect(second, 4) == ["key:1", "key:2", "key:3", "key:4"]
 
     async def test_a_zombie_that_acks_before_anybody_noticed_still_loses_nothing(self, harness: BrokerHarness) -> None:
-        """A member that wakes up before it was replaced simply goes on: the position is moved once."""
+        """A member that continues before it was replaced keeps its partition; the position moves once."""
         async with opened(harness) as broker:
             first = await subscribe(broker)
             await publish(broker, messages(["key"], 3))
@@ -109,7 +109,7 @@ class BrokerMembersConformance:
             assert (await collect(second, rest + 1))[-1] == "key:3"
 
     async def test_a_live_member_keeps_its_batch_for_longer_than_the_lease(self, harness: BrokerHarness) -> None:
-        """Slow work is no reason to take it away. A machine that is frozen for a lease is: then it is tried again."""
+        """Slow work is no reason for a take-over. If the machine is frozen for a whole lease, the test tries again."""
         seconds, kept = harness.options.lease_seconds, False
         async with opened(harness) as one, opened(harness) as two:
             for turn in range(10):
@@ -120,7 +120,7 @@ class BrokerMembersConformance:
             assert kept
 
     async def test_closing_gives_the_partitions_back_at_once(self, harness: BrokerHarness) -> None:
-        """Others do not wait for the lease: it is a minute here. What was delivered and not acked comes again."""
+        """Other members do not wait for the lease, which is a minute here. Unacked messages are delivered again."""
         options = replace(harness.options, lease_seconds=60.0)
         async with opened(harness, options) as one, opened(harness, options) as two:
             first = await subscribe(one)
@@ -134,7 +134,7 @@ class BrokerMembersConformance:
                 await held.ack(1)
 
     async def test_a_new_member_gets_its_share_at_once(self, harness: BrokerHarness) -> None:
-        """Joining does not wait for a lease to run out either; a batch that is out is acked first."""
+        """A joining member does not wait for a lease to expire either; a delivered batch is acked first."""
         options = replace(harness.options, lease_seconds=60.0)
         async with opened(harness, options) as one, opened(harness, options) as two:
             first = await subscribe(one)
@@ -148,7 +148,7 @@ class BrokerMembersConformance:
             assert (await fetch(second, wait_seconds=30.0)).deliveries
 
     async def test_what_stops_being_subscribed_to_is_left_to_others(self, harness: BrokerHarness) -> None:
-        """Members of a group may want different topics, as while a new version is rolled out."""
+        """Members of a group may read different topics, for example during a rolling upgrade."""
         async with opened(harness) as one, opened(harness) as two:
             both = await subscribe(one)
             other = await subscribe(two, topic="conformance.others")
@@ -160,7 +160,7 @@ class BrokerMembersConformance:
 
 
 async def _keeps(one: Broker, two: Broker, topic: str, seconds: float) -> bool:
-    """Whether a batch stays with its holder for so long."""
+    """Whether a batch stays with its holder for `seconds`."""
     first = await subscribe(one, topic=topic)
     await publish(one, messages(["key"], 1, topic=topic))
     slow = await fetch(first)

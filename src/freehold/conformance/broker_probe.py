@@ -1,4 +1,4 @@
-"""Conformance of brokers: what is seen from outside. Imports the broker port."""
+"""Conformance of brokers: probes and the state of a group. Imports the broker port."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _KEYS = [f"key-{number}" for number in range(6)]
 
 
 class BrokerProbeConformance:
-    """What `probe` and `group_state` tell."""
+    """What `probe` and `group_state` must do."""
 
     async def test_a_probe_is_seen_by_no_consumer(self, harness: BrokerHarness) -> None:
-        """And takes the same place each time, however many ask at once."""
+        """And it uses no additional space, however many run at the same time."""
         async with opened(harness) as one, opened(harness) as two:
             consumer = await subscribe(one, "orders")
             follower = await one.subscribe(
@@ -43,7 +43,7 @@ class BrokerProbeConformance:
             assert [(each.topic, each.pending) for each in await one.lag("orders")] == [(TOPIC, 0)]
 
     async def test_a_probe_tells_of_an_outage_in_time(self, harness: BrokerHarness) -> None:
-        """And that it is over."""
+        """And of its end."""
         async with opened(harness) as broker:
             await broker.probe("orders", 10.0)
             await harness.interrupt()
@@ -64,7 +64,7 @@ class BrokerProbeConformance:
             await eventually(taken)
 
     async def test_a_group_is_seen_without_joining_it(self, harness: BrokerHarness) -> None:
-        """Who holds what, how far it is, and that its members give signs of life."""
+        """The owners and positions of its partitions, and the heartbeats of its members."""
         async with opened(harness) as one, opened(harness) as two:
             before = await two.group_state("readers")
             assert (list(before.places), before.heartbeats) == ([], {})
@@ -88,12 +88,12 @@ class BrokerProbeConformance:
             assert (left.heartbeats, {place.holder for place in left.places}) == ({}, {""})
 
     async def test_a_member_that_stands_still_gives_no_signs(self, harness: BrokerHarness) -> None:
-        """It keeps what it holds until somebody else takes it."""
+        """It keeps its partitions until another member takes them over."""
         async with opened(harness) as one, opened(harness) as two:
             consumer = await subscribe(one)
             await harness.pause(consumer)
             first = await two.group_state("readers")
-            await asyncio.sleep(harness.options.lease_seconds)  # that nothing comes in this time is what is tested
+            await asyncio.sleep(harness.options.lease_seconds)  # the test is that nothing happens in this time
             later = await two.group_state("readers")
             assert later.heartbeats == first.heartbeats
             assert {place.holder for place in later.places} == set(first.heartbeats)

@@ -1,6 +1,5 @@
-"""A process that publishes or consumes for the broker's conformance suite, and how a test talks with it.
-
-Run as `python -m freehold.conformance.broker_worker`; imports the composition root, as any program would.
+"""A process that publishes or consumes for the broker's conformance suite, and its control by a test. Run as `python -m
+freehold.conformance.broker_worker`; imports the composition root like any program.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _LINE_SECONDS = 60.0
 
 
 class Worker:
-    """A process under the control of a test; killed at the end."""
+    """A process that a test controls; killed at the end."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -51,7 +50,7 @@ class Worker:
             await process.wait()
 
     async def line(self) -> str:
-        """Return the next line that the worker writes."""
+        """Return the next line of the worker's output."""
         assert self._process.stdout is not None
         line = await asyncio.wait_for(self._process.stdout.readline(), _LINE_SECONDS)
         assert line, "the worker ended"
@@ -68,7 +67,7 @@ class Worker:
 
 
 def main() -> None:
-    """Do what the argument says."""
+    """Publish or consume, as the first argument says."""
     task = json.loads(sys.argv[1])
     asyncio.run(_work(task["url"], BrokerOptions(**task["options"]), task["role"], task["count"]))
 

@@ -1,4 +1,4 @@
-"""What the suites of the checkpoint port do again and again: generations made, checkpoints moved, streams parked."""
+"""Common steps of the suites of the checkpoint port: make generations, move checkpoints, park streams."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ async def made(
 
 
 async def seen_at(stores: Stores, partition: int = 0, generation: int = 1, name: str = "summary") -> Checkpoint:
-    """A checkpoint as it stands."""
+    """Read a checkpoint."""
     return (await stores[CHECKPOINTS].checkpoints(name, generation))[partition]
 
 
 async def advanced(stores: Stores, *moves: Move) -> list[Checkpoint]:
-    """Move checkpoints, in a transaction of their own."""
+    """Advance checkpoints in a transaction of their own."""
     async with stores.database.begin() as db_tx:
         return list(await stores[CHECKPOINTS].advance(db_tx, moves))
 
 
 async def parked_at(stores: Stores, seen: Checkpoint, parked: ParkedStreamUpdate) -> Checkpoint:
-    """Park a stream, likewise."""
+    """Park a stream in a transaction of its own."""
     async with stores.database.begin() as db_tx:
         return await stores[CHECKPOINTS].park(db_tx, seen, parked)
 
 
 async def refused(stores: Stores, *moves: Move) -> None:
-    """Assert that they do not move."""
+    """Assert that the checkpoints cannot be advanced."""
     try:
         await advanced(stores, *moves)
     except ConcurrencyConflict as error:
@@ -71,7 +71,7 @@ def key_of(stream: str = "order-1", *, position: int = 5, retry_seconds: float |
 
 
 async def started_at(stores: Stores, seen: Checkpoint, *, isolated_position: int = 0, attempts: int = 0) -> Checkpoint:
-    """Record that a runner starts from there."""
+    """Write the crash marker of a runner that starts there."""
     async with stores.database.begin() as db_tx:
         return await stores[CHECKPOINTS].begin(
             db_tx, seen, isolated_position=isolated_position, isolated_attempts=attempts
@@ -79,10 +79,10 @@ async def started_at(stores: Stores, seen: Checkpoint, *, isolated_position: int
 
 
 async def not_started(stores: Stores, seen: Checkpoint) -> None:
-    """Assert that nobody can record it."""
+    """Assert that the crash marker cannot be written."""
     try:
         await started_at(stores, seen, isolated_position=99, attempts=1)
     except ConcurrencyConflict as error:
         assert error.hint
     else:
-        raise AssertionError("it was started")
+        raise AssertionError("the crash marker was written")

@@ -27,10 +27,12 @@ __all__ = ["CheckpointStoreConformance"]
 
 
 class CheckpointStoreConformance(ParkedStreamsConformance):
-    """What every checkpoint store does."""
+    """What every checkpoint store must do."""
 
     async def test_a_generation_is_made_with_its_checkpoints(self, harness: StoresHarness) -> None:
-        """At the position given, one a partition, none for an inline projection; and with the names of its tables."""
+        """With one checkpoint for each partition at the given position, none for an inline projection; and with the
+        names of its tables.
+        """
         stores = harness.first
         async with stores.database.begin() as db_tx:
             made = await stores[CHECKPOINTS].create(
@@ -58,7 +60,7 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         assert {(each.revision, each.handled, each.failed) for each in checkpoints} == {(0, 0, 0)}
 
     async def test_a_generation_goes_with_a_rollback(self, harness: StoresHarness) -> None:
-        """Like everything of the transaction."""
+        """Like all changes of the transaction."""
         stores = harness.first
         try:
             async with stores.database.begin() as db_tx:
@@ -70,7 +72,7 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         assert await stores[CHECKPOINTS].checkpoints() == []
 
     async def test_one_of_many_makes_a_generation(self, harness: StoresHarness) -> None:
-        """Instances that start together make it once; one generation is live, whatever its number."""
+        """Instances that start at the same time create it once; only one generation is live, whatever its number."""
         other = await harness.instance()
         outcomes = await asyncio.gather(
             *(made(stores) for stores in (harness.first, other, harness.first, other)), return_exceptions=True
@@ -82,12 +84,12 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
                 await made(other, number, state)
             except ConcurrencyConflict:
                 continue
-            raise AssertionError("it was made")
+            raise AssertionError("it was created")
         await made(other, 2, BUILDING)
         await made(other, 1, LIVE, name="another")
 
     async def test_a_checkpoint_advances(self, harness: StoresHarness) -> None:
-        """Counts are added, the time is noted; the others stay."""
+        """Counters are added up and the time is recorded; other checkpoints stay."""
         stores = harness.first
         await made(stores)
         harness.clock.advance(5)
@@ -101,7 +103,7 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         assert await advanced(stores) == []
 
     async def test_several_advance_or_none(self, harness: StoresHarness) -> None:
-        """In the order given."""
+        """And they are returned in the given order."""
         stores = harness.first
         await made(stores, partitions=3)
         zero, one, two = await stores[CHECKPOINTS].checkpoints("summary")
@@ -111,7 +113,7 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         assert [each.position for each in await stores[CHECKPOINTS].checkpoints("summary")] == [4, 5, 3]
 
     async def test_an_overtaken_runner_moves_nothing(self, harness: StoresHarness) -> None:
-        """Compare and set on the position: one of two wins, and the other's work is taken back with it."""
+        """By compare-and-set on the position one of two runners succeeds; the other's work is rolled back."""
         stores, other = harness.first, await harness.instance()
         await made(stores)
         seen = await seen_at(stores)
@@ -124,7 +126,7 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         assert (now.position, now.handled) == (9, 1)
 
     async def test_a_checkpoint_never_goes_back(self, harness: StoresHarness) -> None:
-        """A move to where it stands is none, but holds it."""
+        """A move to the same position changes nothing, but locks the checkpoint."""
         stores = harness.first
         await made(stores)
         (seen,) = await advanced(stores, Move(await seen_at(stores), 9))
@@ -133,7 +135,7 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         assert same.position == 9
 
     async def test_a_held_checkpoint_makes_others_wait(self, harness: StoresHarness) -> None:
-        """Whoever comes second waits for the commit, and finds itself overtaken before it has done anything."""
+        """A second runner waits for the commit, and gets a conflict before it has done anything."""
         stores, other = harness.first, await harness.instance()
         await made(stores)
         seen = await seen_at(stores)
@@ -144,7 +146,7 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         assert isinstance((await asyncio.gather(late, return_exceptions=True))[0], ConcurrencyConflict)
 
     async def test_locked_checkpoints_stand_still(self, harness: StoresHarness) -> None:
-        """For a switch and for the rebuild of a single key."""
+        """For a switch, and for the rebuild of a single key."""
         stores, other = harness.first, await harness.instance()
         await made(stores)
         seen = await seen_at(stores, 1)
@@ -156,7 +158,7 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         assert (await late)[0].position == 9
 
     async def test_a_switch_is_noticed(self, harness: StoresHarness) -> None:
-        """A runner that saw a generation live, or building, and is not told that it is so no more, writes nothing."""
+        """A runner that has read an earlier state of its generation writes nothing."""
         stores = harness.first
         await made(stores, 1)
         await made(stores, 2, BUILDING)
@@ -172,7 +174,7 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         assert [each.state for each in await stores[CHECKPOINTS].generations("summary")] == [RETIRED, LIVE]
 
     async def test_a_late_batch_waits_for_the_switch(self, harness: StoresHarness) -> None:
-        """It was in progress when the checkpoints were locked; it goes by what the switch has left."""
+        """A batch that was in progress when the checkpoints were locked gets the state after the switch."""
         stores, other = harness.first, await harness.instance()
         await made(stores)
         seen = await seen_at(stores)
@@ -184,7 +186,7 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         assert isinstance((await asyncio.gather(late, return_exceptions=True))[0], ConcurrencyConflict)
 
     async def test_one_generation_is_live(self, harness: StoresHarness) -> None:
-        """A transition from another state than the one seen, or to a second live one, is refused."""
+        """A transition from another state than the expected one, or to a second live generation, is refused."""
         stores = harness.first
         await made(stores, 1)
         await made(stores, 2, BUILDING)
@@ -194,11 +196,13 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
                     await stores[CHECKPOINTS].transition(db_tx, "summary", number, expected=seen, to=to)
             except ConcurrencyConflict:
                 continue
-            raise AssertionError("it went through")
+            raise AssertionError("it was not refused")
         assert [each.state for each in await stores[CHECKPOINTS].generations()] == [LIVE, BUILDING]
 
     async def test_what_is_begun_is_written_down_beforehand(self, harness: StoresHarness) -> None:
-        """Whoever finds the checkpoint there knows that somebody set out from it; nobody is overtaken by this."""
+        """A later runner that finds the marker at the checkpoint knows that one started there; the marker causes no
+        conflict.
+        """
         stores, other = harness.first, await harness.instance()
         await made(stores)
         (seen,) = await advanced(stores, Move(await seen_at(stores), 9, handled=4))
@@ -213,7 +217,7 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         assert (await advanced(stores, Move(seen, 10)))[0].position == 10
 
     async def test_progress_makes_void_what_was_begun(self, harness: StoresHarness) -> None:
-        """An advance alone does, of this partition; what was begun behind where it leads to stays."""
+        """Only an advance of this partition does; a marker behind the new position stays."""
         stores = harness.first
         await made(stores)
         begun = await started_at(stores, await seen_at(stores))
@@ -230,7 +234,7 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         assert not passed.interrupted
 
     async def test_an_overtaken_runner_begins_nothing(self, harness: StoresHarness) -> None:
-        """Nor does one that has not heard of what changed, or of a generation that is retired."""
+        """Nor does one that has read an earlier state, or one of a retired generation."""
         stores = harness.first
         await made(stores)
         seen = await seen_at(stores)
@@ -245,7 +249,7 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         assert (await seen_at(stores)).started_position == -1
 
     async def test_what_is_begun_goes_with_a_rollback(self, harness: StoresHarness) -> None:
-        """So it has to be committed before it is done."""
+        """So it must be committed before the work starts."""
         stores = harness.first
         await made(stores)
         seen = await seen_at(stores)
@@ -258,7 +262,7 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         assert await seen_at(stores) == seen
 
     async def test_forget_deletes_everything(self, harness: StoresHarness) -> None:
-        """Of this generation alone, and never of the live one."""
+        """Only of this generation, and never of the live one."""
         stores = harness.first
         await made(stores, 1)
         await made(stores, 2, BUILDING)
@@ -281,7 +285,7 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
             raise AssertionError("the live one was deleted")
 
     async def test_names_are_no_patterns(self, harness: StoresHarness) -> None:
-        """What looks like another projection is another one."""
+        """A name that would match as a pattern is another projection."""
         stores = harness.first
         await made(stores, name="a_b")
         await made(stores, name="axb")
@@ -293,4 +297,4 @@ class CheckpointStoreConformance(ParkedStreamsConformance):
         except FreeholdError:
             assert {each.state for each in await stores[CHECKPOINTS].generations()} == {LIVE}
         else:
-            raise AssertionError("it went through")
+            raise AssertionError("it was not refused")

@@ -1,4 +1,4 @@
-"""The suite of the checkpoint port, of what stands still: a part of `CheckpointStoreConformance`."""
+"""The suite of the checkpoint port for parked streams and pauses; a part of `CheckpointStoreConformance`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["ParkedStreamsConformance"]
 
 
 class ParkedStreamsConformance:
-    """What every checkpoint store does with parked streams and pauses."""
+    """What every checkpoint store must do with parked streams and pauses."""
 
     async def test_parking_is_noticed(self, harness: StoresHarness) -> None:
-        """A runner that does not know of a parked stream, or of its release, writes nothing."""
+        """A runner that has not read a parked stream, or its release, writes nothing."""
         stores = harness.first
         await made(stores)
         (seen,) = await advanced(stores, Move(await seen_at(stores), 9))
@@ -30,7 +30,7 @@ class ParkedStreamsConformance:
         assert await stores[CHECKPOINTS].parked() == []
 
     async def test_an_overtaken_runner_parks_nothing(self, harness: StoresHarness) -> None:
-        """Nor does it release anything."""
+        """And it releases nothing."""
         stores = harness.first
         await made(stores)
         seen = await seen_at(stores)
@@ -44,12 +44,12 @@ class ParkedStreamsConformance:
                         await stores[CHECKPOINTS].park(db_tx, seen, key_of("order-2"))
             except ConcurrencyConflict:
                 continue
-            raise AssertionError("it went through")
+            raise AssertionError("it was not refused")
         assert [each.stream for each in await stores[CHECKPOINTS].parked()] == ["order-1"]
         assert await seen_at(stores) == parked
 
     async def test_what_is_known_of_a_parked_stream(self, harness: StoresHarness) -> None:
-        """The latest attempt, since when it stands, and when it is due; texts that no engine stores are mended."""
+        """The latest attempt, the time of parking, the due time; characters that engines cannot store are replaced."""
         stores = harness.first
         await made(stores)
         first = key_of()
@@ -85,7 +85,7 @@ class ParkedStreamsConformance:
         assert await stores[CHECKPOINTS].count_parked() == {("summary", 1): 4, ("other", 1): 1}
 
     async def test_a_pause_is_noticed(self, harness: StoresHarness) -> None:
-        """Once it has committed, no batch of the generations that it is meant for commits."""
+        """After its commit no batch of the paused generations commits."""
         stores = harness.first
         await made(stores, 1)
         await made(stores, 2, BUILDING)

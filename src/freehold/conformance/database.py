@@ -1,6 +1,5 @@
-"""The suite of the database port. Bind it with a `harness` fixture, see `freehold.conformance.harness`.
-
-What a transaction did is read back through the outbox, which every database has.
+"""The suite of the database port. Bind it with a `harness` fixture, see `freehold.conformance.harness`. Effects of a
+transaction are read back through the outbox, which every database has.
 """
 
 from __future__ import annotations
@@ -25,17 +24,17 @@ async def _pending(stores: Stores) -> int:
 
 
 class DatabaseConformance:
-    """What every database does."""
+    """What every database must do."""
 
     async def test_the_block_commits(self, harness: StoresHarness) -> None:
-        """What was written is there for another instance, and Freehold owned the transaction."""
+        """Another instance sees the writes; the transaction is marked as Freehold's own."""
         async with harness.first.database.begin() as db_tx:
             assert db_tx.owned
             await harness.first[OUTBOX].stage(db_tx, [outgoing("k")])
         assert await _pending(await harness.instance()) == 1
 
     async def test_an_exception_comes_through_as_it_is(self, harness: StoresHarness) -> None:
-        """And rolls back; the connection is as good as new."""
+        """The transaction is rolled back, and the connection can be used again."""
         stores = harness.first
         error = LookupError("the user's own")
         for _ in range(20):
@@ -47,7 +46,7 @@ class DatabaseConformance:
         assert await _pending(stores) == 0
 
     async def test_cancellations_leave_no_connection_behind(self, harness: StoresHarness) -> None:
-        """At whatever point they come: more often than there are connections."""
+        """At any point, and more often than there are connections."""
         stores = harness.first
 
         async def work() -> None:
@@ -67,7 +66,7 @@ class DatabaseConformance:
         assert await _pending(stores) == 1
 
     async def test_a_transaction_that_cannot_begin_says_so_in_time(self, harness: StoresHarness) -> None:
-        """Unavailable, after the time limit of pool or lock; and goes on when one has ended."""
+        """`Unavailable` after the time limit of pool or lock; it works again when another one has ended."""
         stores = await harness.instance(pool_timeout_seconds=1.0, lock_timeout_seconds=1.0)
         async with AsyncExitStack() as held:
             with pytest.raises(Unavailable):
@@ -78,7 +77,7 @@ class DatabaseConformance:
             await stores[OUTBOX].stage(db_tx, [outgoing("k")])
 
     async def test_upgrade_is_done_once(self, harness: StoresHarness) -> None:
-        """A second time, and from another instance, there is nothing to do."""
+        """A second call, also by another instance, does nothing."""
         other = await harness.instance()
         assert await harness.first.database.pending() == []
         assert await harness.first.database.upgrade() == []
@@ -87,7 +86,7 @@ class DatabaseConformance:
         assert await other.database.repair() == []
 
     async def test_a_database_is_marked_with_its_service(self, harness: StoresHarness) -> None:
-        """The first that upgrades it by name owns it, for every instance; another is refused by both names."""
+        """The first service that upgrades it by name owns it, for all instances; another is refused with both names."""
         database, other = harness.first.database, (await harness.instance()).database
         assert await database.owner() is None
         await database.upgrade("orders")
@@ -101,7 +100,7 @@ class DatabaseConformance:
         assert await database.owner() == "orders"
 
     async def test_of_services_that_come_at_once_one_owns_it(self, harness: StoresHarness) -> None:
-        """All others are refused; none of two believes that it is its own."""
+        """All others are refused; no two services both own it."""
         names = [f"service-{number}" for number in range(4)]
         databases = [(await harness.instance()).database for _ in names]
         outcomes = await asyncio.gather(
@@ -112,7 +111,7 @@ class DatabaseConformance:
             assert outcome == [] if name == owner else isinstance(outcome, ConfigurationError)
 
     async def test_a_renamed_service_is_marked_by_command(self, harness: StoresHarness) -> None:
-        """With the change of whoever asks, and only where the former name is right."""
+        """In the caller's transaction, and only if the former name is right."""
         database = harness.first.database
         await database.upgrade("orders")
         with pytest.raises(ConfigurationError, match="billing"):
@@ -124,7 +123,7 @@ class DatabaseConformance:
         assert await database.upgrade("sales") == []
 
     async def test_ping_and_open_and_close_may_be_repeated(self, harness: StoresHarness) -> None:
-        """What is closed may be opened again."""
+        """A closed database can be opened again."""
         database = (await harness.instance()).database
         await database.ping(5)
         await database.open()
@@ -137,7 +136,7 @@ class DatabaseConformance:
         await database.ping(5)
 
     async def test_a_probe_writes_the_same_row_each_time(self, harness: StoresHarness) -> None:
-        """Asked often and by several processes at once, it takes no room, and nobody finds work in it."""
+        """Called often and by several processes at once, it uses no more space, and no runner finds work in it."""
         other = await harness.instance()
         for _ in range(3):
             await asyncio.gather(harness.first.database.probe(10.0), other.database.probe(10.0))
@@ -145,24 +144,24 @@ class DatabaseConformance:
         assert await _pending(harness.first) == 0
 
     async def test_a_probe_of_a_database_that_is_closed_is_refused(self, harness: StoresHarness) -> None:
-        """As everything else is."""
+        """Like every other call."""
         database = (await harness.instance()).database
         await database.close()
         with pytest.raises(ConfigurationError):
             await database.probe(1.0)
 
     async def test_what_cannot_be_joined_is_refused(self, harness: StoresHarness) -> None:
-        """With an error that says what can."""
+        """With an error that says what can be enlisted."""
         with pytest.raises(ConfigurationError):
             harness.first.database.enlist(object())
 
     async def test_errors_of_others_are_not_diagnosed(self, harness: StoresHarness) -> None:
-        """None, for what does not come from the database."""
+        """`translate_error` returns None for errors that do not come from the database."""
         for error in (ValueError("x"), OSError("x"), TimeoutError("x"), KeyError("x")):
             assert harness.first.database.translate_error(error) is None
 
     async def test_examine_finds_no_fault_without_a_remedy(self, harness: StoresHarness) -> None:
-        """Every finding has a subject and a detail; one that is not ok says what to do."""
+        """Every result has a subject and a detail; one that is not ok has a fix."""
         findings = await harness.first.database.run_checks()
         assert findings
         for finding in findings:

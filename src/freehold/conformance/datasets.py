@@ -1,6 +1,5 @@
 """The suite of datasets in a service's tables. Bind it with a `harness` fixture, see `freehold.conformance.harness`.
-
-The suite makes the tables in SQL; an engine that has datasets speaks it.
+The suite creates the tables by SQL, which every engine with datasets has.
 """
 
 from __future__ import annotations
@@ -57,10 +56,10 @@ async def _all(stores: Stores) -> dict[object, object]:
 
 
 class DatasetStoreConformance:
-    """What every store of datasets does."""
+    """What every store of datasets must do."""
 
     async def test_pages_are_in_the_order_of_bytes(self, harness: StoresHarness) -> None:
-        """Each key once, whatever order people would put them in; a range ends with its last key."""
+        """Each key once, in no other collation; a range includes its last key."""
         store = (await _filled(harness, *((key, None, 1, True) for key in _KEYS)))[DATASETS]
         ordered = sorted(_KEYS, key=str.encode)
         seen: list[object] = []
@@ -73,14 +72,14 @@ class DatasetStoreConformance:
         assert [row[0] for row in await store.page(_REPLICA, ordered[2], ordered[7], 2)] == ordered[3:5]
 
     async def test_rows_are_found_by_their_keys(self, harness: StoresHarness) -> None:
-        """Those that exist, in the order of the keys, with all of their fields; letters are not taken for others."""
+        """The existing ones, in the order of the given keys, with all fields; upper and lower case are different."""
         store = (await _filled(harness, ("a", "x", 1, True), ("B", None, None, None), ("b", "y", 2, False)))[DATASETS]
         assert await store.rows(_REPLICA, ["b", "none", "a", "A"]) == [("b", "y", 2, False), ("a", "x", 1, True)]
         assert await store.rows(_REPLICA, ["B"]) == [("B", None, None, None)]
         assert await store.rows(_REPLICA, []) == []
 
     async def test_values_come_and_go_in_one_form(self, harness: StoresHarness) -> None:
-        """Whatever the engine makes of them: what one engine gives, another one takes."""
+        """In the same form on every engine: a value of one engine can be written to another."""
         replica = Replica(Dataset("suite.things", "thing", tuple(_KINDS), kinds=_KINDS), "suite_thing")
         async with harness.first[SQL].direct() as sql:
             await sql.execute(
@@ -99,7 +98,7 @@ class DatasetStoreConformance:
         assert await store.rows(replica, ["a"]) == [changed]
 
     async def test_each_kind_of_drift_is_repaired(self, harness: StoresHarness) -> None:
-        """A row that differs, one too many, one that is missing; the others are left alone."""
+        """A row that differs, an additional one, a missing one; other rows are not changed."""
         rows = [("a", "x", 1, True), ("b", None, None, None), ("c", None, 3, False), ("d", "y", 4, True)]
         stores = await _filled(harness, *rows)
         wrong: Wrong = {
@@ -117,7 +116,7 @@ class DatasetStoreConformance:
         ]
 
     async def test_a_row_that_was_changed_meanwhile_stays(self, harness: StoresHarness) -> None:
-        """It is newer than what the repair knows: changed, come, or gone."""
+        """A row that was changed, inserted or deleted is newer than the comparison."""
         stores = await _filled(harness, ("a", "new", 1, True), ("b", "new", 1, True), ("c", "came", 1, True))
         wrong: Wrong = {
             "a": (("a", "right", 1, True), ("a", "old", 1, True)),
@@ -129,7 +128,7 @@ class DatasetStoreConformance:
         assert await _all(stores) == {"a": "new", "b": "new", "c": "came"}
 
     async def test_a_repair_belongs_to_its_transaction(self, harness: StoresHarness) -> None:
-        """A rollback takes it back."""
+        """A rollback undoes it."""
         row = ("a", "x", 1, True)
         stores = await _filled(harness, row)
         with pytest.raises(_TakeBack):
@@ -139,7 +138,7 @@ class DatasetStoreConformance:
         assert await _all(stores) == {"a": "x"}
 
     async def test_a_row_under_repair_is_held(self, harness: StoresHarness) -> None:
-        """Until the repair's transaction ends: who writes it meanwhile has the last word."""
+        """Until the repair's transaction ends; a concurrent write takes effect after it."""
         row = ("a", "old", 1, True)
         stores, other = await _filled(harness, row), await harness.instance()
 
@@ -156,7 +155,7 @@ class DatasetStoreConformance:
         assert await _all(stores) == {"a": "newest"}
 
     async def test_a_row_that_is_being_changed_is_waited_for(self, harness: StoresHarness) -> None:
-        """What comes of it is what the repair finds, and leaves."""
+        """The repair reads the row after that change, and leaves it."""
         row = ("a", "old", 1, True)
         stores, other = await _filled(harness, row), await harness.instance()
         async with other.database.begin() as db_tx:
@@ -168,7 +167,7 @@ class DatasetStoreConformance:
         assert await _all(stores) == {"a": "newest"}
 
     async def test_a_value_of_another_kind_is_refused(self, harness: StoresHarness) -> None:
-        """By the name of its field, and without the value."""
+        """The error names the field, and does not contain the value."""
         async with harness.first[SQL].direct() as sql:
             await sql.execute(
                 "CREATE TABLE suite_thing (thing VARCHAR(40) NOT NULL PRIMARY KEY, weight DOUBLE PRECISION)"
@@ -180,7 +179,7 @@ class DatasetStoreConformance:
         assert "61" not in str(caught.value)
 
     async def test_keys_that_are_no_texts_are_refused(self, harness: StoresHarness) -> None:
-        """They would not be compared."""
+        """They could not be compared."""
         async with harness.first[SQL].direct() as sql:
             await sql.execute("CREATE TABLE suite_thing (thing BIGINT NOT NULL PRIMARY KEY, name VARCHAR(40))")
             await sql.execute("INSERT INTO suite_thing (thing, name) VALUES ($1, $2)", (1, "one"))
@@ -189,7 +188,7 @@ class DatasetStoreConformance:
             await harness.first[DATASETS].page(replica, "", None, 10)
 
     async def test_a_table_that_is_not_there_is_an_error(self, harness: StoresHarness) -> None:
-        """And no empty dataset: everything would be taken for drift."""
+        """It is not an empty dataset: all rows would count as drift."""
         with pytest.raises(DatabaseError):
             await harness.first[DATASETS].page(_REPLICA, "", None, 10)
         with pytest.raises(DatabaseError):

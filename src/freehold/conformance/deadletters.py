@@ -25,7 +25,7 @@ class _GivenUp(Exception):
 def letter(
     harness: StoresHarness, *, consumer: str = "orders", type: str = "a.b", reason: str = "invalid-body"
 ) -> DeadLetter:
-    """A dead letter of now."""
+    """A dead letter with the present time."""
     return DeadLetter(
         id=new_id(),
         direction=Direction.INBOUND,
@@ -45,23 +45,23 @@ def letter(
 
 
 async def add(stores: Stores, *letters: DeadLetter) -> None:
-    """Keep dead letters in a transaction of their own."""
+    """Add dead letters in a transaction of their own."""
     async with stores.database.begin() as db_tx:
         for one in letters:
             await stores[DEAD_LETTERS].add(db_tx, one)
 
 
 async def mark(stores: Stores, kept: DeadLetter, status: DeadLetterStatus) -> None:
-    """End a dead letter in a transaction of its own."""
+    """Set a final status in a transaction of its own."""
     async with stores.database.begin() as db_tx:
         await stores[DEAD_LETTERS].mark(db_tx, kept.id, status, None)
 
 
 class DeadLetterStoreConformance:
-    """Everything that a store of dead letters must do. Bind it with a `harness` fixture."""
+    """What every store of dead letters must do. Bind it with a `harness` fixture."""
 
     async def test_a_letter_comes_back_as_it_was(self, harness: StoresHarness) -> None:
-        """Bytes that are no text included; unknown ids stay unknown."""
+        """Including bytes that are not text; an unknown id raises an error."""
         kept = letter(harness)
         broken = replace(letter(harness), message_id=None, direction=Direction.OUTBOUND, type="")
         await add(harness.first, kept, broken)
@@ -72,7 +72,7 @@ class DeadLetterStoreConformance:
                 await harness.first[DEAD_LETTERS].get(db_tx, new_id())
 
     async def test_whatever_an_error_is_called_and_says_is_kept(self, harness: StoresHarness) -> None:
-        """Readable, and cut off at a bound: a failure that cannot be recorded would block others."""
+        """Readable, and cut off at a limit: an error text that cannot be stored would block the message."""
         odd = "a\x00b\ud800c\x1b[0m" + "x" * 100_000
         await add(harness.first, replace(letter(harness), reason=odd, error_type=odd, detail=odd))
         (kept,) = await harness.first[DEAD_LETTERS].find(DeadLetterFilter())
@@ -81,7 +81,7 @@ class DeadLetterStoreConformance:
             assert len(text) <= 10_000
 
     async def test_a_letter_belongs_to_the_transaction(self, harness: StoresHarness) -> None:
-        """What ends the message's way keeps the dead letter, or neither happens."""
+        """The removal of the message and the dead letter are committed together or not at all."""
         stores = harness.first
         with pytest.raises(_GivenUp):
             async with stores.database.begin() as db_tx:
@@ -90,7 +90,7 @@ class DeadLetterStoreConformance:
         assert list(await stores[DEAD_LETTERS].find(DeadLetterFilter(status=None))) == []
 
     async def test_letters_are_found_newest_first(self, harness: StoresHarness) -> None:
-        """By every part of the filter, and no more than asked for."""
+        """By every part of the filter, and at most the limit."""
         kept = []
         for consumer, name, reason in (("a", "x", "r"), ("b", "x", "r"), ("a", "y", "r"), ("a", "x", "s")):
             kept.append(letter(harness, consumer=consumer, type=name, reason=reason))
@@ -112,7 +112,7 @@ class DeadLetterStoreConformance:
         assert await find(id=kept[1].id, status=DeadLetterStatus.DISCARDED) == []
 
     async def test_pages_follow_one_another(self, harness: StoresHarness) -> None:
-        """Dead letters of one moment included, and none of those that came since the first page."""
+        """Also with equal times, and without dead letters that were added after the first page."""
         kept = [letter(harness) for _ in range(4)]
         harness.clock.advance(1)
         kept.append(letter(harness))
@@ -128,7 +128,7 @@ class DeadLetterStoreConformance:
         assert found == newest
 
     async def test_an_edit_keeps_the_original(self, harness: StoresHarness) -> None:
-        """The replacement lies beside it; the last one counts."""
+        """The edited document is stored beside it; the last edit counts."""
         stores, kept = harness.first, letter(harness)
         await add(stores, kept)
         async with stores.database.begin() as db_tx:
@@ -139,7 +139,7 @@ class DeadLetterStoreConformance:
         assert list(await stores[DEAD_LETTERS].find(DeadLetterFilter())) == [replace(kept, edited=b"\x00second")]
 
     async def test_a_letter_ends_once(self, harness: StoresHarness) -> None:
-        """What was replayed or discarded is neither edited nor ended again."""
+        """After a replay or discard it can be neither edited nor ended again."""
         stores, kept, replay = harness.first, letter(harness), new_id()
         await add(stores, kept)
         async with stores.database.begin() as db_tx:
@@ -156,7 +156,7 @@ class DeadLetterStoreConformance:
         assert list(found) == [replace(kept, status=DeadLetterStatus.REPLAYED, replayed_as=replay)]
 
     async def test_two_people_cannot_replay_the_same_letter(self, harness: StoresHarness) -> None:
-        """Reading a dead letter to end it locks it: the second one waits, and sees that it has ended."""
+        """`get` locks it: the second operator waits, and gets the final status."""
         stores, other, kept = harness.first, await harness.instance(), letter(harness)
         await add(stores, kept)
 
@@ -172,7 +172,7 @@ class DeadLetterStoreConformance:
         assert await second is DeadLetterStatus.DISCARDED
 
     async def test_dead_ones_are_counted_by_reason(self, harness: StoresHarness) -> None:
-        """What has ended is no longer counted."""
+        """Replayed and discarded ones are not counted."""
         letters = [
             letter(harness, reason=reason)
             for reason in ("invalid-body", "invalid-body", "rejected-by-broker", "rejected-by-broker")
@@ -182,7 +182,7 @@ class DeadLetterStoreConformance:
         assert await harness.first[DEAD_LETTERS].count() == {"invalid-body": 1, "rejected-by-broker": 2}
 
     async def test_only_what_ended_long_ago_is_pruned(self, harness: StoresHarness) -> None:
-        """The age counts from the end; a dead letter waits for an operator, however old."""
+        """The age counts from the replay or discard; an undecided dead letter stays, however old."""
         stores = harness.first
         letters = [replace(letter(harness), failed_at=harness.clock.now() - timedelta(days=90)) for _ in range(5)]
         await add(stores, *letters)

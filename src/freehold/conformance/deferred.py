@@ -1,4 +1,4 @@
-"""The suite of the inbox, second part: messages deferred to a later try. Needs pytest and pytest-asyncio."""
+"""The suite of the inbox, second part: deferred messages. Needs pytest and pytest-asyncio."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _GivenUp(Exception):
 
 
 def message(receipt_key: str, key: str = "k", position: int | None = None) -> IncomingMessage:
-    """An arrival of a partition key."""
+    """An incoming message of a partition key."""
     return IncomingMessage(receipt_key=receipt_key, topic="orders.commands", key=key, deferred_position=position)
 
 
@@ -54,22 +54,22 @@ async def claim_one(stores: Stores) -> DeferredMessage:
 
 
 async def words(stores: Stores, *arrivals: IncomingMessage, consumer: str = _CONSUMER) -> list[ReceiveStatus]:
-    """What the inbox says of arrivals, received in a transaction of its own."""
+    """The statuses of messages that are received in a transaction of their own."""
     async with stores.database.begin() as db_tx:
         return [receipt.status for receipt in await stores[INBOX].receive(db_tx, consumer, arrivals)]
 
 
 async def finish(stores: Stores, claimed: DeferredMessage) -> bool:
-    """Finish a try in a transaction of its own."""
+    """Finish an attempt in a transaction of its own."""
     async with stores.database.begin() as db_tx:
         return await stores[INBOX].finish(db_tx, claimed)
 
 
 class DeferredMessagesConformance:
-    """What an inbox does with messages that failed."""
+    """What every inbox must do with deferred messages."""
 
     async def test_whatever_the_reason_says_is_kept(self, harness: StoresHarness) -> None:
-        """Readable, also when the message is put off again."""
+        """Readable, also after a reschedule."""
         stores, odd = harness.first, "a\x00b\ud800c" + "x" * 100_000
         arrival = IncomingMessage(receipt_key="odd", topic="t", key="k")
         async with stores.database.begin() as db_tx:
@@ -80,7 +80,7 @@ class DeferredMessagesConformance:
             assert await stores[INBOX].reschedule(await claim_one(stores), 0.0, odd)
 
     async def test_a_deferred_message_blocks_its_key_alone(self, harness: StoresHarness) -> None:
-        """Later ones of the key are blocked and leave no receipt; other keys, topics and consumers go on."""
+        """Later messages of the key are blocked and get no receipt; other keys, topics and consumers continue."""
         stores = harness.first
         await defer(stores, message("1"))
         elsewhere = IncomingMessage(receipt_key="5", topic="orders.events", key="k")
@@ -95,7 +95,7 @@ class DeferredMessagesConformance:
         assert await words(stores, message("2"), message("4")) == [NEW, NEW]
 
     async def test_a_blocked_arrival_leaves_nothing_behind(self, harness: StoresHarness) -> None:
-        """A blocked compensation does not cancel its action yet: both wait their turn."""
+        """A blocked compensation does not cancel its action: both wait in order."""
         stores = harness.first
         await defer(stores, message("act"))
         undo = IncomingMessage(receipt_key="undo", topic="orders.commands", key="k", compensates="act")
@@ -104,7 +104,7 @@ class DeferredMessagesConformance:
         assert await words(stores, message("act", position=claimed.position)) == [NEW]
 
     async def test_a_try_comes_first_of_its_key(self, harness: StoresHarness) -> None:
-        """What comes from the deferred ones is blocked by an earlier one only."""
+        """A deferred message is blocked only by an earlier one."""
         stores = harness.first
         await defer(stores, message("1"))
         await defer(stores, message("2"))
@@ -113,7 +113,7 @@ class DeferredMessagesConformance:
         assert await words(stores, message("1", position=first.position)) == [NEW]
 
     async def test_a_claim_tells_everything_of_the_message(self, harness: StoresHarness) -> None:
-        """The document as it came, the attempt counted, hidden for as long as was asked."""
+        """The original document, the counted attempt; it is hidden for the visibility timeout."""
         stores = harness.first
         await defer(stores, message("1", "kéy"), attempts=2)
         claimed = await claim_one(stores)
@@ -123,7 +123,7 @@ class DeferredMessagesConformance:
         assert claimed.due_at == harness.clock.now() + timedelta(seconds=60)
 
     async def test_a_try_is_counted_before_it_begins(self, harness: StoresHarness) -> None:
-        """A message that kills its process is recognised: each try that began is counted, though none ended."""
+        """A message that crashes its process is detected: each started attempt is counted, though none ended."""
         await defer(harness.first, message("poison"), attempts=1)
         for attempts in (2, 3, 4):
             killed = await harness.instance()
@@ -142,7 +142,7 @@ class DeferredMessagesConformance:
         assert [one.receipt_key for one in await claim(stores)] == ["2"]
 
     async def test_a_message_waits_until_it_is_due(self, harness: StoresHarness) -> None:
-        """By the database's time; the first of a key that is not due blocks the due ones behind it."""
+        """By the database's time; the first message of a key blocks later ones that are due earlier."""
         stores = harness.first
         assert await stores[INBOX].next_due_seconds(_CONSUMER) is None
         await defer(stores, message("1"), delay_seconds=30)
@@ -163,7 +163,7 @@ class DeferredMessagesConformance:
         assert [[one.receipt_key for one in some] for some in claimed] == [["0", "1", "2"], ["3"]]
 
     async def test_what_waits_behind_one_message_is_claimed_after_it(self, harness: StoresHarness) -> None:
-        """Many more of a key than a claim looks at: none of them keeps others, each has its turn, and none is lost."""
+        """Many more messages of a key than a claim reads: they block no other key, and each is claimed in order."""
         stores = harness.first
         for number in range(30):
             await defer(stores, message(f"crowd {number}", "crowd"))
@@ -183,7 +183,7 @@ class DeferredMessagesConformance:
         assert turns == [f"crowd {number}" for number in range(30)]
 
     async def test_a_claim_beside_an_end_leaves_nobody_waiting(self, harness: StoresHarness) -> None:
-        """While the first of a key is being finished, others look: the next has its turn all the same."""
+        """A claim that runs while the first message of a key is finished does not leave the next one waiting."""
         stores, other = harness.first, await harness.instance()
         for number in range(12):
             await defer(stores, message(f"m{number}", "k"))
@@ -212,7 +212,7 @@ class DeferredMessagesConformance:
         assert sorted(claimed) == sorted(str(number) for number in range(20))
 
     async def test_a_stale_claim_ends_nothing(self, harness: StoresHarness) -> None:
-        """A try that took too long was taken over: neither its end nor its next time is written."""
+        """After another instance has claimed the message, the first claim can neither finish nor reschedule it."""
         stores, other = harness.first, await harness.instance()
         await defer(stores, message("1"))
         slow = await claim_one(stores)
@@ -225,7 +225,7 @@ class DeferredMessagesConformance:
         assert not await other[INBOX].reschedule(current, 5, "Late")
 
     async def test_a_claim_that_is_given_back_counts_for_no_attempt(self, harness: StoresHarness) -> None:
-        """It can be claimed at once; only the latest claim can be released, and once."""
+        """It can be claimed again at once; only the latest claim can be released, and only once."""
         stores, other = harness.first, await harness.instance()
         await defer(stores, message("1"))
         for _ in range(3):
@@ -242,7 +242,7 @@ class DeferredMessagesConformance:
         assert await finish(other, current)
 
     async def test_finishing_belongs_to_the_transaction(self, harness: StoresHarness) -> None:
-        """A try that is rolled back is not over."""
+        """After a rollback the attempt is not finished."""
         stores = harness.first
         await defer(stores, message("1"))
         claimed = await claim_one(stores)
@@ -256,7 +256,7 @@ class DeferredMessagesConformance:
         assert waiting.due_at == harness.clock.now() + timedelta(seconds=5)
 
     async def test_a_message_being_finished_is_not_claimed(self, harness: StoresHarness) -> None:
-        """A claim passes over what another transaction ends just now, or waits for its end."""
+        """A claim skips a message that another transaction is finishing, or waits for that transaction."""
         stores, other = harness.first, await harness.instance()
         await defer(stores, message("1"))
         claimed = await claim_one(stores)
@@ -268,7 +268,7 @@ class DeferredMessagesConformance:
         assert await attempt == []
 
     async def test_deferring_belongs_to_the_transaction(self, harness: StoresHarness) -> None:
-        """A rollback defers nothing, and what is deferred shows at once within its transaction."""
+        """After a rollback nothing is deferred; within the transaction the deferred message is visible at once."""
         stores = harness.first
         with pytest.raises(_GivenUp):
             async with stores.database.begin() as db_tx:
@@ -281,7 +281,7 @@ class DeferredMessagesConformance:
         assert await words(stores, message("2")) == [NEW]
 
     async def test_people_see_what_is_deferred(self, harness: StoresHarness) -> None:
-        """Oldest first, by consumer, with the age to alarm on."""
+        """Oldest first, by consumer; the age is for alarms."""
         stores = harness.first
         empty = await stores[INBOX].stats()
         assert (empty.pending, empty.keys, empty.oldest_seconds) == (0, 0, 0.0)

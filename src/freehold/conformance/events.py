@@ -28,14 +28,14 @@ _EXPECTED: Final = {
     2: (False, True),
     3: (False, False),
 }
-"""Whether an append is allowed on an empty stream, and on one with two events."""
+"""Whether an append is allowed: on an empty stream, and on one with two events."""
 
 
 class EventStoreConformance(EventOrderConformance):
-    """What every event store does: appends and streams here, the order over all streams in the base."""
+    """What every event store must do: appends and streams here, the order over all streams in the base class."""
 
     async def test_a_stream_has_a_name_that_every_engine_keeps(self, harness: StoresHarness) -> None:
-        """Refused by all in the same words, or what one engine keeps could not be moved to another."""
+        """All engines refuse the same names, so that events can be moved to another engine."""
         store = harness.first[EVENTS]
         for name in ("a\x00b", "a\nb", "\ud800", "x" * 513):
             with pytest.raises(InvalidValue, match="stream"):
@@ -44,7 +44,7 @@ class EventStoreConformance(EventOrderConformance):
         assert await store.version("ä" * 256) == 1
 
     async def test_what_is_appended_is_read_as_it_was_given(self, harness: StoresHarness) -> None:
-        """Every field, and the bytes whatever they are."""
+        """Every field, with any bytes."""
         store = harness.first[EVENTS]
         event = NewEvent(
             id=new_id(),
@@ -63,7 +63,7 @@ class EventStoreConformance(EventOrderConformance):
         first, second = await store.read_stream("order-ä'$1;--")
         assert (first.event, second.event) == (event, bare)
         ids = (first.event.id, first.event.correlation_id, first.event.causation_id)
-        assert {type(each) for each in ids} == {UUID}  # drivers have subclasses, which not every codec takes for one
+        assert {type(each) for each in ids} == {UUID}  # not the drivers' subclasses, which some codecs refuse
         assert (first.stream, first.version, second.version) == ("order-ä'$1;--", 1, 2)
         assert appended.positions == (first.position, second.position)
         assert appended.version == 2
@@ -71,7 +71,7 @@ class EventStoreConformance(EventOrderConformance):
         assert (await store.read_all(0)).events == (first, second)
 
     async def test_large_payloads_come_back_whole(self, harness: StoresHarness) -> None:
-        """A megabyte of bytes that no text holds."""
+        """A megabyte of bytes that are not text."""
         data = bytes(range(256)) * 4096
         await add(harness.first, "order-1", new_event(data))
         assert data_of(await harness.first[EVENTS].read_stream("order-1")) == [data]
@@ -90,7 +90,7 @@ class EventStoreConformance(EventOrderConformance):
             assert await stores[EVENTS].version(stream) == version + allowed
 
     async def test_several_streams_are_appended_together(self, harness: StoresHarness) -> None:
-        """In one call, in the order given; versions are each stream's own, and later calls go on from there."""
+        """In one call, in the given order; each stream has its own versions, and later calls continue them."""
         stores = harness.first
         async with stores.database.begin() as db_tx:
             first = await stores[EVENTS].append(
@@ -114,7 +114,7 @@ class EventStoreConformance(EventOrderConformance):
         ]
 
     async def test_a_conflict_takes_all_streams_back(self, harness: StoresHarness) -> None:
-        """Also those that were as expected, whichever is named first."""
+        """Also the streams without a conflict, in any order."""
         stores = harness.first
         await add(stores, "order-1")
         for appends in (
@@ -130,7 +130,7 @@ class EventStoreConformance(EventOrderConformance):
         assert await stores[EVENTS].version("order-1") == 1
 
     async def test_an_append_that_makes_no_sense_is_refused(self, harness: StoresHarness) -> None:
-        """A stream named twice, without a name, or with nothing to add."""
+        """A stream that is named twice or has no name, or an append without events."""
         for appends in (
             [Append("order-1", [new_event()]), Append("order-1", [new_event()])],
             [Append("", [new_event()])],
@@ -141,7 +141,7 @@ class EventStoreConformance(EventOrderConformance):
         assert await harness.first[EVENTS].high_water_mark() == 0
 
     async def test_an_appends_rollback_leaves_nothing(self, harness: StoresHarness) -> None:
-        """Events, staged messages and the versions are gone together; and together they come with a commit."""
+        """Events, staged messages and versions are committed together or not at all."""
         stores = harness.first
 
         async def work(*, fails: bool) -> None:
@@ -161,7 +161,7 @@ class EventStoreConformance(EventOrderConformance):
         assert (await stores[OUTBOX].stats()).pending == 1
 
     async def test_a_cancelled_append_leaves_nothing(self, harness: StoresHarness) -> None:
-        """Cancelled inside the block: rolled back, its streams are free and its readers blocked no longer."""
+        """After a cancellation inside the block it is rolled back, and blocks neither writers nor readers."""
         stores = harness.first
         appended = asyncio.Event()
 
@@ -181,7 +181,7 @@ class EventStoreConformance(EventOrderConformance):
 
     @pytest.mark.parametrize("limit", [0, -1])
     async def test_a_page_of_nothing_is_refused(self, harness: StoresHarness, limit: int) -> None:
-        """Neither an empty page, which looks like the end, nor one without a limit."""
+        """A limit of 0 would look like the end, and there must be a limit."""
         events = harness.first[EVENTS]
         await add(harness.first, "order-1", new_event(b"1"))
         for reading in (
@@ -193,7 +193,7 @@ class EventStoreConformance(EventOrderConformance):
                 await reading
 
     async def test_a_stream_is_read_both_ways_within_bounds(self, harness: StoresHarness) -> None:
-        """`after` and `before` are exclusive; the newest first where backwards; no more than the limit."""
+        """`after` and `before` are exclusive; `backwards` returns the newest first; at most the limit."""
         stores = harness.first
         await add(stores, "order-1", *(new_event(str(number).encode()) for number in range(1, 11)))
         await add(stores, "order-10", new_event(b"another"))
@@ -215,7 +215,7 @@ class EventStoreConformance(EventOrderConformance):
         assert data_of(await read("order-1", after=10)) == []
 
     async def test_bodies_are_those_of_the_stream(self, harness: StoresHarness) -> None:
-        """Version, type, schema version and data of each event; a transaction's own appends among them."""
+        """Version, type, schema version and data of each event; including appends of the same transaction."""
         stores = harness.first
         added = [replace(new_event(bytes([number])), schema_version=number) for number in range(1, 6)]
         await add(stores, "order-1", *added[:4])
@@ -231,7 +231,7 @@ class EventStoreConformance(EventOrderConformance):
             assert not await read("order-2", db_tx=db_tx)
 
     async def test_a_transaction_reads_its_own_appends(self, harness: StoresHarness) -> None:
-        """Others do not, before its commit."""
+        """Other readers do not before its commit."""
         stores = harness.first
         await add(stores, "order-1", new_event(b"1"))
         async with stores.database.begin() as db_tx:
@@ -243,7 +243,7 @@ class EventStoreConformance(EventOrderConformance):
             assert await stores[EVENTS].version("order-1") == 1
 
     async def test_writers_of_a_stream_take_turns(self, harness: StoresHarness) -> None:
-        """Until the commit; whoever comes second meets the new version."""
+        """The second one waits for the commit, and gets the new version."""
         stores, other = harness.first, await harness.instance()
         async with stores.database.begin() as db_tx:
             await stores[EVENTS].append(db_tx, [Append("order-1", [new_event(b"first")])])
@@ -266,7 +266,7 @@ class EventStoreConformance(EventOrderConformance):
             await asyncio.wait_for(add(stores, "order-2"), 30)
 
     async def test_one_of_many_writers_of_a_version_wins(self, harness: StoresHarness) -> None:
-        """All expect the same version: one commits, every other one is told, and versions have no gap."""
+        """All expect the same version: one commits, all others get a conflict, and versions have no gap."""
         stores, other = harness.first, await harness.instance()
         for version in range(3):
             tries = (add((stores, other)[n % 2], "order-1", expected=version) for n in range(10))
@@ -275,7 +275,7 @@ class EventStoreConformance(EventOrderConformance):
         assert [each.version for each in await other[EVENTS].read_stream("order-1")] == [1, 2, 3]
 
     async def test_streams_in_any_order_cause_no_deadlock(self, harness: StoresHarness) -> None:
-        """Each transaction names the same streams in an order of its own."""
+        """Each transaction names the same streams in another order."""
         stores, other = harness.first, await harness.instance()
         streams = [f"order-{number}" for number in range(6)]
 

@@ -71,7 +71,7 @@ async def add(
 async def follow(
     stores: Stores, after: int = 0, wanted: EventFilter = EVERYTHING, *, limit: int = 1000
 ) -> list[RecordedEvent]:
-    """Everything wanted after a position, page by page, up to the head."""
+    """All matching events behind a position, page by page, up to the high-water mark."""
     found: list[RecordedEvent] = []
     head = await stores[EVENTS].high_water_mark()
     while after < head:
@@ -90,7 +90,7 @@ def data_of(events: Sequence[RecordedEvent]) -> list[bytes]:
 
 
 def is_wanted(event: RecordedEvent, wanted: EventFilter) -> bool:
-    """What the port says of a filter, in plain Python."""
+    """Whether an event matches a filter, as the port defines it."""
     return (
         (not wanted.types or event.event.type in wanted.types)
         and (not wanted.categories or category_of(event.stream) in wanted.categories)
@@ -101,7 +101,7 @@ def is_wanted(event: RecordedEvent, wanted: EventFilter) -> bool:
 
 
 async def _fill(harness: StoresHarness) -> list[RecordedEvent]:
-    """Forty events of three types in nine streams of three categories, a second apart, with a clock set back once."""
+    """Add forty events: three types, nine streams, three categories, a second apart; the clock is set back once."""
     streams = cycle(f"{category}-{number}" for number in range(3) for category in ("order", "cart", "visit"))
     for number, stream in zip(range(40), streams, strict=False):
         await add(harness.first, stream, new_event(str(number).encode(), f"a.{('one', 'two', 'three')[number % 3]}"))
@@ -123,10 +123,10 @@ async def _check(stores: Stores, everything: Sequence[RecordedEvent], wanted: Ev
 
 
 class EventOrderConformance:
-    """How every event store orders what it holds."""
+    """How every event store must order its events."""
 
     async def test_all_events_are_read_in_order_page_by_page(self, harness: StoresHarness) -> None:
-        """From any position; `through` is where to go on, and the reader's own position at the end."""
+        """From any position; `through` is the position to continue at, and at the end the reader's own position."""
         stores = harness.first
         everything = await _fill(harness)
         assert data_of(everything) == [str(number).encode() for number in range(40)]
@@ -140,7 +140,7 @@ class EventOrderConformance:
         assert await stores[EVENTS].read_all(head + 100) == type(page)((), head + 100)
 
     async def test_an_empty_store_is_read_as_well(self, harness: StoresHarness) -> None:
-        """It has no head, no page and no time."""
+        """It has no high-water mark, no events and no time."""
         events = harness.first[EVENTS]
         assert await events.high_water_mark() == 0
         assert (await events.read_all(0)).end_position == 0
@@ -151,14 +151,14 @@ class EventOrderConformance:
 
     @pytest.mark.parametrize("wanted", _FILTERS)
     async def test_a_filter_gives_what_is_wanted(self, harness: StoresHarness, wanted: str) -> None:
-        """By type, category, partition and several at once: no more, no less, with any page length."""
+        """By type, category, partition, and combinations: exactly the matching events, with any page length."""
         await _check(harness.first, await _fill(harness), _FILTERS[wanted])
 
     @pytest.mark.parametrize(("since", "until"), [(10, None), (None, 12), (20, 27), (500, None), (None, -5)])
     async def test_a_span_of_time_gives_what_is_wanted(
         self, harness: StoresHarness, since: int | None, until: int | None
     ) -> None:
-        """From, inclusive, and to, exclusive; also where the clock had been set back in between."""
+        """From (inclusive) to (exclusive), also where the clock was set back in between."""
         begin = harness.clock.now()
         everything = await _fill(harness)
 
@@ -170,7 +170,7 @@ class EventOrderConformance:
         await _check(harness.first, everything, typed)
 
     async def test_partitions_share_the_streams(self, harness: StoresHarness) -> None:
-        """Every event is in one partition, and a stream is in one as a whole."""
+        """Every event is in one partition, and all events of a stream are in the same one."""
         everything = await _fill(harness)
         shares = [await follow(harness.first, 0, EventFilter(partition=n, partitions=4)) for n in range(4)]
         assert sorted((each for share in shares for each in share), key=lambda each: each.position) == everything
@@ -178,7 +178,7 @@ class EventOrderConformance:
         assert sum(len(share) for share in streams) == len(set[str]().union(*streams))
 
     async def test_an_append_after_a_commit_has_greater_positions(self, harness: StoresHarness) -> None:
-        """Over all streams and instances: whatever was seen before is before."""
+        """Over all streams and instances."""
         stores, other = harness.first, await harness.instance()
         highest = 0
         for turn in range(20):
@@ -188,7 +188,7 @@ class EventOrderConformance:
             assert await stores[EVENTS].high_water_mark() == highest
 
     async def test_a_rolled_back_append_holds_nobody_up(self, harness: StoresHarness) -> None:
-        """The positions that it drew are a gap, and no more."""
+        """The positions that it drew are only a gap."""
         stores = harness.first
         before = await add(stores, "order-1")
         with pytest.raises(_TakenBack):
@@ -201,7 +201,7 @@ class EventOrderConformance:
         assert [each.position for each in await follow(stores)] == [*before, *after]
 
     async def test_what_is_not_committed_is_not_passed_over(self, harness: StoresHarness) -> None:
-        """A slow append blocks itself and what was appended after it began, and nothing is skipped once it ends."""
+        """Readers stop before an open append; after its end they read its events and all later ones."""
         if not harness.features.concurrent_writers:
             pytest.skip("feature: concurrent_writers")
         stores, other = harness.first, await harness.instance()
@@ -215,7 +215,7 @@ class EventOrderConformance:
         assert data_of(await follow(other, page.end_position)) == [b"slow", b"quick"]
 
     async def test_a_slow_append_that_is_rolled_back_hides_nothing(self, harness: StoresHarness) -> None:
-        """What came after it is read when it has ended."""
+        """Later events are read when it has ended."""
         if not harness.features.concurrent_writers:
             pytest.skip("feature: concurrent_writers")
         stores = harness.first
@@ -228,7 +228,7 @@ class EventOrderConformance:
         assert data_of(await follow(stores)) == [b"quick"]
 
     async def test_transactions_that_do_not_append_hold_nobody_up(self, harness: StoresHarness) -> None:
-        """Idle ones, and those that write other tables, however long they stay open."""
+        """Idle transactions, and those that write other tables, however long they stay open."""
         if not harness.features.concurrent_writers:
             pytest.skip("feature: concurrent_writers")
         stores = harness.first
@@ -239,7 +239,7 @@ class EventOrderConformance:
             assert data_of((await stores[EVENTS].read_all(0)).events) == [b"seen"]
 
     async def test_a_reader_skips_nothing_while_many_write(self, harness: StoresHarness) -> None:
-        """Writers overlap, some are slow, some rolled back: readers get all, and each stream in its order."""
+        """Writers overlap, some are slow, some roll back: readers get all committed events, each stream in order."""
         stores, other = harness.first, await harness.instance()
         committed: set[UUID] = set()
 
@@ -268,7 +268,7 @@ class EventOrderConformance:
             return seen + await follow(reader, after)
 
         writers = asyncio.ensure_future(asyncio.gather(*(write((stores, other)[task % 2], task) for task in range(6))))
-        for seen in await asyncio.gather(*(read(reader, writers) for reader in (stores, other, stores))):  # type: ignore[arg-type]  # a future of a list is what it waits for
+        for seen in await asyncio.gather(*(read(reader, writers) for reader in (stores, other, stores))):  # type: ignore[arg-type]  # it awaits a future of a list
             versions: dict[str, int] = defaultdict(int)
             for each in seen:
                 versions[each.stream] += 1

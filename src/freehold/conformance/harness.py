@@ -1,4 +1,4 @@
-"""What the suites of a database's stores need from an adapter: instances on the same data, and a clock that obeys.
+"""The harness of the suites of a database's stores: instances on the same data, and a manual clock.
 
 An adapter binds a suite by a test class with a `harness` fixture that yields a `StoresHarness`:
 
@@ -27,7 +27,7 @@ from freehold.testing.clock import ManualClock
 __all__ = ["ManualClock", "StoresHarness", "has_to_wait"]
 
 _BLOCKED_SECONDS: Final = 0.2
-# Whoever is made to wait waits until it is let go on, however slow the machine is.
+# Long enough for a slow machine: a test ends each wait itself.
 _PATIENT: Final = DatabaseOptions(pool_timeout_seconds=30.0, lock_timeout_seconds=30.0, statement_timeout_seconds=60.0)
 
 
@@ -35,7 +35,7 @@ StoresFactory = Callable[[DatabaseOptions, Sequence[Migration], Clock], Stores]
 
 
 class StoresHarness:
-    """Instances of a service on one database. `first` is there from the beginning, with all tables made."""
+    """Instances of a service on one database. `first` is open from the beginning, and its tables exist."""
 
     def __init__(self, make: StoresFactory, options: DatabaseOptions, migrations: Sequence[Migration]) -> None:
         self.clock = ManualClock()
@@ -54,7 +54,7 @@ class StoresHarness:
         options: DatabaseOptions | None = None,
         migrations: Sequence[Migration] = (),
     ) -> AsyncIterator[StoresHarness]:
-        """A harness on an empty database; its instances are closed at the end."""
+        """Make a harness on an empty database; its instances are closed at the end."""
         harness = cls(
             make or (lambda options, migrations, clock: open_stores(url, options, migrations, clock)),
             options or _PATIENT,
@@ -69,19 +69,17 @@ class StoresHarness:
 
     @property
     def first(self) -> Stores:
-        """The instance that was there from the beginning."""
+        """The first instance."""
         return self._opened[0]
 
     @property
     def features(self) -> DatabaseFeatures:
-        """What the engine guarantees."""
+        """The features of the engine."""
         return self.first.database.features
 
     async def instance(self, **limits: float) -> Stores:
-        """Another instance of the service on the same data, as another process would open it; `limits` replace those
-        of the options.
-        """
-        stores = self._make(replace(self._options, **limits), self._migrations, self.clock)  # type: ignore[arg-type] # fields
+        """Open another instance of the service on the same data, as in another process; `limits` replace options."""
+        stores = self._make(replace(self._options, **limits), self._migrations, self.clock)  # type: ignore[arg-type] # the names are those of fields
         await stores.database.open()
         self._opened.append(stores)
         return stores
@@ -93,6 +91,6 @@ class StoresHarness:
 
 
 async def has_to_wait(work: asyncio.Task[Any]) -> bool:
-    """Whether this is not done within a short time: a wait that must not end yet. The work goes on."""
+    """Whether this task does not end within a short time: it must be waiting. The task is not cancelled."""
     done, _ = await asyncio.wait({work}, timeout=_BLOCKED_SECONDS)
     return not done

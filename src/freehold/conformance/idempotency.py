@@ -1,4 +1,4 @@
-"""The suite of the answers by Idempotency-Key. Needs pytest and pytest-asyncio."""
+"""The suite of the responses by idempotency key. Needs pytest and pytest-asyncio."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _GivenUp(Exception):
 
 
 async def claim(stores: Stores, key: str, scope: str = "orders") -> StoredResponse | None:
-    """Claim and, where it is new, answer in one transaction."""
+    """Claim a key and, where it is new, store a response, in one transaction."""
     async with stores.database.begin() as db_tx:
         found = await stores[IDEMPOTENCY].claim(db_tx, scope, key, "f")
         if found is None:
@@ -30,7 +30,7 @@ async def claim(stores: Stores, key: str, scope: str = "orders") -> StoredRespon
 
 
 class IdempotencyStoreConformance:
-    """Everything that a store of answers must do. Bind it with a `harness` fixture."""
+    """What every store of responses must do. Bind it with a `harness` fixture."""
 
     async def test_the_same_key_gives_the_same_answer(self, harness: StoresHarness) -> None:
         """Also for another instance; another key or scope is new."""
@@ -40,7 +40,9 @@ class IdempotencyStoreConformance:
         assert await claim(harness.first, "a", scope="payments") is None
 
     async def test_headers_come_back_as_they_were(self, harness: StoresHarness) -> None:
-        """Repeated ones too, in their order, with every byte that a header may hold; an answer may have no type."""
+        """Including repeated ones, in order, with every byte that a header may contain; a response may have no content
+        type.
+        """
         headers = (("link", "</a>"), ("etag", '"1"'), ("link", "</b>"), ("x-odd", "\x00\xe9\xff'\"\\"))
         answer = StoredResponse("f", 204, "", b"", headers=headers)
         async with harness.first.database.begin() as db_tx:
@@ -49,7 +51,7 @@ class IdempotencyStoreConformance:
         assert await claim(await harness.instance(), "a") == answer
 
     async def test_it_says_whether_a_key_was_used(self, harness: StoresHarness) -> None:
-        """One key, or any of a scope; asking claims nothing."""
+        """One key, or any key of a scope; the question claims nothing."""
         stores = harness.first
         async with stores.database.begin() as db_tx:
             assert not await stores[IDEMPOTENCY].used(db_tx, "orders", "a")
@@ -62,7 +64,7 @@ class IdempotencyStoreConformance:
             assert not await stores[IDEMPOTENCY].used(db_tx, "order")
 
     async def test_another_body_is_recognised(self, harness: StoresHarness) -> None:
-        """The stored fingerprint is that of the first request, for the caller to compare."""
+        """The stored fingerprint is that of the first request; the caller compares it."""
         await claim(harness.first, "a")
         async with harness.first.database.begin() as db_tx:
             found = await harness.first[IDEMPOTENCY].claim(db_tx, "orders", "a", "other")
@@ -70,7 +72,7 @@ class IdempotencyStoreConformance:
         assert found.fingerprint == "f"
 
     async def test_a_key_is_claimed_in_the_transaction_of_its_effect(self, harness: StoresHarness) -> None:
-        """A request that fails leaves no claim, so it may be sent again."""
+        """A failed request leaves no claim, so it may be sent again."""
         with pytest.raises(_GivenUp):
             async with harness.first.database.begin() as db_tx:
                 assert await harness.first[IDEMPOTENCY].claim(db_tx, "orders", "a", "f") is None
@@ -78,7 +80,7 @@ class IdempotencyStoreConformance:
         assert await claim(harness.first, "a") is None
 
     async def test_a_concurrent_request_waits_for_the_answer(self, harness: StoresHarness) -> None:
-        """The same request twice at once has its effect once."""
+        """Two equal requests at the same time have one effect."""
         stores, other = harness.first, await harness.instance()
         async with stores.database.begin() as db_tx:
             assert await stores[IDEMPOTENCY].claim(db_tx, "orders", "a", "f") is None
@@ -88,7 +90,7 @@ class IdempotencyStoreConformance:
         assert await second == _ANSWER
 
     async def test_a_concurrent_request_takes_over_after_a_rollback(self, harness: StoresHarness) -> None:
-        """The first one failed: the second one has the effect."""
+        """When the first one fails, the second one has the effect."""
         stores, other = harness.first, await harness.instance()
         second: asyncio.Task[StoredResponse | None] | None = None
         with pytest.raises(_GivenUp):
@@ -102,20 +104,20 @@ class IdempotencyStoreConformance:
         assert await claim(stores, "a") == _ANSWER
 
     async def test_a_claim_that_was_never_answered_is_an_error(self, harness: StoresHarness) -> None:
-        """Its effect may exist: it is neither new, nor is there anything to answer."""
+        """Its effect may exist, so the key is not new, and there is no response."""
         async with harness.first.database.begin() as db_tx:
             await harness.first[IDEMPOTENCY].claim(db_tx, "orders", "a", "f")
         with pytest.raises(ConcurrencyConflict):
             await claim(harness.first, "a")
 
     async def test_only_a_claimed_key_is_answered(self, harness: StoresHarness) -> None:
-        """An answer without a claim would protect nothing."""
+        """A response without a claim would protect nothing."""
         with pytest.raises(NotFound):
             async with harness.first.database.begin() as db_tx:
                 await harness.first[IDEMPOTENCY].complete(db_tx, "orders", "a", _ANSWER)
 
     async def test_old_answers_are_pruned(self, harness: StoresHarness) -> None:
-        """After the window, in bounded portions."""
+        """After the window, at most the limit in one call."""
         for number in range(3):
             await claim(harness.first, str(number))
         harness.clock.advance(61)

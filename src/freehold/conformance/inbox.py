@@ -24,7 +24,7 @@ class _GivenUp(Exception):
 
 
 def arrival(key: str, *, compensates: str | None = None, partition_key: str = "k") -> IncomingMessage:
-    """An arrival with a receipt key."""
+    """An incoming message with a receipt key."""
     return IncomingMessage(receipt_key=key, topic="orders.commands", key=partition_key, compensates=compensates)
 
 
@@ -35,12 +35,12 @@ async def receive(stores: Stores, *arrivals: IncomingMessage, consumer: str = _C
 
 
 async def words(stores: Stores, *arrivals: IncomingMessage, consumer: str = _CONSUMER) -> list[ReceiveStatus]:
-    """What the inbox says of arrivals, received in a transaction of its own."""
+    """The statuses of messages that are received in a transaction of their own."""
     return [receipt.status for receipt in await receive(stores, *arrivals, consumer=consumer)]
 
 
 class ReceiptsConformance:
-    """What an inbox says of arrivals."""
+    """What every inbox must do with incoming messages."""
 
     async def test_people_see_when_a_message_was_handled(self, harness: StoresHarness) -> None:
         """By its receipt, for each consumer."""
@@ -52,7 +52,7 @@ class ReceiptsConformance:
         assert await harness.first[INBOX].received_at("others", "a") is None
 
     async def test_the_age_of_the_oldest_receipt_shows_whether_pruning_keeps_up(self, harness: StoresHarness) -> None:
-        """Of each consumer; nothing is old where there is none."""
+        """For each consumer; 0 where there is no receipt."""
         inbox = harness.first[INBOX]
         assert await inbox.oldest_receipt_seconds(_CONSUMER) == 0.0
         await words(harness.first, arrival("a"))
@@ -65,7 +65,7 @@ class ReceiptsConformance:
         assert await inbox.oldest_receipt_seconds(_CONSUMER) == pytest.approx(5)
 
     async def test_a_message_is_fresh_once(self, harness: StoresHarness) -> None:
-        """The second arrival is a duplicate, in another transaction and for another instance."""
+        """A second delivery is a duplicate, in another transaction and for another instance."""
         assert await words(harness.first, arrival("a"), arrival("b")) == [NEW, NEW]
         assert await words(await harness.instance(), arrival("b"), arrival("c"), arrival("a")) == [
             DUPLICATE,
@@ -74,17 +74,17 @@ class ReceiptsConformance:
         ]
 
     async def test_an_empty_call_says_nothing(self, harness: StoresHarness) -> None:
-        """No arrivals, no receipts, no answers."""
+        """Without messages there are no receipts and no replies."""
         assert await words(harness.first) == []
         async with harness.first.database.begin() as db_tx:
             await harness.first[INBOX].save_replies(db_tx, _CONSUMER, {})
 
     async def test_a_key_twice_in_one_call_is_a_duplicate(self, harness: StoresHarness) -> None:
-        """A redelivery may come in the same batch as the original."""
+        """A redelivery may be in the same batch as the original."""
         assert await words(harness.first, arrival("a"), arrival("b"), arrival("a")) == [NEW, NEW, DUPLICATE]
 
     async def test_a_rolled_back_attempt_leaves_no_receipt(self, harness: StoresHarness) -> None:
-        """The message comes again and is handled then."""
+        """The message is delivered again, and handled then."""
         stores = harness.first
         with pytest.raises(_GivenUp):
             async with stores.database.begin() as db_tx:
@@ -93,12 +93,12 @@ class ReceiptsConformance:
         assert await words(stores, arrival("a")) == [NEW]
 
     async def test_two_consumers_of_one_message_do_not_shadow_each_other(self, harness: StoresHarness) -> None:
-        """An id that somebody else has handled, or that happens to be used twice, drops nobody's message."""
+        """A message id that another consumer has handled is new for this one."""
         assert await words(harness.first, arrival("a")) == [NEW]
         assert await words(harness.first, arrival("a"), consumer="billing") == [NEW]
 
     async def test_the_answer_is_given_again(self, harness: StoresHarness) -> None:
-        """Answers are kept with their receipts, in the same transaction."""
+        """Replies are stored with their receipts, in the same transaction."""
         stores = harness.first
         async with stores.database.begin() as db_tx:
             await stores[INBOX].receive(db_tx, _CONSUMER, [arrival("a"), arrival("b"), arrival("c")])
@@ -107,7 +107,7 @@ class ReceiptsConformance:
         assert answers == [b"three", None, b"\x00one"]
 
     async def test_a_concurrent_duplicate_waits_and_gets_the_answer(self, harness: StoresHarness) -> None:
-        """Two instances are given the same request at once: one handles it, the other repeats the answer."""
+        """Two instances get the same request at the same time: one handles it, the other repeats the reply."""
         stores, other = harness.first, await harness.instance()
         async with stores.database.begin() as db_tx:
             await stores[INBOX].receive(db_tx, _CONSUMER, [arrival("a")])
@@ -117,7 +117,7 @@ class ReceiptsConformance:
         assert list(await late) == [ReceiveResult(DUPLICATE, b"done")]
 
     async def test_a_concurrent_duplicate_is_fresh_after_a_rollback(self, harness: StoresHarness) -> None:
-        """The first one gave up: the second one handles it."""
+        """When the first one rolls back, the second one handles it."""
         stores, other = harness.first, await harness.instance()
         late: asyncio.Task[list[ReceiveStatus]] | None = None
         with pytest.raises(_GivenUp):
@@ -130,7 +130,7 @@ class ReceiptsConformance:
         assert await late == [NEW, NEW]
 
     async def test_overlapping_batches_do_not_lock_each_other_out(self, harness: StoresHarness) -> None:
-        """Batches that hold the same keys in opposite orders end, and each key is fresh for exactly one."""
+        """Batches with the same keys in opposite orders finish, and each key is new for exactly one."""
         instances = [harness.first, await harness.instance()]
         keys = [arrival(f"m{number:02}") for number in range(40)]
         for turn in range(5):
@@ -141,7 +141,7 @@ class ReceiptsConformance:
             assert [one is NEW for one in forth] == [one is DUPLICATE for one in reversed(back)]
 
     async def test_a_circle_of_transactions_is_a_conflict(self, harness: StoresHarness) -> None:
-        """Transactions that receive in several calls may wait in a circle: one is told to try again, one goes on."""
+        """Transactions that receive in several calls may deadlock: one gets a conflict, the other continues."""
         if not harness.features.concurrent_writers:
             pytest.skip("feature: concurrent_writers")
         instances = [harness.first, await harness.instance()]
@@ -160,13 +160,13 @@ class ReceiptsConformance:
         assert {type(outcome) for outcome in outcomes} == {ConcurrencyConflict, type(None)}
 
     async def test_a_compensation_of_a_handled_action_is_fresh(self, harness: StoresHarness) -> None:
-        """There is something to undo, once."""
+        """There is an action to compensate, once."""
         assert await words(harness.first, arrival("act")) == [NEW]
         assert await words(harness.first, arrival("undo", compensates="act")) == [NEW]
         assert await words(harness.first, arrival("undo", compensates="act"), arrival("act")) == [DUPLICATE, DUPLICATE]
 
     async def test_a_compensation_before_its_action_cancels_it(self, harness: StoresHarness) -> None:
-        """Nothing to undo, and the action that comes late is not carried out, however often it comes."""
+        """There is nothing to compensate, and the late action is never run, however often it is delivered."""
         stores = harness.first
         assert await words(stores, arrival("undo", compensates="act")) == [NO_EFFECT]
         assert await words(stores, arrival("act")) == [CANCELLED]
@@ -174,7 +174,7 @@ class ReceiptsConformance:
         assert await words(stores, arrival("undo again", compensates="act")) == [NO_EFFECT]
 
     async def test_a_cancelled_action_keeps_its_answer(self, harness: StoresHarness) -> None:
-        """What was answered to a cancelled action is kept like any answer."""
+        """The reply to a cancelled action is stored like any other."""
         stores = harness.first
         await receive(stores, arrival("undo", compensates="act"))
         async with stores.database.begin() as db_tx:
@@ -183,14 +183,14 @@ class ReceiptsConformance:
         assert list(await receive(stores, arrival("act"))) == [ReceiveResult(CANCELLED, b"cancelled")]
 
     async def test_action_and_compensation_in_one_call_count_in_their_order(self, harness: StoresHarness) -> None:
-        """The action first: both are handled; the compensation first: the action is cancelled."""
+        """With the action first both are handled; with the compensation first the action is cancelled."""
         assert await words(harness.first, arrival("act"), arrival("undo", compensates="act")) == [NEW, NEW]
         for action, undo in (("z-act", "a-undo"), ("a-act", "z-undo")):
             arrivals = (arrival(undo, compensates=action), arrival(action))
             assert await words(harness.first, *arrivals) == [NO_EFFECT, CANCELLED]
 
     async def test_a_compensation_waits_for_its_action_in_progress(self, harness: StoresHarness) -> None:
-        """An action that is being handled ends first; what was committed is there to be undone."""
+        """An action in progress ends first; then the compensation finds what it committed."""
         stores, other = harness.first, await harness.instance()
         async with stores.database.begin() as db_tx:
             await stores[INBOX].receive(db_tx, _CONSUMER, [arrival("act")])
@@ -199,7 +199,7 @@ class ReceiptsConformance:
         assert await undo == [NEW]
 
     async def test_a_compensation_cancels_an_action_that_was_rolled_back(self, harness: StoresHarness) -> None:
-        """The action failed while its compensation waited: it must not be tried again."""
+        """An action that failed while its compensation waited must not be tried again."""
         stores, other = harness.first, await harness.instance()
         undo: asyncio.Task[list[ReceiveStatus]] | None = None
         with pytest.raises(_GivenUp):
@@ -213,7 +213,7 @@ class ReceiptsConformance:
         assert await words(stores, arrival("act")) == [CANCELLED]
 
     async def test_a_receipt_within_the_window_is_never_pruned(self, harness: StoresHarness) -> None:
-        """A redelivery or a replayed dead letter within the window stays a duplicate; afterwards, receipts go."""
+        """Within the window a redelivery or a replayed dead letter is a duplicate; afterwards receipts are deleted."""
         stores = harness.first
         await receive(stores, *(arrival(f"old {number}") for number in range(5)))
         harness.clock.advance(600)
@@ -227,7 +227,7 @@ class ReceiptsConformance:
         assert await words(stores, arrival("young")) == [DUPLICATE]
 
     async def test_a_consumer_prunes_its_own_receipts_only(self, harness: StoresHarness) -> None:
-        """Consumers of one database have windows of their own: what one prunes is no fresh message to another."""
+        """Consumers of one database have different windows: pruning by one does not make a message new for another."""
         stores = harness.first
         for consumer in ("billing", _CONSUMER):
             await receive(stores, *(arrival(f"old {number}") for number in range(3)), consumer=consumer)
@@ -239,7 +239,7 @@ class ReceiptsConformance:
         assert await words(stores, arrival("old 0"), consumer="billing") == [NEW]
 
     async def test_any_text_is_a_key(self, harness: StoresHarness) -> None:
-        """Keys come from others: quotes, other scripts and long ones are keys like any."""
+        """Keys come from other services: quotes, other scripts and long texts are valid keys."""
         keys = ['"', "'; --", "ключ", "鍵\n\t\\", "k" * 500, " ", "$1"]
         arrivals = [arrival(key, partition_key=key) for key in keys]
         assert await words(harness.first, *arrivals) == [NEW] * len(keys)
@@ -247,4 +247,4 @@ class ReceiptsConformance:
 
 
 class InboxStoreConformance(ReceiptsConformance, DeferredMessagesConformance):
-    """Everything that an inbox store must do. Bind it with a `harness` fixture."""
+    """What every inbox store must do. Bind it with a `harness` fixture."""

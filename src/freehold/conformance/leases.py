@@ -25,10 +25,10 @@ async def _taken(leases: LeaseStore, owner: str, *names: str) -> dict[str, int]:
 
 
 class LeaseStoreConformance:
-    """What every lease store does."""
+    """What every lease store must do."""
 
     async def test_ensure_makes_what_is_missing(self, harness: StoresHarness) -> None:
-        """Without owner; what exists stays as it is, also when several do it at once."""
+        """New leases have no owner; existing ones stay as they are, also when several processes do it at once."""
         leases = harness.first[LEASES]
         tokens = await _taken(leases, "me", "p/1")
         await asyncio.gather(*(leases.ensure(["p/2", "p/1", "p/0", "p/2"]) for _ in range(4)))
@@ -38,7 +38,7 @@ class LeaseStoreConformance:
         await leases.ensure([])
 
     async def test_list_goes_by_prefix_and_name(self, harness: StoresHarness) -> None:
-        """A prefix is no pattern."""
+        """A prefix is not a pattern."""
         leases = harness.first[LEASES]
         await leases.ensure(["a/2", "a/10", "b/1", "a_1", "A/1", "a%"])
         assert [lease.name for lease in await leases.list("a/")] == ["a/10", "a/2"]
@@ -47,7 +47,7 @@ class LeaseStoreConformance:
         assert await leases.list("c") == []
 
     async def test_one_challenger_wins(self, harness: StoresHarness) -> None:
-        """Of many that saw the same, and its token is greater than any before."""
+        """Of many that have read the same state; its token is greater than any before."""
         first, other = harness.first[LEASES], (await harness.instance())[LEASES]
         await first.ensure(["p/1"])
         for turn in range(3):
@@ -60,7 +60,7 @@ class LeaseStoreConformance:
             assert await first.list("p/1") == [winner]
 
     async def test_a_heartbeat_defends_a_lease(self, harness: StoresHarness) -> None:
-        """Whoever saw it before the heartbeat cannot take it."""
+        """A process that has read the lease before the heartbeat cannot acquire it."""
         leases = harness.first[LEASES]
         tokens = await _taken(leases, "me", "p/1")
         (seen,) = await leases.list("p/1")
@@ -71,7 +71,7 @@ class LeaseStoreConformance:
         assert renewed.heartbeat != seen.heartbeat
 
     async def test_renew_tells_what_is_still_held(self, harness: StoresHarness) -> None:
-        """What was taken over is left out and left alone; so are foreign tokens and unknown names."""
+        """Leases that were taken over, other tokens and unknown names are not returned and not changed."""
         leases = harness.first[LEASES]
         mine = await _taken(leases, "me", "p/1", "p/2", "p/3")
         theirs = await _taken(leases, "other", "p/2")
@@ -81,7 +81,7 @@ class LeaseStoreConformance:
         assert await leases.renew("other", theirs) == {"p/2"}
 
     async def test_an_old_token_of_the_same_owner_is_stale(self, harness: StoresHarness) -> None:
-        """Names of owners may come again after a restart; tokens never do."""
+        """The name of an owner may be used again after a restart; a token never is."""
         leases = harness.first[LEASES]
         old = await _taken(leases, "me", "p/1")
         new = await _taken(leases, "me", "p/1")
@@ -90,7 +90,7 @@ class LeaseStoreConformance:
         assert await leases.renew("me", new) == {"p/1"}
 
     async def test_release_clears_the_owner(self, harness: StoresHarness) -> None:
-        """Others may take it at once, and the old token is stale from then on; what others hold stays theirs."""
+        """Another process can acquire it at once, and the old token is stale then; leases of others are not changed."""
         leases = harness.first[LEASES]
         mine = await _taken(leases, "me", "p/1", "p/2")
         theirs = await _taken(leases, "other", "p/2")
@@ -105,7 +105,7 @@ class LeaseStoreConformance:
         assert await leases.renew("other", theirs) == {"p/2"}
 
     async def test_delete_removes_leases(self, harness: StoresHarness) -> None:
-        """Those named, whoever holds them."""
+        """The named ones, whatever their owner is."""
         leases = harness.first[LEASES]
         tokens = await _taken(leases, "me", "member/1", "member/2")
         await leases.delete(["member/1", "member/9"])
@@ -114,5 +114,5 @@ class LeaseStoreConformance:
         assert await leases.renew("me", tokens) == {"member/2"}
 
     async def test_what_is_gone_cannot_be_taken(self, harness: StoresHarness) -> None:
-        """A compare-and-set on nothing fails."""
+        """A compare-and-set on a deleted lease fails."""
         assert await harness.first[LEASES].acquire(LeaseRecord("p/1", "", 0, 0), "me") is None

@@ -1,6 +1,4 @@
-"""The suite of the port that remembers the logs of brokers. Bind it with a `harness` fixture, see
-`freehold.conformance.harness`.
-"""
+"""The suite of the port for brokers' logs. Bind it with a `harness` fixture, see `freehold.conformance.harness`."""
 
 from __future__ import annotations
 
@@ -23,11 +21,11 @@ async def _stage(stores: Stores) -> None:
 
 
 class BrokerLogStoreConformance:
-    """What every store of brokers' logs does."""
+    """What every store of brokers' logs must do."""
 
     async def test_another_log_is_a_loss_once(self, harness: StoresHarness) -> None:
-        """Told to one of those who notice it, and kept until it is ended. So is the next one, which comes before the
-        first was ended: the time of the first stays.
+        """One of the callers that notice it gets the news, and the loss is kept until it is ended. So is a second loss
+        before that; the time of the first one stays.
         """
         stores, other = harness.first, await harness.instance()
         await _stage(stores)
@@ -45,7 +43,7 @@ class BrokerLogStoreConformance:
         assert {each.lost_at for each in again} == {lost.lost_at}
 
     async def test_who_never_staged_has_lost_nothing(self, harness: StoresHarness) -> None:
-        """Another log is remembered, and no more."""
+        """Another log is recorded, without a loss."""
         stores = harness.first
         await stores[BROKER_LOGS].note("here", "first")
         changed = await stores[BROKER_LOGS].note("here", "second")
@@ -53,7 +51,9 @@ class BrokerLogStoreConformance:
         assert await stores[BROKER_LOGS].lost() == []
 
     async def test_a_loss_is_ended_by_whoever_has_seen_the_log_that_is_there(self, harness: StoresHarness) -> None:
-        """Where the broker lost its messages once more meanwhile, it stays open. In the transaction, or not at all."""
+        """Where the broker has lost its messages once more meanwhile, the loss stays open. The end belongs to the
+        transaction.
+        """
         stores = harness.first
         await _stage(stores)
         await stores[BROKER_LOGS].note("here", "first")
@@ -80,7 +80,7 @@ class BrokerLogStoreConformance:
         assert (await stores[BROKER_LOGS].note("here", "fourth")).is_news
 
     async def test_an_older_copy_of_the_same_log_is_a_loss(self, harness: StoresHarness) -> None:
-        """It bears the same name; how far it had come is forgotten, and kept again."""
+        """It has the same identity; its mark is deleted, and stored again."""
         stores, other = harness.first, await harness.instance()
         await _stage(stores)
         assert await stores[BROKER_LOGS].mark("here") == ""
@@ -104,7 +104,7 @@ class BrokerLogStoreConformance:
         assert (await stores[BROKER_LOGS].note("here", "first")).lost_at is None
 
     async def test_no_high_water_mark_rises_while_a_loss_is_open(self, harness: StoresHarness) -> None:
-        """The rows come all the same; once it is ended, the high-water mark is what it was."""
+        """Rows are still fetched; after the end of the loss, the high-water mark is as before."""
         stores = harness.first
         leases = await take_partitions(stores)
         await _stage(stores)

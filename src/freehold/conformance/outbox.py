@@ -31,7 +31,7 @@ def outgoing(key: str, document: bytes = b"{}", topic: str = "orders.events") ->
 
 
 async def take_partitions(stores: Stores, owner: str = "relay") -> dict[int, int]:
-    """Take the leases of all partitions, also from whoever has them; returns partition to token."""
+    """Acquire the leases of all partitions, also from another owner; returns the tokens by partition."""
     await stores[LEASES].ensure(lease_name(partition) for partition in range(stores[OUTBOX].partitions))
     taken: dict[int, int] = {}
     for seen in await stores[LEASES].list(LEASE_PREFIX):
@@ -51,10 +51,10 @@ def _documents(rows: Sequence[StagedMessage]) -> list[bytes]:
 
 
 class OutboxStoreConformance:
-    """What every outbox does."""
+    """What every outbox must do."""
 
     async def test_what_is_staged_appears_with_the_commit(self, harness: StoresHarness) -> None:
-        """Not before, and as it was given."""
+        """Not before, and unchanged."""
         stores = harness.first
         leases = await take_partitions(stores)
         message = outgoing("ä'$1;--", b"\x00\xff%(p1)s ?1")
@@ -67,7 +67,7 @@ class OutboxStoreConformance:
         assert row.partition == stable_hash(message.key) % stores[OUTBOX].partitions
 
     async def test_a_rollback_leaves_nothing(self, harness: StoresHarness) -> None:
-        """Raised out of the block: the message is gone with the rest."""
+        """After an exception in the block the message is rolled back with the rest."""
         stores = harness.first
         with pytest.raises(ZeroDivisionError):
             async with stores.database.begin() as db_tx:
@@ -76,7 +76,7 @@ class OutboxStoreConformance:
         assert (await stores[OUTBOX].stats()).pending == 0
 
     async def test_a_cancellation_leaves_nothing(self, harness: StoresHarness) -> None:
-        """Cancelled inside the block: rolled back, and the database goes on."""
+        """After a cancellation in the block it is rolled back, and the database can be used."""
         stores = harness.first
         staged = asyncio.Event()
 
@@ -96,7 +96,7 @@ class OutboxStoreConformance:
         assert (await stores[OUTBOX].stats()).pending == 1
 
     async def test_many_messages_keep_the_order_given(self, harness: StoresHarness) -> None:
-        """Over all keys of one call, and over calls in one transaction."""
+        """Over all keys of one call, and over several calls in one transaction."""
         stores = harness.first
         leases = await take_partitions(stores)
         messages = [outgoing(f"key-{number % 7}", str(number).encode()) for number in range(300)]
@@ -110,7 +110,7 @@ class OutboxStoreConformance:
         assert _documents((await stores[OUTBOX].fetch(leases, 10)).rows) == _documents(rows)[:10]
 
     async def test_transactions_of_one_key_wait_for_each_other(self, harness: StoresHarness) -> None:
-        """From staging to commit: whoever stages second has the greater position, and commits second."""
+        """From staging to commit: the second one gets the greater position, and commits second."""
         stores, other = harness.first, await harness.instance()
         leases = await take_partitions(stores)
         async with stores.database.begin() as db_tx:
@@ -134,7 +134,7 @@ class OutboxStoreConformance:
         assert _documents((await stores[OUTBOX].fetch(leases, _LIMIT)).rows) == [b"slow", b"quick"]
 
     async def test_keys_in_any_order_cause_no_deadlock(self, harness: StoresHarness) -> None:
-        """Each transaction has the same keys in an order of its own."""
+        """Each transaction has the same keys in another order."""
         stores = harness.first
         keys = [f"key-{number}" for number in range(6)]
 
@@ -148,7 +148,7 @@ class OutboxStoreConformance:
         assert (await stores[OUTBOX].stats()).pending == 24 * 6
 
     async def test_a_reader_never_sees_a_key_go_back(self, harness: StoresHarness) -> None:
-        """While several write to few keys, no row appears below one that was seen of its key."""
+        """While several transactions write to few keys, no row of a key appears below one that was read before."""
         stores, other = harness.first, await harness.instance()
         leases = await take_partitions(stores)
         highest: dict[str, int] = defaultdict(int)
@@ -173,7 +173,7 @@ class OutboxStoreConformance:
         assert len(seen) == 6 * 8 * 2
 
     async def test_remove_deletes_what_was_confirmed(self, harness: StoresHarness) -> None:
-        """Those rows and no others; a second time it deletes none."""
+        """Only those rows; a second call deletes none."""
         stores = harness.first
         leases = await take_partitions(stores)
         await _stage(stores, *(outgoing(f"key-{number}", str(number).encode()) for number in range(5)))
@@ -184,7 +184,7 @@ class OutboxStoreConformance:
         assert _documents((await stores[OUTBOX].fetch(leases, _LIMIT)).rows) == [b"0", b"3", b"4"]
 
     async def test_a_stale_token_changes_nothing(self, harness: StoresHarness) -> None:
-        """A relay whose leases were taken over can neither read, remove, reschedule nor dead-letter rows."""
+        """A relay whose leases were taken over can neither fetch, remove, reschedule nor dead-letter rows."""
         stores, other = harness.first, await harness.instance()
         stale = await take_partitions(stores, "paused")
         await _stage(stores, outgoing("k"))
@@ -198,7 +198,7 @@ class OutboxStoreConformance:
         assert await stores[DEAD_LETTERS].find(DeadLetterFilter()) == []
 
     async def test_leases_guard_their_own_partition_only(self, harness: StoresHarness) -> None:
-        """Rows of a partition that is not leased are neither delivered nor removed."""
+        """Rows of a partition that is not leased are neither fetched nor removed."""
         stores = harness.first
         leases = await take_partitions(stores)
         await _stage(stores, *(outgoing(f"key-{number}") for number in range(40)))
@@ -212,7 +212,9 @@ class OutboxStoreConformance:
         assert (await stores[OUTBOX].fetch({}, _LIMIT)).rows == []
 
     async def test_a_rescheduled_row_blocks_its_key_alone(self, harness: StoresHarness) -> None:
-        """All rows of the key wait, also later ones; others go on; then it comes again, counted."""
+        """All rows of the key wait, also later ones; other keys continue; then the row is fetched again, with the
+        attempt counted.
+        """
         stores = harness.first
         leases = await take_partitions(stores)
         await _stage(stores, outgoing("bad", b"b1"), outgoing("bad", b"b2"), outgoing("good", b"g1"))
@@ -228,7 +230,7 @@ class OutboxStoreConformance:
         assert (await stores[OUTBOX].stats()).blocked_keys == 0
 
     async def test_people_see_what_is_unsent_and_what_holds_it_up(self, harness: StoresHarness) -> None:
-        """Oldest first, of all partitions, no more than asked for; no lease is needed."""
+        """Oldest first, of all partitions, at most the limit; no lease is needed."""
         stores = harness.first
         await _stage(stores, outgoing("bad", b"b1"))
         harness.clock.advance(5)
@@ -247,7 +249,7 @@ class OutboxStoreConformance:
         assert [each.blocked_seconds for each in await stores[OUTBOX].unsent(10)] == [0, 0, 0]
 
     async def test_a_rejected_row_becomes_a_dead_letter(self, harness: StoresHarness) -> None:
-        """With its document, in one transaction; its key goes on."""
+        """With its document, in one transaction; its key continues."""
         stores = harness.first
         leases = await take_partitions(stores)
         await _stage(stores, outgoing("k", b"never"), outgoing("k", b"next"))
@@ -275,7 +277,7 @@ class OutboxStoreConformance:
         assert stats.oldest_seconds == pytest.approx(90, abs=1)
 
     async def test_another_instance_finds_the_same_rows(self, harness: StoresHarness) -> None:
-        """After a restart nothing is lost, and positions go on upwards."""
+        """After a restart nothing is lost, and new positions are higher."""
         stores = harness.first
         leases = await take_partitions(stores)
         await _stage(stores, outgoing("k", b"1"))
@@ -288,7 +290,9 @@ class OutboxStoreConformance:
         assert other[OUTBOX].partitions == stores[OUTBOX].partitions
 
     async def test_a_batch_comes_with_high_water_marks(self, harness: StoresHarness) -> None:
-        """All at or below it is among the rows or has left; where rows are cut off, so is the high-water mark."""
+        """Each row at or below it is in the batch or was removed; where the batch is cut off, so is the high-water
+        mark.
+        """
         stores = harness.first
         leases = await take_partitions(stores)
         assert set((await stores[OUTBOX].fetch(leases, _LIMIT)).high_water_marks.values()) == {0}
@@ -305,7 +309,7 @@ class OutboxStoreConformance:
         )
 
     async def test_an_open_transaction_holds_the_high_water_mark_below_it(self, harness: StoresHarness) -> None:
-        """From before its positions are drawn to its end, and whoever commits above them meanwhile."""
+        """From before its positions are drawn until its end, whatever commits above them meanwhile."""
         if not harness.features.concurrent_writers:
             pytest.skip("feature: concurrent_writers")
         stores = harness.first
@@ -322,7 +326,7 @@ class OutboxStoreConformance:
         assert all(position >= fetched.rows[-1].position for position in marks.values())
 
     async def test_a_rollback_holds_nothing_back(self, harness: StoresHarness) -> None:
-        """Positions that it drew are nobody's."""
+        """The positions that it drew belong to no row."""
         stores = harness.first
         leases = await take_partitions(stores)
         await _stage(stores, outgoing("k"))
@@ -335,7 +339,9 @@ class OutboxStoreConformance:
         assert all(position >= fetched.rows[-1].position for position in fetched.high_water_marks.values())
 
     async def test_no_row_appears_at_or_below_a_high_water_mark(self, harness: StoresHarness) -> None:
-        """While many write, some slowly, some in vain: each row is above each mark that was reported before."""
+        """While many transactions write, some slowly, some rolled back, each row is above every mark that was reported
+        before.
+        """
         stores, other = harness.first, await harness.instance()
         leases = await take_partitions(stores)
         seen: set[int] = set()
@@ -366,7 +372,7 @@ class OutboxStoreConformance:
         assert mark >= max(seen)
 
     async def test_a_blocked_key_holds_its_partition_below_it(self, harness: StoresHarness) -> None:
-        """Until it has gone; other partitions go on."""
+        """Until its rows are removed; other partitions continue."""
         stores = harness.first
         leases = await take_partitions(stores)
         await _stage(stores, outgoing("a"), outgoing("bad"), outgoing("bad"), outgoing("good"))
@@ -381,7 +387,7 @@ class OutboxStoreConformance:
         assert (await stores[OUTBOX].fetch(leases, _LIMIT)).high_water_marks[rows[1].partition] >= rows[3].position
 
     async def test_a_pending_watermark_is_kept_until_it_is_published(self, harness: StoresHarness) -> None:
-        """By lease, with the rows; that of a dead-lettered row too; nobody without the lease changes it."""
+        """Under the lease, with the rows; also that of a dead-lettered row; without the lease it cannot be changed."""
         stores, other = harness.first, await harness.instance()
         stale = await take_partitions(stores)
         await _stage(stores, outgoing("k"), outgoing("k"))

@@ -33,10 +33,10 @@ async def _one(stores: Stores, lane: str) -> LaneProgress:
 
 
 class ProgressStoreConformance:
-    """What every progress store does."""
+    """What every progress store must do."""
 
     async def test_a_watermark_only_rises(self, harness: StoresHarness) -> None:
-        """A lower one changes nothing, not even when it was changed last."""
+        """A lower one changes nothing, not even the time of the last change."""
         stores = harness.first
         await _advance(stores, {"orders/1": 7})
         first = await _one(stores, "orders/1")
@@ -49,7 +49,7 @@ class ProgressStoreConformance:
         assert (last.updated_at - first.updated_at).total_seconds() == pytest.approx(10, abs=1)
 
     async def test_progress_belongs_to_the_transaction(self, harness: StoresHarness) -> None:
-        """It is there with the commit, and not there after a rollback."""
+        """It is committed or rolled back with it."""
         stores = harness.first
         with pytest.raises(ZeroDivisionError):
             async with stores.database.begin() as db_tx:
@@ -62,7 +62,7 @@ class ProgressStoreConformance:
         assert (await _one(stores, "orders/1")).watermark == 7
 
     async def test_lanes_and_consumers_are_apart(self, harness: StoresHarness) -> None:
-        """In order of lane; a lane that was not heard of is left out."""
+        """In order of lane; unknown lanes are left out."""
         stores, other = harness.first, await harness.instance()
         await _advance(stores, {"b/2": 2, "a/1": 1, "a/0": 3})
         await _advance(other, {"a/1": 50}, consumer="another")
@@ -76,7 +76,7 @@ class ProgressStoreConformance:
         assert [each.lane for each in asked] == ["a/1", "b/2"]
 
     async def test_a_deferred_message_blocks_its_lane_from_there_on(self, harness: StoresHarness) -> None:
-        """The earliest counts; other lanes and messages without one are not concerned; it ends with the message."""
+        """The earliest one counts, until it is finished; other lanes, and messages without a lane, are not affected."""
         stores = harness.first
         await _advance(stores, {"orders/1": 20, "orders/2": 20})
         await _defer(stores, "k", "orders/1", 12)
@@ -95,7 +95,7 @@ class ProgressStoreConformance:
         assert not (await _one(stores, "orders/1")).covers(21)
 
     async def test_what_was_kept_goes_with_the_lane(self, harness: StoresHarness) -> None:
-        """It rises by itself, and without a watermark too."""
+        """The appended position rises with the watermark, and also without one."""
         stores = harness.first
         await _advance(stores, {"orders/1": 0}, appended_position=4)
         assert (await _one(stores, "orders/1")).appended_position == 4
@@ -107,7 +107,7 @@ class ProgressStoreConformance:
         assert (lane.watermark, lane.appended_position) == (8, 11)
 
     async def test_many_at_once_end_with_the_greatest(self, harness: StoresHarness) -> None:
-        """Several instances advance the same lanes, each in an order of its own."""
+        """Several instances advance the same lanes, each in another order."""
         stores, other = harness.first, await harness.instance()
         lanes = [f"orders/{number}" for number in range(5)]
 

@@ -1,6 +1,5 @@
-"""The suite of the tables of read models. Bind it with a `harness` fixture, see `freehold.conformance.harness`.
-
-Tables are declared by SQLAlchemy, as users do, and written and read in SQL.
+"""The suite of the tables of read models. Bind it with a `harness` fixture, see `freehold.conformance.harness`. Tables
+are declared by SQLAlchemy, as users do, and written and read by SQL.
 """
 
 from __future__ import annotations
@@ -66,10 +65,10 @@ async def _is_gone(stores: Stores, name: str) -> bool:
 
 
 class ReadModelStoreConformance:
-    """What every store of read models does."""
+    """What every store of read models must do."""
 
     async def test_places_stand_beside_each_other(self, harness: StoresHarness) -> None:
-        """The plain name reads the one that is shown, for every instance; replays have theirs as well."""
+        """The plain name reads the one that is shown, for every instance; replays have tables of their own, too."""
         stores, other, table = harness.first, await harness.instance(), _orders()
         await _made(stores, _FIRST, table)
         await _made(stores, _SECOND, table, shown=False)
@@ -84,7 +83,7 @@ class ReadModelStoreConformance:
         assert names == ["suite_order__g1", "suite_order__g2", "suite_order__r1"]
 
     async def test_a_rollback_takes_all_of_it_back(self, harness: StoresHarness) -> None:
-        """Tables that were made, dropped, shown and hidden; and it can be done once more."""
+        """Tables that were created, dropped, shown and hidden; and the same can be done again."""
         if not harness.features.transactional_ddl:
             pytest.skip("feature: transactional_ddl")
         stores, table = harness.first, _orders()
@@ -102,7 +101,7 @@ class ReadModelStoreConformance:
             assert await _is_gone(stores, "suite_order__g2")
 
     async def test_each_step_may_be_repeated(self, harness: StoresHarness) -> None:
-        """Whoever was cut short does it again; what is done already is no error."""
+        """After an interruption it is done again; a step that is done already is no error."""
         stores, table = harness.first, _orders()
         await _made(stores, _FIRST, table)
         await _made(stores, _SECOND, table, shown=False)
@@ -122,7 +121,7 @@ class ReadModelStoreConformance:
             assert await _is_gone(stores, "suite_order")
 
     async def test_a_table_that_nobody_knows_of_is_not_taken(self, harness: StoresHarness) -> None:
-        """It may hold what somebody needs."""
+        """It may contain data of the service."""
         stores = harness.first
         async with stores[SQL].direct() as sql:
             await sql.execute("CREATE TABLE suite_order__g1 (id VARCHAR(40))")
@@ -146,7 +145,7 @@ class ReadModelStoreConformance:
         assert await _ids(stores) == ["kept"]
 
     async def test_columns_may_come_and_go(self, harness: StoresHarness) -> None:
-        """From one place to the next one, and back."""
+        """From one generation to the next one, and back."""
         stores, short = harness.first, sa.Table("suite_order", sa.MetaData(), sa.Column("id", sa.String(40)))
         wide = _orders("suite_order", sa.Column("lines", sa.Integer, nullable=True))
         for number, table, columns in ((1, _orders(), "total"), (2, wide, "total, lines"), (3, short, "id")):
@@ -158,7 +157,7 @@ class ReadModelStoreConformance:
                 await sql.fetch("SELECT total FROM suite_order")
 
     async def test_a_view_goes_with_the_table_that_it_reads(self, harness: StoresHarness) -> None:
-        """By the name that was noted, though the table is not declared any more; another place's view stays."""
+        """By its recorded name, also where the table is no longer declared; a view of another generation stays."""
         stores = harness.first
         gone, taken = _orders("suite_gone"), _orders("suite_taken")
         await _made(stores, _FIRST, gone, taken)
@@ -170,7 +169,7 @@ class ReadModelStoreConformance:
         assert await _ids(stores, "suite_taken") == []
 
     async def test_tables_are_dropped_by_their_physical_names(self, harness: StoresHarness) -> None:
-        """A replay's: no view reads them."""
+        """Those of a replay, which no view reads."""
         stores, table = harness.first, _orders()
         await _made(stores, _FIRST, table)
         await _made(stores, _REPLAY, table, shown=False)
@@ -181,7 +180,7 @@ class ReadModelStoreConformance:
         assert await _ids(stores) == []
 
     async def test_long_and_reserved_names(self, harness: StoresHarness) -> None:
-        """What is too long is shortened, and two that begin alike stay two."""
+        """A name that is too long is shortened, and two names with the same beginning stay different."""
         stores = harness.first
         first, second = _orders(f"{_LONG[:58]}first"[:63]), _orders(f"{_LONG[:58]}other"[:63])
         second.indexes.clear()
@@ -194,7 +193,7 @@ class ReadModelStoreConformance:
         assert await _ids(stores, second.name) == ["b"]
 
     async def test_constraints_are_those_that_were_declared(self, harness: StoresHarness) -> None:
-        """In every place."""
+        """In every generation."""
         stores, table = harness.first, _orders()
         for place in (_FIRST, _SECOND):
             await _made(stores, place, table)
@@ -204,7 +203,7 @@ class ReadModelStoreConformance:
                     await _put(stores, place, table, refused)
 
     async def test_rows_are_deleted_by_values_of_a_column(self, harness: StoresHarness) -> None:
-        """However many values there are; other places keep theirs."""
+        """With any number of values; rows of other generations stay."""
         stores, table = harness.first, _orders()
         rows = [(f"{number:04d}", f"c{number % 3}", number) for number in range(1500)]
         for place in (_FIRST, _SECOND):
@@ -219,7 +218,7 @@ class ReadModelStoreConformance:
         assert len(await _ids(stores, "suite_order__g1")) == 1500
 
     async def test_a_key_is_read_from_a_text(self, harness: StoresHarness) -> None:
-        """As what the column holds; a text that is none, and a type that no text is read as, are told apart."""
+        """As a value of the column's type; a wrong text and an unsupported type raise different errors."""
         table = _orders(
             "suite_order",
             sa.Column("thing", sa.Uuid),

@@ -1,4 +1,4 @@
-"""The suite of the results of comparisons. Needs pytest and pytest-asyncio."""
+"""The suite of the results of reconciliations. Needs pytest and pytest-asyncio."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ __all__ = ["ReconciliationStoreConformance"]
 
 
 def record(harness: StoresHarness, dataset: str, *, drifted: int = 0, error: str = "") -> ReconciliationRecord:
-    """A result of now."""
+    """A result with the present time."""
     return ReconciliationRecord(dataset, harness.clock.now(), 1.5, 1000, drifted, 0, 0, error)
 
 
 class ReconciliationStoreConformance:
-    """Everything that the store of results must do. Bind it with a `harness` fixture."""
+    """What every store of results must do. Bind it with a `harness` fixture."""
 
     async def test_the_last_result_of_a_dataset_is_found(self, harness: StoresHarness) -> None:
-        """As it was given, by any instance; a failure counts as one."""
+        """Unchanged, by any instance; a failure counts as a result."""
         store = harness.first[RECONCILIATIONS]
         assert await store.last("users.customers") is None
         results = [record(harness, "users.customers", drifted=3), record(harness, "catalog.products")]
@@ -31,7 +31,7 @@ class ReconciliationStoreConformance:
         assert list(await other.recent(1)) == results[2:]
 
     async def test_prune_leaves_each_dataset_its_newest(self, harness: StoresHarness) -> None:
-        """However old it is: it says when the replica was last known to be right."""
+        """However old it is: it shows when the replica was compared last."""
         store = harness.first[RECONCILIATIONS]
         for dataset in ("a.a", "a.a", "b.b"):
             await store.add(record(harness, dataset))

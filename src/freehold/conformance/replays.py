@@ -50,10 +50,10 @@ def _error(position: int) -> ReplayError:
 
 
 class ReplayStoreConformance:
-    """What every replay store does."""
+    """What every replay store must do."""
 
     async def test_a_replay_begins_where_it_was_told_to(self, harness: StoresHarness) -> None:
-        """All that it was asked for is kept."""
+        """All parameters are stored."""
         replay = await _begun(harness.first, generation=4)
         assert replay == await harness.first[REPLAYS].get(replay.number)
         assert (replay.projection, replay.generation) == ("order-summary", 4)
@@ -64,12 +64,12 @@ class ReplayStoreConformance:
         assert replay.created_at == harness.clock.now()
 
     async def test_bounds_may_be_left_out(self, harness: StoresHarness) -> None:
-        """From the beginning, to the end."""
+        """Without bounds it covers all events."""
         replay = await _begun(harness.first, recorded_from=None, recorded_to=None)
         assert (replay.recorded_from, replay.recorded_to, replay.generation) == (None, None, None)
 
     async def test_numbers_are_never_given_twice(self, harness: StoresHarness) -> None:
-        """Also after the newest was deleted."""
+        """Also after the newest replay was deleted."""
         first = await _begun(harness.first)
         await _end(harness.first, first.number)
         async with harness.first.database.begin() as db_tx:
@@ -77,7 +77,7 @@ class ReplayStoreConformance:
         assert (await _begun(harness.first)).number > first.number
 
     async def test_its_position_and_counts_move_on(self, harness: StoresHarness) -> None:
-        """Counts are added, errors kept."""
+        """Counters are added up, and errors stored."""
         replay = await _begun(harness.first)
         harness.clock.advance(60)
         replay = await _advance(harness.first, replay, 20, applied=10)
@@ -87,7 +87,7 @@ class ReplayStoreConformance:
         assert replay.updated_at > replay.created_at
 
     async def test_what_is_begun_is_void_once_it_moves(self, harness: StoresHarness) -> None:
-        """It is written down beforehand, of the replay as it was seen; an advance alone makes it void."""
+        """The crash marker is written before the work, by compare-and-set; only an advance clears it."""
         stores = harness.first
         replay = await _begun(stores)
         assert not replay.interrupted
@@ -112,7 +112,7 @@ class ReplayStoreConformance:
                 await stores[REPLAYS].begin(db_tx, ended)
 
     async def test_of_two_who_work_on_one_the_later_is_refused(self, harness: StoresHarness) -> None:
-        """The one that was overtaken writes nothing, errors neither."""
+        """The one with the conflict writes nothing, no errors either."""
         replay = await _begun(harness.first)
         second = await harness.instance()
         await _advance(harness.first, replay, 20)
@@ -122,7 +122,7 @@ class ReplayStoreConformance:
         assert await second[REPLAYS].errors(replay.number) == []
 
     async def test_an_advance_is_taken_back_with_its_transaction(self, harness: StoresHarness) -> None:
-        """What it stands for is taken back as well."""
+        """Together with the effects of its events."""
         replay = await _begun(harness.first)
         with pytest.raises(RuntimeError):
             async with harness.first.database.begin() as db_tx:
@@ -141,7 +141,7 @@ class ReplayStoreConformance:
         assert await harness.first[REPLAYS].errors(replay.number + 1) == []
 
     async def test_one_that_has_ended_does_not_move(self, harness: StoresHarness) -> None:
-        """And does not end twice."""
+        """And it cannot be ended again."""
         replay = await _begun(harness.first)
         assert (await _end(harness.first, replay.number)).state is ReplayState.DONE
         with pytest.raises(ConcurrencyConflict):
@@ -150,7 +150,7 @@ class ReplayStoreConformance:
             await _end(harness.first, replay.number, ReplayState.CANCELLED)
 
     async def test_a_cancelled_one_goes_on(self, harness: StoresHarness) -> None:
-        """From where it stands; one that is done does not."""
+        """From its position; a finished one cannot."""
         replay = await _advance(harness.first, await _begun(harness.first), 20)
         await _end(harness.first, replay.number, ReplayState.CANCELLED)
         for _ in range(2):
@@ -163,7 +163,7 @@ class ReplayStoreConformance:
                 await harness.first[REPLAYS].restart(db_tx, replay.number)
 
     async def test_its_tables_are_known(self, harness: StoresHarness) -> None:
-        """So that they can be dropped by somebody who does not know the projection."""
+        """So that they can be dropped by a process without the projection."""
         replay = await _begun(harness.first)
         async with harness.first.database.begin() as db_tx:
             await harness.first[REPLAYS].set_tables(db_tx, replay.number, ["order_summary__r1"])
@@ -182,7 +182,7 @@ class ReplayStoreConformance:
         assert [each.number for each in of_one] == [second.number]
 
     async def test_delete_takes_the_errors_along(self, harness: StoresHarness) -> None:
-        """One that runs is not deleted."""
+        """A running replay is not deleted."""
         replay = await _begun(harness.first)
         await _advance(harness.first, replay, 20, _error(20))
         with pytest.raises(ConcurrencyConflict):
@@ -197,7 +197,7 @@ class ReplayStoreConformance:
         assert await harness.first[REPLAYS].errors(replay.number) == []
 
     async def test_what_is_not_there_is_said_to_be(self, harness: StoresHarness) -> None:
-        """By everything that names one."""
+        """By every method that takes a number."""
         with pytest.raises(NotFound):
             await harness.first[REPLAYS].get(12345)
         with pytest.raises(NotFound):
@@ -207,7 +207,7 @@ class ReplayStoreConformance:
                 await harness.first[REPLAYS].restart(db_tx, 12345)
 
     async def test_those_that_ended_long_ago_are_pruned(self, harness: StoresHarness) -> None:
-        """With their errors; not one that runs, nor one whose tables somebody may still look at."""
+        """With their errors; but not a running one, and not one with tables of its own."""
         replays = harness.first[REPLAYS]
         done, cancelled, running, owning = [await _begun(harness.first) for _ in range(4)]
         for each in (done, owning):

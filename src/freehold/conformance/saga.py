@@ -62,16 +62,16 @@ async def save(stores: Stores, changed: SagaRecord, entries: Sequence[JournalEnt
 
 
 async def due(stores: Stores, limit: int = 10) -> list[UUID]:
-    """Ids of what is due."""
+    """The ids of due instances."""
     async with stores.database.begin() as db_tx:
         return [one.id for one in await stores[SAGAS].claim_due(db_tx, limit)]
 
 
 class SagaStoreConformance:
-    """Everything that a store of sagas must do. Bind it with a `harness` fixture."""
+    """What every store of sagas must do. Bind it with a `harness` fixture."""
 
     async def test_an_instance_comes_back_as_it_was(self, harness: StoresHarness) -> None:
-        """With its times, and with its timer as what is left of it."""
+        """With its times, and with the remaining seconds of its timer."""
         new = record(due_seconds=30)
         created_at = harness.clock.now()
         assert await create(harness.first, new)
@@ -83,7 +83,7 @@ class SagaStoreConformance:
             await load(harness.first, new_id())
 
     async def test_an_instance_begins_once(self, harness: StoresHarness) -> None:
-        """A second creation changes nothing, the journal neither; one at the same time waits for the first."""
+        """A second creation changes nothing, also not the journal; a concurrent one waits for the first."""
         stores, other, new = harness.first, await harness.instance(), record()
         begun = [JournalEntry(harness.clock.now(), "", "started")]
         async with stores.database.begin() as db_tx:
@@ -106,7 +106,7 @@ class SagaStoreConformance:
         assert await stores[SAGAS].next_due_seconds() is None
 
     async def test_a_save_goes_on_from_the_version_loaded(self, harness: StoresHarness) -> None:
-        """Everything that may change is stored; what an instance is stays."""
+        """All changeable fields are stored; the identity of the instance stays."""
         stores, new = harness.first, record(due_seconds=5)
         await create(stores, new)
         harness.clock.advance(3)
@@ -122,7 +122,7 @@ class SagaStoreConformance:
         assert loaded == replace(changed, version=2, updated_at=harness.clock.now())
 
     async def test_a_save_with_an_old_version_is_refused(self, harness: StoresHarness) -> None:
-        """Of two that advance an instance at once one wins; the other writes nothing, no journal either."""
+        """Of two that advance an instance at once one succeeds; the other writes nothing, no journal either."""
         stores, other, new = harness.first, await harness.instance(), record()
         await create(stores, new)
         seen = await load(other, new.id)
@@ -147,7 +147,7 @@ class SagaStoreConformance:
         assert (await load(harness.first, new.id)).failure == str(outcomes.index(None))
 
     async def test_many_are_loaded_and_saved_together(self, harness: StoresHarness) -> None:
-        """With their journals; one that does not exist is passed over."""
+        """With their journals; an instance that does not exist is left out."""
         stores, made = harness.first, [record(due_seconds=5), record(), record()]
         for new in made:
             await create(stores, new)
@@ -167,7 +167,7 @@ class SagaStoreConformance:
             assert [entry.what for entry in await stores[SAGAS].journal(new.id)] == ["requested", "done"]
 
     async def test_one_stale_version_among_many_is_refused(self, harness: StoresHarness) -> None:
-        """Nothing of the transaction is kept."""
+        """The whole transaction is rolled back."""
         stores, made = harness.first, [record(), record()]
         for new in made:
             await create(stores, new)
@@ -178,7 +178,7 @@ class SagaStoreConformance:
         assert (await load(stores, made[1].id)).version == 1
 
     async def test_a_loaded_instance_is_locked(self, harness: StoresHarness) -> None:
-        """Who loads it at the same time waits, and sees what was saved."""
+        """A concurrent load waits, and gets what was saved."""
         stores, other, new = harness.first, await harness.instance(), record()
         await create(stores, new)
         async with stores.database.begin() as db_tx:
@@ -219,7 +219,7 @@ class SagaStoreConformance:
         assert await stores[SAGAS].next_due_seconds() == pytest.approx(60)
 
     async def test_due_instances_are_claimed_by_one(self, harness: StoresHarness) -> None:
-        """Others pass over what is claimed, or wait until it was saved: nobody gets the same one."""
+        """Others skip claimed instances, or wait until they are saved; no two get the same one."""
         stores, other = harness.first, await harness.instance()
         for _ in range(4):
             await create(stores, record(due_seconds=0))
@@ -237,7 +237,7 @@ class SagaStoreConformance:
         assert not {one.id for one in claimed} & set(await second)
 
     async def test_instances_are_found_newest_first(self, harness: StoresHarness) -> None:
-        """By every part of the filter, and no more than asked for."""
+        """By every part of the filter, and at most the limit."""
         stores, made = harness.first, []
         for definition, key in (("checkout", "1"), ("return", "1"), ("checkout", "2"), ("checkout", "1")):
             made.append(record(definition=definition, key=key))
@@ -273,7 +273,7 @@ class SagaStoreConformance:
         }
 
     async def test_only_what_ended_long_ago_is_pruned(self, harness: StoresHarness) -> None:
-        """With its journal; what runs or waits for an operator stays, however old."""
+        """With its journal; an instance that runs or needs attention stays, however old."""
         stores = harness.first
         ends = [SagaStatus.COMPLETED, SagaStatus.COMPENSATED, SagaStatus.TERMINATED]
         kept = [SagaStatus.RUNNING, SagaStatus.COMPENSATING, SagaStatus.NEEDS_ATTENTION]

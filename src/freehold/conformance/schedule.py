@@ -35,7 +35,7 @@ async def _staged(stores: Stores) -> list[bytes]:
 
 
 class ScheduleStoreConformance:
-    """What every schedule does."""
+    """What every schedule must do."""
 
     async def test_a_message_moves_when_it_is_due(self, harness: StoresHarness) -> None:
         """Not before, once, and unchanged."""
@@ -52,7 +52,7 @@ class ScheduleStoreConformance:
         assert row.message == message
 
     async def test_a_rollback_schedules_nothing(self, harness: StoresHarness) -> None:
-        """Gone with the rest of the transaction."""
+        """It is rolled back with the rest of the transaction."""
         stores = harness.first
         with pytest.raises(ZeroDivisionError):
             async with stores.database.begin() as db_tx:
@@ -61,7 +61,7 @@ class ScheduleStoreConformance:
         assert await stores[SCHEDULE].next_due_seconds() is None
 
     async def test_oldest_first(self, harness: StoresHarness) -> None:
-        """By the time they are due, then by the order in which they were scheduled; a batch at a time."""
+        """By due time, then by the order of scheduling; a batch in each call."""
         stores = harness.first
         for document, delay_seconds in ((b"3", 30), (b"1", 10), (b"2a", 20), (b"2b", 20), (b"2c", 20), (b"4", 99)):
             await _schedule(stores, outgoing("k", document), delay_seconds)
@@ -72,7 +72,7 @@ class ScheduleStoreConformance:
         assert await _staged(stores) == [b"1", b"2a", b"2b", b"2c", b"3"]
 
     async def test_cancel_takes_it_back(self, harness: StoresHarness) -> None:
-        """Once; false for what has moved or never was."""
+        """Once; False for a message that was moved or never existed."""
         stores = harness.first
         cancelled, moved = outgoing("k"), outgoing("k", b"moved")
         await _schedule(stores, cancelled, 10)
@@ -89,7 +89,7 @@ class ScheduleStoreConformance:
         assert await _staged(stores) == [b"moved"]
 
     async def test_a_cancellation_rolls_back_too(self, harness: StoresHarness) -> None:
-        """What was taken back in a transaction that failed is still scheduled."""
+        """After a rollback the cancelled message is still scheduled."""
         stores = harness.first
         message = outgoing("k", b"kept")
         await _schedule(stores, message, 10)
@@ -101,7 +101,7 @@ class ScheduleStoreConformance:
         assert await send_due(stores, _LIMIT) == 1
 
     async def test_several_movers_move_each_message_once(self, harness: StoresHarness) -> None:
-        """Side by side, in batches; and in order for each key."""
+        """At the same time, in batches, and in order for each key."""
         instances = [harness.first, await harness.instance()]
         expected: dict[str, list[bytes]] = {"a": [], "b": [], "c": []}
         async with harness.first.database.begin() as db_tx:
@@ -121,7 +121,7 @@ class ScheduleStoreConformance:
             assert [row.message.document for row in rows if row.message.key == key] == documents
 
     async def test_next_due_tells_how_long(self, harness: StoresHarness) -> None:
-        """None without any, below zero where one is overdue."""
+        """None without messages, negative where one is overdue."""
         stores = harness.first
         assert await stores[SCHEDULE].next_due_seconds() is None
         await _schedule(stores, outgoing("k"), 60)

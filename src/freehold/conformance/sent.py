@@ -1,6 +1,4 @@
-"""The suite of the port of messages that can be sent again. Bind it with a `harness` fixture, see
-`freehold.conformance.harness`.
-"""
+"""The suite of the port of sent messages. Bind it with a `harness` fixture, see `freehold.conformance.harness`."""
 
 from __future__ import annotations
 
@@ -33,19 +31,19 @@ async def _rows(stores: Stores, leases: Mapping[int, int]) -> Sequence[StagedMes
 
 
 async def _confirm(stores: Stores, leases: Mapping[int, int]) -> Sequence[StagedMessage]:
-    """Remove all there is, and keep it."""
+    """Remove all rows, and keep them as sent messages."""
     rows = await _rows(stores, leases)
     assert await stores[OUTBOX].remove(leases, rows, keep=LossState()) == len(rows)
     return rows
 
 
 async def _lose(stores: Stores, identity: str) -> BrokerLog:
-    """Another log in the broker's place."""
+    """Note another log in the broker's place: a loss."""
     return await stores[BROKER_LOGS].note("here", identity)
 
 
 async def _publish(stores: Stores, leases: Mapping[int, int], limit: int = _LIMIT) -> list[bytes]:
-    """As a relay does: recall what rows wait for, publish what is fetched, and keep it."""
+    """Like a relay: recall what rows wait for, fetch, and keep what was published."""
     await stores[SENT].recall(leases, limit)
     fetched = await stores[OUTBOX].fetch(leases, limit)
     await stores[OUTBOX].remove(leases, fetched.rows, keep=fetched.loss)
@@ -67,10 +65,10 @@ def _documents(rows: Sequence[StagedMessage]) -> list[bytes]:
 
 
 class SentStoreConformance:
-    """What every store of sent messages does."""
+    """What every store of sent messages must do."""
 
     async def test_what_is_removed_is_kept_where_that_is_asked_for(self, harness: StoresHarness) -> None:
-        """With or without a pending watermark of its partition, and what is removed otherwise is gone."""
+        """With or without a pending watermark of its partition; rows that are removed without `keep` are deleted."""
         stores = harness.first
         leases = await take_partitions(stores)
         assert (await stores[SENT].kept()).last_position is None
@@ -100,7 +98,7 @@ class SentStoreConformance:
         assert await _rows(stores, fresh) == rows
 
     async def test_sent_again_is_at_its_old_place(self, harness: StoresHarness) -> None:
-        """Before what was staged later, in the order of the first time; positions go on upwards behind it."""
+        """Before messages that were staged later, in the original order; new positions are higher."""
         stores = harness.first
         leases = await take_partitions(stores)
         await _stage(stores, b"1", b"2")
@@ -118,7 +116,7 @@ class SentStoreConformance:
         assert last.position > rows[-1].position
 
     async def test_high_water_marks_stay_true_while_messages_are_sent_again(self, harness: StoresHarness) -> None:
-        """Where the limit cuts off what was moved back, nothing is said beyond it."""
+        """Where the limit cuts off the moved rows, so is the high-water mark."""
         stores = harness.first
         leases = await take_partitions(stores)
         await _stage(stores, *(str(number).encode() for number in range(6)))
@@ -130,8 +128,8 @@ class SentStoreConformance:
         assert set(fetched.high_water_marks.values()) == {fetched.rows[-1].position}
 
     async def test_steps_go_on_where_the_one_before_has_ended(self, harness: StoresHarness) -> None:
-        """In bounded steps, and no further than what was there at the beginning: what is confirmed again meanwhile is
-        not met a second time.
+        """In steps with a limit, up to the last message at the beginning, so that a message that is confirmed again
+        meanwhile is not moved a second time.
         """
         stores = harness.first
         leases = await take_partitions(stores)
@@ -151,7 +149,7 @@ class SentStoreConformance:
         assert sum(moved) == 3
 
     async def test_only_what_was_confirmed_since_is_sent_again(self, harness: StoresHarness) -> None:
-        """The first confirmation counts, also of what was sent again."""
+        """The first confirmation counts, also for a message that was sent again."""
         stores = harness.first
         leases = await take_partitions(stores)
         await _stage(stores, b"old")
@@ -168,7 +166,7 @@ class SentStoreConformance:
         assert (await _again(stores, within_seconds=50)).moved == 1
 
     async def test_two_at_once_send_each_message_again_once(self, harness: StoresHarness) -> None:
-        """And a second time there is nothing to move: it waits in the outbox already."""
+        """A second call finds nothing to move, because the messages are in the outbox already."""
         stores, other = harness.first, await harness.instance()
         leases = await take_partitions(stores)
         await _stage(stores, *(str(number).encode() for number in range(40)))
@@ -179,7 +177,7 @@ class SentStoreConformance:
         assert len(await _rows(stores, leases)) == 40
 
     async def test_what_a_loss_has_taken_of_a_key_goes_before_what_is_newer_of_it(self, harness: StoresHarness) -> None:
-        """A newer row waits until it does; other keys wait for nothing."""
+        """A newer row of the key waits for it; other keys do not wait."""
         stores = harness.first
         leases = await take_partitions(stores)
         await _lose(stores, "first")
@@ -204,8 +202,8 @@ class SentStoreConformance:
         assert await _rows(stores, leases) == []
 
     async def test_each_loss_takes_what_was_published_before_it(self, harness: StoresHarness) -> None:
-        """What was sent again after the first is gone with the second; a row that was fetched before a loss was written
-        down counts as gone, wherever it was published.
+        """A message that was sent again after the first loss is lost with the second; a row that was fetched before a
+        loss was recorded counts as lost, wherever it was published.
         """
         stores = harness.first
         leases = await take_partitions(stores)
@@ -225,7 +223,9 @@ class SentStoreConformance:
         assert await _publish(stores, leases) == [b"5"]
 
     async def test_nothing_waits_for_a_loss_that_was_ended_or_is_too_old(self, harness: StoresHarness) -> None:
-        """What is given up is not sent, and receipts of what was confirmed long ago may be gone."""
+        """Messages of an ended loss are not sent; receipts of messages that were confirmed long ago may have been
+        pruned.
+        """
         stores = harness.first
         leases = await take_partitions(stores)
         await _lose(stores, "first")
@@ -243,7 +243,7 @@ class SentStoreConformance:
         assert _documents(await _rows(stores, leases)) == [b"2"]
 
     async def test_a_key_that_is_blocked_is_recalled_when_its_time_has_come(self, harness: StoresHarness) -> None:
-        """And blocks the recall of no other."""
+        """And it blocks the recall of no other key."""
         stores = harness.first
         leases = await take_partitions(stores)
         await _lose(stores, "first")
@@ -261,7 +261,7 @@ class SentStoreConformance:
         assert await _publish(stores, leases) == [b"a1", b"a2"]
 
     async def test_relays_and_a_resend_at_once_keep_the_order_of_each_key(self, harness: StoresHarness) -> None:
-        """Whoever moves a row, what is fetched of a key goes upwards from the oldest that was lost."""
+        """Whichever moves a row, the fetched rows of a key rise from the oldest lost one."""
         stores, other = harness.first, await harness.instance()
         leases = await take_partitions(stores)
         await _lose(stores, "first")
@@ -286,7 +286,7 @@ class SentStoreConformance:
             assert first_times == sorted(first_times)
 
     async def test_a_rollback_moves_nothing(self, harness: StoresHarness) -> None:
-        """Whoever is killed while messages are moved back leaves them where they were."""
+        """A process that is killed while it moves messages leaves them where they were."""
         stores = harness.first
         leases = await take_partitions(stores)
         await _stage(stores, b"one", b"two")
@@ -300,7 +300,7 @@ class SentStoreConformance:
         assert (await _again(stores)).moved == 2
 
     async def test_prune_deletes_the_oldest(self, harness: StoresHarness) -> None:
-        """By the first confirmation, in bounded steps; what is younger stays."""
+        """By the first confirmation, at most the limit in one call; newer ones stay."""
         stores = harness.first
         leases = await take_partitions(stores)
         for number in range(4):

@@ -31,49 +31,49 @@ async def save(stores: Stores, *snapshots: Snapshot) -> None:
 
 
 async def load(stores: Stores, snapshot: Snapshot = _FIRST) -> Snapshot | None:
-    """What is kept of the stream and kind."""
+    """The stored snapshot of the stream and kind."""
     return await stores[SNAPSHOTS].load(snapshot.stream, snapshot.kind)
 
 
 class SnapshotStoreConformance:
-    """Everything that a store of snapshots must do. Bind it with a `harness` fixture."""
+    """What every store of snapshots must do. Bind it with a `harness` fixture."""
 
     async def test_a_snapshot_comes_back_as_it_was(self, harness: StoresHarness) -> None:
-        """Byte for byte, also for another instance; where there is none, None."""
+        """Byte for byte, also for another instance; None where there is none."""
         assert await load(harness.first) is None
         await save(harness.first, _FIRST)
         assert await load(harness.first) == _FIRST
         assert await load(await harness.instance()) == _FIRST
 
     async def test_streams_and_kinds_have_one_each(self, harness: StoresHarness) -> None:
-        """Two states of one stream do not shadow each other."""
+        """Snapshots of two kinds of one stream do not replace each other."""
         others = [replace(_FIRST, stream="order-2", version=7), replace(_FIRST, kind="order-totals", version=8)]
         await save(harness.first, _FIRST, *others)
         for each in (_FIRST, *others):
             assert await load(harness.first, each) == each
 
     async def test_a_newer_snapshot_takes_the_place_of_an_older_one(self, harness: StoresHarness) -> None:
-        """One row is kept, however often it is saved."""
+        """There is one row, however often a snapshot is saved."""
         newer = replace(_FIRST, version=200, data=b"newer")
         await save(harness.first, _FIRST)
         await save(harness.first, newer)
         assert await load(harness.first) == newer
 
     async def test_an_older_snapshot_changes_nothing(self, harness: StoresHarness) -> None:
-        """Whoever was slow does not set the stream's readers back."""
+        """A slow writer does not replace a newer snapshot."""
         await save(harness.first, _FIRST)
         await save(harness.first, replace(_FIRST, version=99, data=b"older"))
         assert await load(harness.first) == _FIRST
 
     async def test_an_older_snapshot_of_another_shape_takes_the_place(self, harness: StoresHarness) -> None:
-        """What was kept by code that has changed is of no use, how far it may have been."""
+        """A snapshot of former code cannot be used, however new its version is."""
         for changed in (replace(_FIRST, version=9, schema_version=2), replace(_FIRST, version=9, fingerprint="xyz")):
             await save(harness.first, _FIRST)
             await save(harness.first, changed)
             assert await load(harness.first) == changed
 
     async def test_a_snapshot_belongs_to_the_transaction(self, harness: StoresHarness) -> None:
-        """Seen in it at once, by others with the commit, by nobody after a rollback."""
+        """It is visible in it at once, to others after the commit, and not after a rollback."""
         stores = harness.first
         with pytest.raises(_GivenUp):
             async with stores.database.begin() as db_tx:
@@ -84,7 +84,7 @@ class SnapshotStoreConformance:
         assert await load(stores) is None
 
     async def test_two_that_save_one_snapshot_leave_the_newer(self, harness: StoresHarness) -> None:
-        """The second one waits for the first, and loses nothing by it."""
+        """The second one waits for the first; then the newer version is stored."""
         stores, other = harness.first, await harness.instance()
         async with stores.database.begin() as db_tx:
             await stores[SNAPSHOTS].save(db_tx, replace(_FIRST, version=200))
@@ -94,7 +94,7 @@ class SnapshotStoreConformance:
         assert await load(stores) == replace(_FIRST, version=200)
 
     async def test_a_discarded_snapshot_is_gone(self, harness: StoresHarness) -> None:
-        """It says whether there was one; others stay."""
+        """The result says whether there was one; others stay."""
         stores, other = harness.first, replace(_FIRST, kind="order-totals")
         await save(stores, _FIRST, other)
         assert await stores[SNAPSHOTS].discard(_FIRST.stream, _FIRST.kind)
@@ -103,7 +103,7 @@ class SnapshotStoreConformance:
         assert await load(stores, other) == other
 
     async def test_a_discard_can_be_part_of_a_transaction(self, harness: StoresHarness) -> None:
-        """What does not fit is thrown away and replaced, even by an older one; a rollback brings it back."""
+        """A snapshot that does not match is deleted and replaced, even by an older one; a rollback restores it."""
         stores, older = harness.first, replace(_FIRST, version=3)
         await save(stores, _FIRST)
         with pytest.raises(_GivenUp):
@@ -127,7 +127,7 @@ class SnapshotStoreConformance:
         assert await load(stores, other) == other
 
     async def test_discarding_a_kind_can_be_part_of_a_transaction(self, harness: StoresHarness) -> None:
-        """With a note of who did it, and why; a rollback brings all of it back."""
+        """Together with an audit entry; a rollback undoes both."""
         stores = harness.first
         await save(stores, _FIRST, replace(_FIRST, stream="order-2"))
         with pytest.raises(_GivenUp):
@@ -137,7 +137,7 @@ class SnapshotStoreConformance:
         assert await load(stores) == _FIRST
 
     async def test_kinds_are_counted(self, harness: StoresHarness) -> None:
-        """Their number, their size, and when one was saved last: an operator who discards a kind goes by that."""
+        """Their number, their size and the newest time, for an operator who may discard a kind."""
         stores, newer = harness.first, replace(_FIRST, stream="order-2", data=b"12345")
         assert await stores[SNAPSHOTS].kinds() == []
         await save(stores, _FIRST, replace(_FIRST, kind="order-totals", data=b""))
@@ -152,7 +152,7 @@ class SnapshotStoreConformance:
         assert both.saved_at.utcoffset() == timedelta(0)
 
     async def test_a_large_state_is_kept(self, harness: StoresHarness) -> None:
-        """Snapshots have no bound of their own."""
+        """Snapshots have no size limit of their own."""
         large = replace(_FIRST, data=bytes(range(256)) * 8_000)
         await save(harness.first, large)
         assert await load(harness.first) == large

@@ -1,4 +1,4 @@
-"""The suite of statements in SQL. Bind it with a `harness` fixture, see `freehold.conformance.harness`."""
+"""The suite of the port for SQL statements. Bind it with a `harness` fixture, see `freehold.conformance.harness`."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ async def _there(stores: Stores) -> list[tuple[object, ...]]:
 
 
 class SqlConformance:
-    """What everyone who speaks SQL does."""
+    """What every engine with SQL must do."""
 
     async def test_a_direct_statement_commits_by_itself(self, harness: StoresHarness) -> None:
-        """Others see it while the block is still open, and an error after it takes nothing back."""
+        """Others see its effect while the block is still open, and a later error does not undo it."""
         other = await harness.instance()
         with pytest.raises(_TakeBack):
             async with harness.first[SQL].direct() as sql:
@@ -44,7 +44,7 @@ class SqlConformance:
         assert await _there(other) == [("a", 1)]
 
     async def test_a_database_transaction_is_one_of_the_engine(self, harness: StoresHarness) -> None:
-        """Its statements see each other and nobody else does; they end together."""
+        """Its statements see each other, others do not see them; they are committed or rolled back together."""
         stores, other = harness.first, await harness.instance()
         async with stores[SQL].direct() as sql:
             await sql.execute(_MAKE)
@@ -60,7 +60,7 @@ class SqlConformance:
         assert await _there(other) == [("b", 2)]
 
     async def test_statements_tell_how_many_rows_they_touched(self, harness: StoresHarness) -> None:
-        """Those that fulfil the condition; a placeholder may be used twice, and a value may be missing."""
+        """The rows that match the condition; a placeholder may be used twice, and a value may be None."""
         async with harness.first[SQL].direct() as sql:
             await sql.execute(_MAKE)
             await sql.execute_many(_ADD, [("c", 3), ("a", None), ("b", 3)])
@@ -71,7 +71,7 @@ class SqlConformance:
             assert await _read(sql) == [("a", None)]
 
     async def test_many_rows_are_written_or_none(self, harness: StoresHarness) -> None:
-        """In a database transaction: a row that is refused takes those before it along."""
+        """In a database transaction a refused row also undoes the rows before it."""
         async with harness.first[SQL].direct() as sql:
             await sql.execute(_MAKE)
         with pytest.raises(DatabaseError):
@@ -80,7 +80,7 @@ class SqlConformance:
         assert await _there(harness.first) == []
 
     async def test_an_error_is_told_without_values(self, harness: StoresHarness) -> None:
-        """As what the database's diagnosis makes of it; the connection is as good as new."""
+        """As the error that `translate_error` returns; the connection can be used again."""
         async with harness.first[SQL].direct() as sql:
             await sql.execute(_MAKE)
             await sql.execute(_ADD, ("a-secret", 1))
@@ -92,7 +92,7 @@ class SqlConformance:
         assert await _there(harness.first) == [("a-secret", 1)]
 
     async def test_nothing_is_run_after_the_end(self, harness: StoresHarness) -> None:
-        """Of a block, or of a database transaction: what is kept of it reaches no other transaction."""
+        """After the end of a block or database transaction, a kept connection reaches no other transaction."""
         async with harness.first[SQL].direct() as direct:
             await direct.execute(_MAKE)
         async with harness.first.database.begin() as db_tx:

@@ -1,6 +1,5 @@
-"""The suite of a transaction's life. Bind it with a `harness` fixture, see `freehold.conformance.harness`.
-
-Messages are declared by the suite; what came of them is read back through the outbox.
+"""The suite of a transaction's life. Bind it with a `harness` fixture, see `freehold.conformance.harness`. The suite
+declares messages, and reads them back through the outbox.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ async def _pending(harness: StoresHarness) -> int:
 
 @asynccontextmanager
 async def _ended(harness: StoresHarness, *, committed: bool) -> AsyncIterator[Transaction]:
-    """A transaction that has ended, while another one is open: what reaches it is seen there."""
+    """Yield a transaction that has ended, while another one is open, where late writes would be seen."""
     context = context_of(harness)
     kept: list[Transaction] = []
     try:
@@ -73,12 +72,12 @@ async def _write(_companion: list[int]) -> None:
 
 
 class TransactionConformance:
-    """What every database's transactions do when they are used wrongly."""
+    """What transactions of every database must do when they are used wrongly."""
 
     @pytest.mark.parametrize("how", ["committed", "rolled back"])
     @pytest.mark.parametrize("what", _COLLECTING)
     async def test_nothing_is_collected_after_the_end(self, harness: StoresHarness, what: str, how: str) -> None:
-        """It is refused, with how and when the transaction ended, and nothing comes of it."""
+        """The call raises, says how and when the transaction ended, and has no effect."""
         async with _ended(harness, committed=how == "committed") as tx:
             with pytest.raises(TransactionEnded, match=how + r" \d+\.\d+ s ago"):
                 _COLLECTING[what](tx)
@@ -86,7 +85,7 @@ class TransactionConformance:
 
     @pytest.mark.parametrize("how", ["committed", "rolled back"])
     async def test_nothing_is_written_after_the_end(self, harness: StoresHarness, how: str) -> None:
-        """Not by itself, and not in the transaction of somebody else that is open by then."""
+        """Neither by itself, nor in another transaction that is open then."""
         stores = harness.first
         async with _ended(harness, committed=how == "committed") as tx:
             if stores.database.features.concurrent_writers:
@@ -100,7 +99,7 @@ class TransactionConformance:
         assert await _pending(harness) == 0
 
     async def test_a_view_of_another_message_ends_with_it(self, harness: StoresHarness) -> None:
-        """They share one transaction, and one life."""
+        """All views share one transaction and its life."""
         context = context_of(harness)
         async with Transactions(context).begin() as tx:
             view = Transaction(tx.staging.for_message(EnvelopeFactory(context).envelope(_Happened("cause"))))
@@ -110,7 +109,7 @@ class TransactionConformance:
         assert await _pending(harness) == 1
 
     async def test_the_token_is_read_after_the_end(self, harness: StoresHarness) -> None:
-        """It is what the commit has reached."""
+        """It has the positions of the commit."""
         async with Transactions(context_of(harness)).begin() as tx:
             tx.append("thing-1", _Happened("a"))
         assert tx.token
@@ -118,7 +117,7 @@ class TransactionConformance:
     async def test_what_was_collected_after_the_last_write_makes_the_commit_refuse(
         self, harness: StoresHarness
     ) -> None:
-        """Whoever writes by themselves cannot lose a message in silence: the whole transaction is rolled back."""
+        """So a caller of `write` cannot lose a message without an error: the whole transaction is rolled back."""
         context, stores = context_of(harness), harness.first
         with pytest.raises(TransactionMisused, match="after the transaction's last write"):
             async with stores.database.begin() as db_tx:
@@ -129,7 +128,7 @@ class TransactionConformance:
         assert await _pending(harness) == 0
 
     async def test_what_another_task_collects_is_committed_or_refused(self, harness: StoresHarness) -> None:
-        """A task that goes on after the block is told so; what it was not told of is there."""
+        """A task that continues after the block gets an error; what it published without an error is committed."""
         accepted = 0
         stop = asyncio.Event()
 
@@ -141,7 +140,7 @@ class TransactionConformance:
                 except TransactionEnded:
                     return
                 accepted += 1
-                await asyncio.sleep(0)  # the other task's turn
+                await asyncio.sleep(0)  # lets the other task run
 
         for _ in range(10):
             before, tasks = accepted, list[asyncio.Task[None]]()
@@ -149,14 +148,14 @@ class TransactionConformance:
                 async with Transactions(context_of(harness)).begin() as tx:
                     tasks.append(asyncio.create_task(chatter(tx)))
                     for _ in range(3):
-                        await asyncio.sleep(0)  # its turn
+                        await asyncio.sleep(0)  # lets the other task run
             except TransactionMisused:
                 accepted = before
             await asyncio.gather(*tasks)
         assert await _pending(harness) == accepted
 
     async def test_two_tasks_publish_in_one_transaction(self, harness: StoresHarness) -> None:
-        """And write in it: their statements take turns."""
+        """And write in it: their statements run one after the other."""
         stores = harness.first
 
         async def work(tx: Transaction, number: int) -> None:
@@ -169,7 +168,7 @@ class TransactionConformance:
         assert await _pending(harness) == 60
 
     async def test_a_thread_may_publish(self, harness: StoresHarness) -> None:
-        """As an endpoint that is no coroutine does; after the end it is refused there as well."""
+        """Like an endpoint that is not a coroutine; after the end it is refused there, too."""
         async with Transactions(context_of(harness)).begin() as tx:
             await asyncio.to_thread(tx.publish, _Happened("from a thread"))
         with pytest.raises(TransactionEnded):
@@ -177,7 +176,7 @@ class TransactionConformance:
         assert await _pending(harness) == 1
 
     async def test_what_is_doomed_is_rolled_back_at_the_end(self, harness: StoresHarness) -> None:
-        """The block's end raises, although the error was caught inside."""
+        """The end of the block raises, although the error was caught inside."""
         with pytest.raises(TransactionMisused, match="rolled back: a reason") as caught:
             async with Transactions(context_of(harness)).begin() as tx:
                 tx.publish(_Happened("doomed"))

@@ -47,7 +47,7 @@ class ViewStoreConformance:
     """What every store of materialized views does."""
 
     async def test_a_view_keeps_its_result_until_it_is_refreshed(self, harness: StoresHarness) -> None:
-        """Every instance reads it, and what is known of it."""
+        """Every instance reads the result, and the state of the view."""
         stores, other = await _filled(harness), await harness.instance()
         built = await stores[VIEWS].refresh(_VIEW)
         assert (built.name, built.digest, built.failures, built.error) == (_VIEW.name, _VIEW.digest, 0, "")
@@ -63,7 +63,7 @@ class ViewStoreConformance:
         assert refreshed.duration_seconds is not None
 
     async def test_another_definition_builds_it_anew(self, harness: StoresHarness) -> None:
-        """In the place of the old one, with other columns."""
+        """It replaces the old view, also with other columns."""
         stores = await _filled(harness)
         await stores[VIEWS].refresh(_VIEW)
         other = replace(_VIEW, query="SELECT day, min(cents) AS least FROM suite_sale GROUP BY day")
@@ -72,7 +72,7 @@ class ViewStoreConformance:
             assert await _rows(stores, "day, least") == [(1, 5), (2, 7)]
 
     async def test_a_failure_is_kept_and_the_old_rows_stay(self, harness: StoresHarness) -> None:
-        """Here two rows have one key. What is kept of it holds no values, and goes with the next refresh."""
+        """Here two rows have the same key. The stored error contains no values, and is deleted by the next refresh."""
         stores = await _filled(harness)
         built = await stores[VIEWS].refresh(_VIEW)
         broken = replace(_VIEW, query="SELECT day, cents AS sales, cents AS most FROM suite_sale")
@@ -89,7 +89,7 @@ class ViewStoreConformance:
         assert (await stores[VIEWS].refresh(_VIEW)).failures == 0
 
     async def test_a_view_that_was_never_built_shows_its_error(self, harness: StoresHarness) -> None:
-        """And is built once its query can be answered."""
+        """And it is built once its query works."""
         with pytest.raises(DatabaseError):
             await harness.first[VIEWS].refresh(_VIEW)
         (state,) = await harness.first[VIEWS].states()
@@ -97,7 +97,7 @@ class ViewStoreConformance:
         assert (await (await _filled(harness))[VIEWS].refresh(_VIEW)).failures == 0
 
     async def test_a_name_that_is_taken_is_left_alone(self, harness: StoresHarness) -> None:
-        """By a table of the service's: nothing of it is lost, neither by a refresh nor by a drop."""
+        """A table of the service with that name stays, after a refresh and after a drop."""
         stores = await _filled(harness)
         taken = replace(_VIEW, name="suite_sale")
         with pytest.raises(ConfigurationError, match="'suite_sale' exists already"):
@@ -107,7 +107,7 @@ class ViewStoreConformance:
             assert len(await sql.fetch("SELECT day FROM suite_sale")) == 3
 
     async def test_dropped_means_gone(self, harness: StoresHarness) -> None:
-        """The view, and what is known of it; once."""
+        """The view and its state; a second drop finds none."""
         stores = await _filled(harness)
         await stores[VIEWS].refresh(_VIEW)
         assert await stores[VIEWS].drop(_VIEW.name)
@@ -117,14 +117,14 @@ class ViewStoreConformance:
             await _rows(stores)
 
     async def test_views_are_listed_by_name(self, harness: StoresHarness) -> None:
-        """All that were ever attempted."""
+        """All that were ever built or failed."""
         stores = await _filled(harness)
         for name in ("suite_b", "suite_a", "suite_c"):
             await stores[VIEWS].refresh(replace(_VIEW, name=name))
         assert [state.name for state in await stores[VIEWS].states()] == ["suite_a", "suite_b", "suite_c"]
 
     async def test_of_two_that_refresh_at_once_none_does_harm(self, harness: StoresHarness) -> None:
-        """Each has refreshed the view, or is told that somebody else does; that is no failure of the view."""
+        """Each refreshes the view, or gets a conflict because another one does; that is not recorded as a failure."""
         stores, other = await _filled(harness), await harness.instance()
         await stores[VIEWS].refresh(_VIEW)
         await _sold(stores)

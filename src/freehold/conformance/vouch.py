@@ -1,7 +1,6 @@
-"""The suite of the vouching port, for engines that tell when a process has died. Needs pytest and pytest-asyncio.
-
-Bind it with a `harness` fixture, see `freehold.conformance.harness`. That a process which was killed is gone, and one
-that is frozen is not, takes processes: it is tested beside.
+"""The suite of the vouching port, for engines that detect when a process has died. Needs pytest and pytest-asyncio.
+Bind it with a `harness` fixture, see `freehold.conformance.harness`. It does not test killed and frozen processes: that
+needs processes, and is tested by each adapter.
 """
 
 from __future__ import annotations
@@ -30,10 +29,10 @@ async def _vouched(vouching: Vouching, owner: str) -> Vouch:
 
 
 class VouchingConformance:
-    """What every store of leases that is `Vouching` does."""
+    """What every lease store with `Vouching` must do."""
 
     async def test_whoever_lives_is_not_gone(self, harness: StoresHarness) -> None:
-        """Whoever asks, and however often: also at the same time."""
+        """For every instance and any number of checks, also at the same time."""
         mine, other = (_vouching(harness, each) for each in (harness.first, await harness.instance()))
         vouch = await _vouched(mine, "me")
         for each in (mine, other, other):
@@ -42,7 +41,7 @@ class VouchingConformance:
         await vouch.release()
 
     async def test_nothing_is_said_of_whoever_was_not_vouched_for(self, harness: StoresHarness) -> None:
-        """An older version of the code, another machine: it may live."""
+        """It may live on another machine, or run an older version."""
         vouching = _vouching(harness, harness.first)
         vouch = await _vouched(vouching, "me")
         assert await vouching.gone(["stranger", "me", ""]) == set()
@@ -50,7 +49,7 @@ class VouchingConformance:
         await vouch.release()
 
     async def test_nothing_is_said_after_a_release(self, harness: StoresHarness) -> None:
-        """It released what it held; a second release does nothing."""
+        """It has released its leases; a second release does nothing."""
         mine, other = (_vouching(harness, each) for each in (harness.first, await harness.instance()))
         vouch = await _vouched(mine, "me")
         await vouch.release()
@@ -62,7 +61,7 @@ class VouchingConformance:
         await again.release()
 
     async def test_an_owner_is_vouched_for_until_the_last_release(self, harness: StoresHarness) -> None:
-        """The keepers of several leases share an owner."""
+        """Several lease managers may share an owner."""
         mine, other = (_vouching(harness, each) for each in (harness.first, await harness.instance()))
         one, two = await _vouched(mine, "me"), await _vouched(mine, "me")
         await one.release()
@@ -71,7 +70,7 @@ class VouchingConformance:
         await two.release()
 
     async def test_nobody_vouches_for_an_owner_of_somebody_else(self, harness: StoresHarness) -> None:
-        """As long as that one lives."""
+        """As long as the other process lives."""
         mine, other = (_vouching(harness, each) for each in (harness.first, await harness.instance()))
         vouch = await _vouched(mine, "me")
         assert await other.vouch("me") is None
@@ -79,7 +78,7 @@ class VouchingConformance:
         await vouch.release()
 
     async def test_many_owners_are_vouched_for_side_by_side(self, harness: StoresHarness) -> None:
-        """And asked for together."""
+        """And they can be checked together."""
         mine, other = (_vouching(harness, each) for each in (harness.first, await harness.instance()))
         names = [f"owner-{number}" for number in range(20)]
         vouches = [await _vouched(mine if number % 2 else other, name) for number, name in enumerate(names)]

@@ -1,7 +1,6 @@
-"""What the ports promise, and which test of the suites proves it: the docs' table is generated from this.
-
-A promise names its tests as functions, so that a renamed test is an error here. A test that no promise names shows in
-the table under its own name.
+"""The guarantees of the ports, and the tests of the suites that prove them; the docs' table is generated from this. A
+guarantee refers to its tests as functions, so that a renamed test is an error here. A test that no guarantee refers to
+is listed in the table by its own name.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from freehold.conformance.database import DatabaseConformance as Database
 from freehold.conformance.datasets import DatasetStoreConformance as Datasets
 from freehold.conformance.deadletters import DeadLetterStoreConformance as DeadLetters
 from freehold.conformance.events import EventStoreConformance as Events
-from freehold.conformance.guarantees import ground, history, messages, tables
+from freehold.conformance.guarantees import infrastructure, messages, storage, tables
 from freehold.conformance.guarantees.guarantee import Guarantee
 from freehold.conformance.idempotency import IdempotencyStoreConformance as Idempotency
 from freehold.conformance.inbox import InboxStoreConformance as Inbox
@@ -61,25 +60,25 @@ SUITES: Final[dict[str, type[Any]]] = {
     "Audit": Audit,
     "Broker": Broker,
 }
-"""The suites by the heading of the docs."""
+"""The suites by their heading in the docs."""
 
 GUARANTEES: Final[tuple[Guarantee, ...]] = (
-    *ground.DATABASE,
-    *ground.TRANSACTIONS,
+    *infrastructure.DATABASE,
+    *infrastructure.TRANSACTIONS,
     *messages.OUTBOX,
     *messages.SENT,
     *messages.PROGRESS,
     *messages.INBOX,
     *messages.LETTERS,
     *messages.SCHEDULE,
-    *history.SAGA,
-    *history.EVENTS,
-    *history.SNAPSHOTS,
-    *history.CHECKPOINTS,
-    *history.REPLAYS,
-    *ground.LEASES,
-    *ground.IDEMPOTENCY,
-    *ground.AUDIT,
+    *storage.SAGA,
+    *storage.EVENTS,
+    *storage.SNAPSHOTS,
+    *storage.CHECKPOINTS,
+    *storage.REPLAYS,
+    *infrastructure.LEASES,
+    *infrastructure.IDEMPOTENCY,
+    *infrastructure.AUDIT,
     *tables.COMPARISONS,
     *tables.SQL,
     *tables.READ_MODELS,
@@ -87,4 +86,4 @@ GUARANTEES: Final[tuple[Guarantee, ...]] = (
     *tables.DATASETS,
     *messages.BROKER,
 )
-"""Every promise, in the order of the docs."""
+"""All guarantees, in the order of the docs."""

@@ -1,4 +1,4 @@
-"""What a promise of a port is. Imports the standard library only."""
+"""A guarantee of a port. Imports the standard library only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Test = Callable[..., Any]
 
 @dataclass(frozen=True, slots=True)
 class Guarantee:
-    """A promise of a port in one sentence, and the tests of its suite that prove it."""
+    """A guarantee of a port in one sentence, and the tests of its suite that prove it."""
 
     text: str
     tests: Sequence[Test]

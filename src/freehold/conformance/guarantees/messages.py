@@ -1,7 +1,4 @@
-"""What is promised of messages on their way: outbox, progress, inbox, dead letters, schedule, broker.
-
-Imports the suites.
-"""
+"""Guarantees of messages: outbox, progress, inbox, dead letters, schedule, broker. Imports the suites."""
 
 from __future__ import annotations
 
@@ -192,7 +189,7 @@ LETTERS: Final = (
         (DeadLetters.test_a_letter_ends_once, DeadLetters.test_two_people_cannot_replay_the_same_letter),
     ),
     Guarantee(
-        "A dead letter that nobody has decided about is never pruned.",
+        "A dead letter is pruned only after an operator has replayed or discarded it.",
         (DeadLetters.test_only_what_ended_long_ago_is_pruned,),
     ),
 )

@@ -1,6 +1,5 @@
-"""What is promised of a service's own tables and of its replicas: SQL statements, read models, views, comparisons.
-
-Imports the suites.
+"""Guarantees of a service's own tables and replicas: SQL statements, read models, views, comparisons. Imports the
+suites.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ SQL: Final = (
 
 READ_MODELS: Final = (
     Guarantee(
-        "Generations and replays have tables of their own; the plain name reads the generation that is shown.",
+        "Generations and replays have tables of their own; the plain name reads the live generation.",
         (
             ReadModels.test_places_stand_beside_each_other,
             ReadModels.test_columns_may_come_and_go,

@@ -1,7 +1,4 @@
-"""What is promised of what is kept: sagas, events, snapshots, checkpoints, replays.
-
-Imports the suites.
-"""
+"""Guarantees of sagas, events, snapshots, checkpoints and replays. Imports the suites."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What is promised of the foundation of the patterns: the database, leases, idempotency keys, the audit trail.
-
-Imports the suites.
-"""
+"""Guarantees of the database, leases, idempotency keys and the audit trail. Imports the suites."""
 
 from __future__ import annotations
 
@@ -38,7 +35,10 @@ DATABASE: Final = (
             Database.test_a_renamed_service_is_marked_by_command,
         ),
     ),
-    Guarantee("A transaction that cannot be joined is refused.", (Database.test_what_cannot_be_joined_is_refused,)),
+    Guarantee(
+        "An object that is not a transaction of the database cannot be enlisted.",
+        (Database.test_what_cannot_be_joined_is_refused,),
+    ),
 )
 
 TRANSACTIONS: Final = (
