@@ -1,5 +1,5 @@
-"""Schemas: the catalogue of what services publish and understand, what breaks it, and AsyncAPI. Runtime: imports the
-messages and the declared services; opens no connection.
+"""Message schemas: the catalogue of messages and consumers, the check for breaking changes, and AsyncAPI. Runtime:
+imports the messages and the declared services; opens no connection.
 """
 
 from freehold.schema.rights import broker_rights

@@ -1,7 +1,7 @@
-"""AsyncAPI 3.0 of a service: its topics, what it sends and receives there, and how a message looks. Pure functions.
+"""The AsyncAPI 3.0 document of a service: its topics, operations and message schemas. Pure functions.
 
-A message travels as one CloudEvents document (structured mode), so the payload that is described is the whole document:
-the attributes of the envelope, and the body as its `data`.
+A message is one CloudEvents document (structured mode). So the described payload is the whole document: the attributes
+of the envelope, and the body as its `data`.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _UUID: Final = {"type": "string", "format": "uuid"}
 
 
 def asyncapi(service: Service, version: str = "1", types: Registry = registry) -> dict[str, Any]:
-    """Return the document. `version` is that of the described service, not of the format.
+    """Return the AsyncAPI document of a service; `version` is the service's, not that of the format.
 
-    Raises `DeclarationError` for a message that has no JSON Schema.
+    Raises `DeclarationError` for a message without a JSON Schema.
     """
     events = _ordered(each for each in types if each.service == service.name and each.kind is MessageKind.EVENT)
     handled = _ordered(service.handlers)
@@ -52,7 +52,7 @@ def asyncapi(service: Service, version: str = "1", types: Registry = registry) -
             "schemas": {**{name: _draft_7(each) for name, each in components.items()}, "CloudEvent": _envelope()},
             "correlationIds": {
                 "correlation": {
-                    "description": "The same for everything that follows from one cause.",
+                    "description": "The same in all messages that follow from one cause.",
                     "location": "$message.payload#/correlationid",
                 }
             },
@@ -73,7 +73,7 @@ def _channels(
     if any(each.kind is MessageKind.COMMAND and each.service == service.name for each in everything):
         channels["replies"] = {
             "address": None,
-            "description": "Where the request asks for its answer: the attribute `replyto`.",
+            "description": "The topic of the reply: the attribute `replyto` of the request.",
             "messages": {_REPLY: {"$ref": f"#/components/messages/{_REPLY}"}},
         }
     return dict(sorted(channels.items()))
@@ -87,10 +87,10 @@ def _operations(
 ) -> dict[str, dict[str, Any]]:
     operations: dict[str, dict[str, Any]] = {}
     for topic, messages in _by_topic(events).items():
-        operations[f"publish-{topic}"] = _operation("send", topic, messages, "Publishes what happened.")
+        operations[f"publish-{topic}"] = _operation("send", topic, messages, "Publishes events.")
     for topic, messages in _by_topic(handled).items():
         commands = messages[0].kind is MessageKind.COMMAND
-        summary = "Does what it is asked to." if commands else "Reads what happened elsewhere."
+        summary = "Handles commands." if commands else "Reads events of other services."
         operation = _operation("receive", topic, messages, summary)
         if commands:
             operation["reply"] = {
@@ -99,7 +99,7 @@ def _operations(
             }
         operations[f"{'accept' if commands else 'read'}-{topic}"] = operation
     for topic, messages in _by_topic(requests).items():
-        operation = _operation("send", topic, messages, "Asks, as a step of a saga.")
+        operation = _operation("send", topic, messages, "Sends a command, as a step of a saga.")
         operation["reply"] = {"channel": {"$ref": f"#/channels/{_replies(service)}"}}
         operations[f"ask-{topic}"] = operation
     return operations
@@ -144,8 +144,8 @@ def _reply_message() -> dict[str, Any]:
     fixed = {"kind": {"const": MessageKind.REPLY.value}}
     return {
         "name": _REPLY,
-        "title": "the answer to a request",
-        "summary": "Its outcome is in `headers` as `freehold-outcome`: done, rejected, cancelled or no-effect.",
+        "title": "the reply to a command",
+        "summary": "The header `freehold-outcome` contains the outcome: done, rejected, cancelled or no-effect.",
         "contentType": CONTENT_TYPE,
         "correlationId": {"$ref": "#/components/correlationIds/correlation"},
         "payload": {"allOf": [{"$ref": _REFS.format(name="CloudEvent")}, {"type": "object", "properties": fixed}]},
@@ -153,14 +153,14 @@ def _reply_message() -> dict[str, Any]:
 
 
 def _envelope() -> Schema:
-    """CloudEvents 1.0 with Freehold's attributes, as they stand in the document."""
+    """The schema of a CloudEvents 1.0 document with Freehold's attributes."""
     return {
         "title": "CloudEvent",
         "description": "CloudEvents 1.0 in structured mode, with Freehold's extension attributes.",
         "type": "object",
         "properties": {
             "specversion": {"const": "1.0"},
-            "id": {**_UUID, "description": "Unique for ever; a message that comes again has the same."},
+            "id": {**_UUID, "description": "Unique; a redelivered message has the same."},
             "source": {**_TEXT, "description": "The service that sent it."},
             "type": {**_TEXT, "description": "The declared name."},
             "schemaversion": {"type": "integer", "minimum": 1, "description": "The declared version."},
@@ -171,16 +171,19 @@ def _envelope() -> Schema:
             "partitionkey": {**_TEXT, "description": "Messages of one topic and key keep their order."},
             "hlc": {**_TEXT, "description": "Hybrid-logical-clock stamp of the sending commit."},
             "correlationid": _UUID,
-            "causationid": {**_UUID, "description": "The message that led to this one."},
+            "causationid": {**_UUID, "description": "The id of the message that caused this one."},
             "subject": _TEXT,
             "traceparent": {**_TEXT, "description": "W3C trace context."},
-            "replyto": {**_TEXT, "description": "The topic that the answer goes to."},
-            "idempotencykey": {**_TEXT, "description": "All attempts of one request share it."},
-            "compensates": {**_TEXT, "description": "The idempotency key of the action that this compensation undoes."},
-            "consistencytoken": {**_TEXT, "description": "What a reader must have seen to see the sender's writes."},
-            "lane": {**_TEXT, "description": "The part of the sender's outbox that it came from."},
+            "replyto": {**_TEXT, "description": "The topic for the reply."},
+            "idempotencykey": {**_TEXT, "description": "The same in all attempts of one request."},
+            "compensates": {**_TEXT, "description": "The idempotency key of the action that this compensates."},
+            "consistencytoken": {
+                **_TEXT,
+                "description": "Positions that a reader must reach to see the sender's writes.",
+            },
+            "lane": {**_TEXT, "description": "The partition of the sender's outbox that it came from."},
             "sequence": {**_TEXT, "description": "Its position in the lane."},
-            "watermark": {**_TEXT, "description": "The position up to which everything of the lane was sent."},
+            "watermark": {**_TEXT, "description": "The position up to which all messages of the lane were sent."},
             "headers": {"type": "object", "additionalProperties": _TEXT},
             "data": {"description": "The body."},
         },
@@ -202,8 +205,8 @@ def _envelope() -> Schema:
 
 
 def _draft_7(schema: Any) -> Any:
-    """A schema as AsyncAPI's own dialect has it: tuples in the words of draft 7, and no `discriminator`, which is
-    another thing there; the options of a union are told apart by the one value of their tag.
+    """A schema in AsyncAPI's dialect: tuples as in draft 7, and no `discriminator`, which has another meaning there.
+    The options of a union still differ by the constant value of their tag.
     """
     if isinstance(schema, list):
         return [_draft_7(each) for each in schema]
@@ -220,7 +223,7 @@ def _draft_7(schema: Any) -> Any:
 
 
 def requests_of(service: Service) -> set[MessageType]:
-    """Commands that the service's sagas send, compensations among them."""
+    """The commands that the service's sagas send, including compensations."""
     return {
         message_type(each)
         for saga in service.sagas.values()

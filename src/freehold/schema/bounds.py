@@ -1,7 +1,7 @@
-"""Limits of one JSON type, compared: what the writer keeps to, and what the reader asks for. Pure functions.
+"""Compares the limits of a writer's and a reader's schema for one JSON type. Pure functions.
 
-Each returns pairs of words, what is written and what is read, for each limit that the reader asks for and the writer
-does not keep.
+Each function returns a pair of texts (what is written, what is read) for each limit of the reader that the writer does
+not keep.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Limits = list[tuple[str, str]]
 
 
 def number_limits(writer: Mapping[str, Any], reader: Mapping[str, Any]) -> Limits:
-    """Bounds, and of what it must be a multiple."""
+    """Compare bounds, and `multipleOf`."""
     found = []
     for lower in (True, False):
         written, read = _bound(writer, lower=lower), _bound(reader, lower=lower)
@@ -29,7 +29,7 @@ def number_limits(writer: Mapping[str, Any], reader: Mapping[str, Any]) -> Limit
 
 
 def text_limits(writer: Mapping[str, Any], reader: Mapping[str, Any]) -> Limits:
-    """Length, and the pattern: another pattern counts as a stricter one, for nobody can tell."""
+    """Compare lengths and patterns. Another pattern counts as stricter, because patterns cannot be compared."""
     found = _counts(writer, reader, "minLength", "maxLength", "characters")
     pattern = reader.get("pattern")
     if pattern is not None and pattern != writer.get("pattern"):
@@ -41,7 +41,7 @@ def text_limits(writer: Mapping[str, Any], reader: Mapping[str, Any]) -> Limits:
 
 
 def array_limits(writer: Mapping[str, Any], reader: Mapping[str, Any]) -> Limits:
-    """Length, and whether items must differ."""
+    """Compare lengths, and whether items must be unique."""
     found = _counts(writer, reader, "minItems", "maxItems", "items")
     if reader.get("uniqueItems") and not writer.get("uniqueItems") and writer.get("maxItems", 2) > 1:
         found.append(("items that may repeat", "items that all differ"))
@@ -49,7 +49,7 @@ def array_limits(writer: Mapping[str, Any], reader: Mapping[str, Any]) -> Limits
 
 
 def object_limits(writer: Mapping[str, Any], reader: Mapping[str, Any]) -> Limits:
-    """How many fields a map has; those of a class are counted."""
+    """Compare the numbers of fields of a map; for a class the declared fields count."""
     if "properties" in writer:
         count = {"minProperties": len(writer.get("required", ())), "maxProperties": len(writer["properties"])}
         writer = {**writer, **count}
@@ -67,7 +67,7 @@ def _counts(writer: Mapping[str, Any], reader: Mapping[str, Any], least: str, mo
 
 
 def _bound(schema: Mapping[str, Any], *, lower: bool) -> tuple[float, bool] | None:
-    """The bound, and whether it is outside of what is allowed; of whole numbers it never is."""
+    """The bound, and whether it is exclusive; for integers it is always converted to an inclusive one."""
     inclusive = schema.get("minimum" if lower else "maximum")
     exclusive = schema.get("exclusiveMinimum" if lower else "exclusiveMaximum")
     if exclusive is not None and schema.get("type") == "integer":
@@ -78,7 +78,7 @@ def _bound(schema: Mapping[str, Any], *, lower: bool) -> tuple[float, bool] | No
 
 
 def _beyond(written: tuple[float, bool], read: tuple[float, bool], *, lower: bool) -> bool:
-    """Whether the writer goes further than the reader allows."""
+    """Whether the writer's bound is wider than the reader's."""
     if written[0] != read[0]:
         return written[0] < read[0] if lower else written[0] > read[0]
     return read[1] and not written[1]

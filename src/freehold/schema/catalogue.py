@@ -1,7 +1,7 @@
-"""The catalogue: what each service publishes, accepts and understands, as one file in the repository.
+"""The catalogue: the messages of each service and the versions that it understands, as one file in the repository.
 
-Imports the messages and the declared services. The file is the same for the same declarations, byte for byte, so that a
-change of a message is a change that a review sees; nothing in it depends on time, place or order of imports.
+Imports the messages and the declared services. The same declarations give the same file, byte for byte, independent of
+time, machine and order of imports. So each change of a message is visible in a review.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _FORMAT: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class CataloguedMessage:
-    """A declared version of a message: `key` names the field whose equal values keep their order."""
+    """A declared version of a message. `key` is the field with the partition key."""
 
     name: str
     version: int
@@ -47,11 +47,11 @@ class CataloguedMessage:
 
 @dataclass(frozen=True, slots=True)
 class CataloguedService:
-    """What a service owns, and what it reads.
+    """The messages that a service owns, and those that it reads.
 
     messages     every declared version of its events and commands.
-    upcasts      what is read as something else, and as what.
-    understands  the pins: owner, name, and the versions that it handles or that upcasters lead to a handler of it.
+    upcasts      the versions that upcasters read as other ones, and which.
+    understands  the pins by owner and name: the versions that it handles, directly or by upcasters.
     """
 
     messages: Mapping[Version, CataloguedMessage]
@@ -70,7 +70,7 @@ class Catalogue:
     services: Mapping[str, CataloguedService]
 
     def document(self) -> bytes:
-        """The file's content."""
+        """The content of the file."""
         plain = {
             "format": _FORMAT,
             "services": {name: _plain(service) for name, service in self.services.items()},
@@ -79,13 +79,13 @@ class Catalogue:
 
 
 def catalogue_of(services: Iterable[Service], types: Registry = registry, upcasts: Upcasters = upcasters) -> Catalogue:
-    """Return what the code declares. Raises `DeclarationError` for upcasters that lead nowhere."""
+    """The catalogue of what the code declares. Raises `DeclarationError` for upcasters with an undeclared target."""
     upcasts.check()
     return Catalogue({each.name: _catalogued(each, types, upcasts) for each in services})
 
 
 def read_catalogue(file: Path) -> Catalogue:
-    """Read a catalogue. Raises `NotFound` where there is none, and `ConfigurationError` for a file that is none."""
+    """Read a catalogue. Raises `NotFound` for a missing file, and `ConfigurationError` for one that is no catalogue."""
     try:
         content = file.read_bytes()
     except FileNotFoundError as error:
@@ -94,7 +94,7 @@ def read_catalogue(file: Path) -> Catalogue:
 
 
 def parse_catalogue(content: bytes, file: str) -> Catalogue:
-    """A catalogue from what a file holds. Raises `ConfigurationError` for what is none."""
+    """A catalogue from the content of a file. Raises `ConfigurationError` where it is not one."""
     try:
         document = msgspec.json.decode(content, type=_Document)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -103,7 +103,8 @@ def parse_catalogue(content: bytes, file: str) -> Catalogue:
         ) from error
     if document.format != _FORMAT:
         raise ConfigurationError(
-            f"{file} has format {document.format}, and this is for {_FORMAT}", hint="use the Freehold that wrote it"
+            f"{file} has format {document.format}, but this version of Freehold reads {_FORMAT}",
+            hint="use the version that wrote it",
         )
     return Catalogue({name: _read(service) for name, service in document.services.items()})
 

@@ -1,9 +1,14 @@
-"""What of the code breaks with the catalogue that was released: whom, where, and what to do. Pure functions.
+"""Finds breaking changes between the released catalogue and the code: what breaks, for whom, and what to do. Pure
+functions.
 
-Within a version the schemas must fit. `BACKWARD`: this code reads what the released code wrote, so whoever reads may be
-released first. `FORWARD`: the released code reads what this code writes, so whoever writes may be released first.
-`FULL` is both: in any order, and with both running side by side. In every mode what was stored must stay readable,
-messages must keep the key of their order, and every consumer must understand each version that is declared.
+Within one version of a message the schemas must be compatible:
+
+BACKWARD  this code reads what the released code wrote, so consumers may be released first.
+FORWARD   the released code reads what this code writes, so producers may be released first.
+FULL      both: any order of release, and both versions may run at the same time.
+
+In every mode stored messages must stay readable, messages must keep their partition key, and every consumer must
+understand each declared version.
 """
 
 from __future__ import annotations
@@ -20,7 +25,7 @@ __all__ = ["BreakingChange", "Compatibility", "Report", "check"]
 
 
 class Compatibility(StrEnum):
-    """What is asked of a change."""
+    """The direction in which a change must be compatible."""
 
     BACKWARD = "backward"
     FORWARD = "forward"
@@ -28,16 +33,16 @@ class Compatibility(StrEnum):
 
     @property
     def parts(self) -> tuple[Compatibility, ...]:
-        """Which directions it consists of."""
+        """The single directions that it consists of."""
         return (Compatibility.BACKWARD, Compatibility.FORWARD) if self is Compatibility.FULL else (self,)
 
 
 @dataclass(frozen=True, slots=True)
 class BreakingChange:
-    """A change that breaks. `rule` is a stable word for programs; `path` is empty where it is about the whole message.
+    """A breaking change. `rule` is a stable word for programs; `path` is empty for the whole message.
 
-    what    what changed.
-    breaks  whom, and how.
+    what    what has changed.
+    breaks  what breaks by it.
     hint    what to do instead.
     """
 
@@ -53,16 +58,16 @@ class BreakingChange:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was found, and what is good to know."""
+    """The breaking changes, and notes for the user."""
 
     findings: tuple[BreakingChange, ...]
     notes: tuple[str, ...]
     compared: int
-    """How many versions of messages stand in both."""
+    """The number of versions of messages in both catalogues."""
 
 
 def check(released: Catalogue, code: Catalogue, compatibility: Compatibility = Compatibility.FULL) -> Report:
-    """Compare the code with what was released."""
+    """Compare the code with the released catalogue."""
     findings: list[BreakingChange] = []
     notes: list[str] = []
     compared = 0
@@ -97,7 +102,7 @@ def _message_findings(
 ) -> Iterator[BreakingChange]:
     if before.kind != now.kind:
         what = f"was {_KINDS[before.kind]}, is {_KINDS[now.kind]}"
-        breaks = "it travels in another topic, which its consumers do not read"
+        breaks = "it is sent to another topic, which its consumers do not read"
         yield BreakingChange(service, now.name, now.version, "", "kind", what, breaks, "give the new one another name")
     if before.key != now.key:
         yield _key_changed(service, before, now)
@@ -119,15 +124,15 @@ def _message_findings(
 
 
 _KINDS: Final = {"event": "an event", "command": "a command", "reply": "a reply"}
-_BACKWARD_BREAKS: Final = "this code cannot read what was stored or sent in version {version} before"
+_BACKWARD_BREAKS: Final = "this code cannot read stored or sent messages of version {version}"
 _FORWARD_BREAKS: Final = "released consumers cannot read what this code writes"
 
 
 def _breaks(each: Difference, version: int, *, backward: bool) -> str:
     if each.change is Change.DEFAULT:
         if backward:
-            return f"this code takes what was stored or sent in version {version} before for something else"
-        return "released consumers take what this code writes for something else"
+            return f"this code reads another value from stored or sent messages of version {version}"
+        return "released consumers read another value from what this code writes"
     return _BACKWARD_BREAKS.format(version=version) if backward else _FORWARD_BREAKS
 
 
@@ -135,10 +140,10 @@ def _what(each: Difference, *, backward: bool) -> str:
     if each.change is Change.REQUIRED:
         if backward:
             return f"is required now, and was {each.written} before"
-        return f"was required, and is {each.written} any more"
+        return f"was required, and is {each.written} now"
     if each.change is Change.VALUE:
         moments = ("was written", "is read now") if backward else ("is written now", "was read")
-        return f"{each.written} {moments[0]}, and what {moments[1]} is {each.read}"
+        return f"{each.written} {moments[0]}, but what {moments[1]} is {each.read}"
     if each.change is Change.UNKNOWN_FIELD:
         moments = ("was written", "are refused now") if backward else ("is new", "were refused")
         return f"{moments[0]} ({each.written}), and unknown fields {moments[1]}"
@@ -148,27 +153,27 @@ def _what(each: Difference, *, backward: bool) -> str:
 
 def _hint(each: Difference, message: CataloguedMessage, newest: int, *, backward: bool) -> str:
     if message.version < newest:
-        return f"leave it as it was released: what changes belongs into version {newest + 1}"
+        return f"leave it as it was released, and put the change into version {newest + 1}"
     raised = f'declare version {newest + 1} and write @upcaster("{message.name}", from_version={message.version})'
     if each.change is Change.REQUIRED:
         return f"give it a default, or {raised}" if backward else f"keep writing it, or {raised}"
     if each.change is Change.VALUE and not backward:
-        return f"release its readers first, and check with --compatibility backward, or {raised}"
+        return f"release its consumers first, and check with --compatibility backward, or {raised}"
     return f"leave it as it was, or {raised}"
 
 
 def _vanished(service: str, place: Version, now: CataloguedService) -> BreakingChange:
     name, version = place
     later = [each for each in now.versions(name) if each > version]
-    target = f"version {version + 1}" if later else "what it means today"
+    target = f"version {version + 1}" if later else "a message that replaces it"
     return BreakingChange(
         service,
         name,
         version,
         "",
         "vanished",
-        "is neither declared nor upcast any more",
-        "what was stored or sent in it cannot be read",
+        "is no longer declared or upcast",
+        "stored or sent messages of this version cannot be read",
         f'write @upcaster("{name}", from_version={version}) that leads to {target}'
         + ("" if later else ", or to nothing with into=()"),
     )
@@ -181,14 +186,14 @@ def _key_changed(service: str, before: CataloguedMessage, now: CataloguedMessage
         now.version,
         f"$.{now.key or before.key}",
         "key",
-        f"messages were in order by {before.key or 'nothing'}, and are by {now.key or 'nothing'}",
-        "what is on its way in the old order is overtaken by what is sent in the new one",
+        f"the partition key was {before.key or 'nothing'}, and is {now.key or 'nothing'}",
+        "messages with the new key can overtake messages with the old one that are still in transit",
         "keep the key, or publish an event of another name",
     )
 
 
 def _pin_findings(released: Catalogue, code: Catalogue) -> Iterator[BreakingChange]:
-    """Consumers of this project as they are now, and those of others as they were catalogued."""
+    """Check the pins of all consumers: those of this project as in the code, others as in the catalogue."""
     consumers = {**released.services, **code.services}
     for consumer, pinning in sorted(consumers.items()):
         for owner, names in sorted(pinning.understands.items()):
@@ -205,10 +210,10 @@ def _pin(
     known = ", ".join(map(str, sorted(understood)))
     declared = producer.versions(name)
     if not declared and not any(place[0] == name for place in producer.upcasts):
-        what = f"is not declared by {owner} any more, and {consumer} understands version {known}"
-        hint = f"keep it, or take the handler out of {consumer} first"
+        what = f"is no longer declared by {owner}, but {consumer} understands version {known}"
+        hint = f"keep it, or remove the handler from {consumer} first"
         yield BreakingChange(
-            owner, name, max(understood), "", "pin-lost", what, f"{consumer} waits for what never comes", hint
+            owner, name, max(understood), "", "pin-lost", what, f"{consumer} waits for messages that never come", hint
         )
     for version in declared:
         if version not in understood:
@@ -218,14 +223,14 @@ def _pin(
                 version,
                 "",
                 "not-understood",
-                f"is declared, and {consumer} understands version {known}",
-                f"each one becomes a dead letter of {consumer}",
-                f"handle version {version} in {consumer}, or write the upcaster that leads to what it handles",
+                f"is declared, but {consumer} understands only version {known}",
+                f"each such message becomes a dead letter of {consumer}",
+                f"handle version {version} in {consumer}, or write an upcaster to a version that it handles",
             )
 
 
 def _raised(released: Catalogue, code: Catalogue) -> list[str]:
-    """New versions of known messages: whoever reads them has to be released before whoever writes them."""
+    """Notes about new versions of known messages: their consumers must be released before their producer."""
     notes = []
     for owner, before in sorted(released.services.items()):
         now = code.services.get(owner)

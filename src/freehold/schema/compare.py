@@ -1,9 +1,9 @@
-"""Does one schema take whatever another writes? Pure functions over JSON Schema as `jsonschema` makes it.
+"""Compares a writer's and a reader's JSON Schema, as `jsonschema` makes them. Pure functions.
 
-The writer's schema is compared with the reader's, part by part: a difference is a place where a value that the writer
-may write is one that the reader refuses. A field with a default is read where it is missing; unknown fields are passed
-over unless the reader forbids them. A missing field that means another value to the reader is a difference as well,
-though nothing is refused. When unsure (a pattern that changed) a difference is reported.
+A difference is a place where the writer may write a value that the reader refuses. A missing field with a default is
+accepted; unknown fields are ignored unless the reader forbids them. A missing field that the reader takes for another
+value is a difference, too, although nothing is refused. Where the comparison is not sure (a changed pattern), a
+difference is reported.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Part: TypeAlias = Mapping[str, Any] | bool
 
 
 class Change(StrEnum):
-    """What kind of difference it is."""
+    """The kinds of differences."""
 
     REQUIRED = "required"
     TYPE = "type"
@@ -34,8 +34,8 @@ class Change(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A place where the reader refuses what the writer may write, or takes it for something else: what is written
-    there, and what is read.
+    """A place where the reader refuses a value of the writer, or reads another value; with texts for what is written
+    and what is read.
     """
 
     path: str
@@ -45,23 +45,23 @@ class Difference:
 
 
 def differences(writer: Mapping[str, Any], reader: Mapping[str, Any]) -> list[Difference]:
-    """Return where the reader refuses what the writer may write; nothing where it takes all of it."""
+    """Return the differences; none where the reader accepts all that the writer may write."""
     return _Comparison(writer.get("$defs", {}), reader.get("$defs", {})).compare(writer, reader, "$")
 
 
 _ASSERTING: Final = frozenset({"$ref", "anyOf", "enum", "const", "type"})
 _ANYTHING: Final[Mapping[str, Any]] = {}
 _IMPLIED: Final[Mapping[object, list[Any]]] = {"null": [None], "boolean": [False, True]}
-"""The values of types that have so few."""
+"""All values of the types that have only a few."""
 _FORMATS_TAKEN: Final[Mapping[str, frozenset[str]]] = {
     "iso-date-time": frozenset({"date-time", "local-date-time"}),
     "iso-time": frozenset({"time", "partial-time"}),
 }
-"""What a format takes beside itself."""
+"""The other formats that a format accepts."""
 
 
 class _Comparison:
-    """One comparison. It knows which pairs of parts it is inside of, since schemas may be recursive."""
+    """One comparison. It keeps the pairs of parts that it is inside of, because schemas may be recursive."""
 
     def __init__(self, writer_defs: Mapping[str, Any], reader_defs: Mapping[str, Any]) -> None:
         self._writer_defs = writer_defs
@@ -69,25 +69,25 @@ class _Comparison:
         self._inside: set[tuple[int, int]] = set()
 
     def compare(self, writer: Part, reader: Part, path: str) -> list[Difference]:
-        """Compare two parts: each option of the writer with those of the reader."""
+        """Compare two parts: each option of the writer with all options of the reader."""
         options = _options(reader, self._reader_defs)
         if any(not _ASSERTING & option.keys() for option in options):
             return []
         written = _options(writer, self._writer_defs)
         found = [each for option in written for each in self._best(option, options, path, reader)]
         whole = self._difference(path, Change.TYPE, writer, reader)
-        # Of a union the whole is told, not the one option that does not fit.
+        # For a union the whole type is reported, not the one option that does not fit.
         return list(dict.fromkeys(whole if (each.path, each.change) == (path, Change.TYPE) else each for each in found))
 
     def _best(
         self, writer: Mapping[str, Any], options: list[Mapping[str, Any]], path: str, whole: Part
     ) -> list[Difference]:
-        """Compare with every option of the reader: one that takes it is enough, else the nearest one is told."""
+        """Compare with every option of the reader: one that accepts it is enough; else the nearest one is reported."""
         values = _values(writer)
         if values is not None and len(options) > 1:
             refused = [value_text(each) for each in values if not self._some_takes(options, each, path)]
-            told = described(whole, self._reader_defs)
-            return [Difference(path, Change.VALUE, ", ".join(refused), told)] if refused else []
+            read = described(whole, self._reader_defs)
+            return [Difference(path, Change.VALUE, ", ".join(refused), read)] if refused else []
         tried = [self._single(writer, option, path) for option in options]
         if not all(tried):
             return []
@@ -111,7 +111,7 @@ class _Comparison:
         return self._within(writer, reader, path)
 
     def _within(self, writer: Mapping[str, Any], reader: Mapping[str, Any], path: str) -> list[Difference]:
-        """Compare two of the same JSON type. A pair that is being compared further out is told there."""
+        """Compare two parts of the same JSON type. A pair that is being compared further out is reported there."""
         match reader.get("type"):
             case "string":
                 return self._text(writer, reader, path)
@@ -173,7 +173,7 @@ class _Comparison:
         found = _limits(object_limits(writer, reader), path)
         written: Mapping[str, Any] = writer.get("properties", {})
         read: Mapping[str, Any] = reader.get("properties", {})
-        # A class writes its own fields and no others; a map may write any.
+        # A class writes only its own fields; a map may write any.
         others: Part = False if "properties" in writer else writer.get("additionalProperties", {})
         for name in reader.get("required", ()):
             if name not in writer.get("required", ()):
@@ -194,8 +194,8 @@ class _Comparison:
 
     def _other(self, name: str, written: Part, rest: Part, path: str) -> list[Difference]:
         if rest is False:
-            told = described(written, self._writer_defs)
-            return [Difference(f"{path}.{name}", Change.UNKNOWN_FIELD, told, "no unknown fields")]
+            new = described(written, self._writer_defs)
+            return [Difference(f"{path}.{name}", Change.UNKNOWN_FIELD, new, "no unknown fields")]
         return self.compare(written, rest, f"{path}.{name}")
 
     def _names(self, writer: Mapping[str, Any], reader: Mapping[str, Any], path: str) -> list[Difference]:
@@ -208,7 +208,7 @@ class _Comparison:
 
 
 def _defaults(writer: Part, reader: Part, path: str) -> list[Difference]:
-    """What a missing field meant to whoever left it out, or wrote before there was one, and what it is read as."""
+    """The difference between the default that a writer meant by a missing field, and the reader's default."""
     if isinstance(writer, bool) or isinstance(reader, bool) or "default" not in writer or "default" not in reader:
         return []
     written, read = (f"{value_text(each['default'])} where it is missing" for each in (writer, reader))
@@ -220,7 +220,7 @@ def _limits(changed: list[tuple[str, str]], path: str) -> list[Difference]:
 
 
 def _options(part: Part, defs: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The alternatives of a part, references followed: those of nested unions, and those of a list of types."""
+    """The alternatives of a part, with references resolved: of nested unions, and of a list of types."""
     if isinstance(part, bool):
         return [_ANYTHING] if part else []
     if "$ref" in part:
@@ -234,7 +234,7 @@ def _options(part: Part, defs: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _values(schema: Mapping[str, Any]) -> list[Any] | None:
-    """The values that a schema lists, if it does."""
+    """The values that a schema lists; None where it lists none."""
     if "const" in schema:
         return [schema["const"]]
     if "enum" in schema:
@@ -243,7 +243,7 @@ def _values(schema: Mapping[str, Any]) -> list[Any] | None:
 
 
 def _schema_of(value: object) -> Mapping[str, Any]:
-    """The narrowest schema of a listed value."""
+    """The narrowest schema of a value."""
     if isinstance(value, str):
         return {"type": "string", "minLength": len(value), "maxLength": len(value), "value": value}
     if value is None or isinstance(value, bool):
@@ -257,7 +257,7 @@ def _type_fits(written: object, read: object) -> bool:
 
 
 def _alike(writer: Mapping[str, Any], reader: Mapping[str, Any]) -> bool:
-    """Whether they are meant to be the same option: the same JSON type, and the same tag where they have one."""
+    """Whether the two are probably the same option: the same JSON type, and the same tag, where they have one."""
     types = [_json_type(each) for each in (writer, reader)]
     if types[0] != types[1] and set(types) != {"integer", "number"}:
         return False

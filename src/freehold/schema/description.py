@@ -1,4 +1,4 @@
-"""What a schema allows, in a few words for people. Imports nothing of Freehold but the schema's type."""
+"""Short descriptions of schemas for messages. Imports the standard library only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _VALUES_MAX: Final = 6
 
 
 def described(schema: object, defs: Mapping[str, Any]) -> str:
-    """Say what a schema allows: `text (uuid)`, `list of OrderLine`, `one of "a", "b"`, `integer or null`."""
+    """Describe a schema: `text (uuid)`, `list of OrderLine`, `one of "a", "b"`, `integer or null`."""
     if not isinstance(schema, Mapping):
         return "nothing" if schema is False else "anything"
     if "$ref" in schema:
@@ -29,7 +29,7 @@ def described(schema: object, defs: Mapping[str, Any]) -> str:
 
 
 def tag_of(schema: Mapping[str, Any]) -> tuple[str, str] | None:
-    """The field that tells options of a union apart, and its one value."""
+    """The required field with one possible value that distinguishes the options of a union, and that value."""
     for name, part in schema.get("properties", {}).items():
         values = part.get("enum", [part["const"]] if "const" in part else []) if isinstance(part, Mapping) else []
         if len(values) == 1 and name in schema.get("required", ()):
@@ -38,15 +38,15 @@ def tag_of(schema: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def value_text(value: object) -> str:
-    """A declared value as JSON writes it."""
+    """A declared value as JSON."""
     return json.dumps(value, ensure_ascii=False)
 
 
 def _of_type(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> str:
     match schema.get("type"):
         case "string":
-            told = schema.get("format") or schema.get("contentEncoding")
-            return f"text ({told})" if told else "text"
+            form = schema.get("format") or schema.get("contentEncoding")
+            return f"text ({form})" if form else "text"
         case "array" if "prefixItems" in schema:
             return f"tuple of {', '.join(described(each, defs) for each in schema['prefixItems'])}"
         case "array":

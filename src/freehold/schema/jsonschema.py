@@ -1,7 +1,7 @@
 """JSON Schema (2020-12) of declared messages. Imports msgspec and the messages.
 
-msgspec makes the schema; what it leaves out is added here, since a change of it breaks readers all the same: that a
-text is a date, and what the keys of a map look like.
+msgspec makes the schema. Two parts that it leaves out are added here, because their change breaks readers, too: the
+formats of dates and times without a zone, and the form of a map's keys.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _KEY_FORMATS: Final[Mapping[type[inspect.Type], str]] = {
 
 
 def message_schema(declared: MessageType) -> Schema:
-    """Return the schema of a message's body, whole in itself. Raises `DeclarationError` for what has none."""
+    """Return the complete schema of a message's body. Raises `DeclarationError` for a type without a JSON Schema."""
     (schema,), components = schemas_of([declared])
     return {"$schema": DIALECT, **schema, "$defs": components} if components else {"$schema": DIALECT, **schema}
 
@@ -41,7 +41,7 @@ def message_schema(declared: MessageType) -> Schema:
 def schemas_of(
     messages: Sequence[MessageType], ref_template: str = _LOCAL
 ) -> tuple[tuple[Schema, ...], dict[str, Schema]]:
-    """Return the schema of each message's body, and the named ones that they refer to."""
+    """Return the schema of each message's body, and the named schemas that they refer to. Raises `DeclarationError`."""
     classes = [each.cls for each in messages]
     try:
         schemas, components = msgspec.json.schema_components(classes, ref_template=ref_template)
@@ -56,7 +56,7 @@ def schemas_of(
 
 
 class _Completion:
-    """Walks schemas beside the types that they were made of."""
+    """Completes schemas from the types that they were made of."""
 
     def __init__(self, components: Mapping[str, Schema], prefix: str) -> None:
         self._components = components
@@ -64,7 +64,7 @@ class _Completion:
         self._done: set[str] = set()
 
     def complete(self, schema: Schema, declared: inspect.Type) -> None:
-        """Add to a schema what its type says beyond it."""
+        """Add to a schema what only its type shows."""
         name = schema.get("$ref", "").removeprefix(self._prefix)
         if name in self._done:
             return
@@ -87,7 +87,7 @@ class _Completion:
                 self._fields(schema, declared)
 
     def _union(self, schema: Schema, types: Sequence[inspect.Type]) -> None:
-        """As msgspec has it: first what is neither a struct nor null, in the order of the types."""
+        """Complete the options of a union; msgspec puts those first that are neither structs nor null, in order."""
         plain = [each for each in types if not _is_struct_or_null(each)]
         structs = [each for each in types if isinstance(_bare(each), inspect.StructType)]
         options = schema.get("anyOf", [])
@@ -133,12 +133,12 @@ def _nested(options: Sequence[Schema]) -> list[Schema]:
 
 
 def _moment(declared: inspect.DateTimeType | inspect.TimeType) -> str:
-    """A format that tells zoned and local times apart; those of RFC 3339 are zoned."""
+    """A format that distinguishes zoned and local times; the formats of RFC 3339 are zoned."""
     return (_DATE_TIMES if isinstance(declared, inspect.DateTimeType) else _TIMES)[declared.tz]
 
 
 def _key_schema(key: inspect.Type) -> Schema:
-    """What is known of the keys of a map, which are texts in JSON; of plain texts, what msgspec says itself."""
+    """The schema of a map's keys, which are texts in JSON; empty for plain texts, which msgspec describes itself."""
     match key:
         case inspect.IntType():
             return {"pattern": "^-?[0-9]+$"}

@@ -1,4 +1,4 @@
-"""Which topics the services of a system publish to and read, from what they declare. Pure functions."""
+"""The topics that the services of a system publish to and read, from their declarations. Pure functions."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["broker_rights"]
 
 
 def broker_rights(services: Sequence[Service]) -> list[BrokerRights]:
-    """The rights of each service. Replies go to those among `services` whose sagas ask the service something.
+    """The rights of each service. It may reply to those of `services` whose sagas send it commands.
 
-    A service may always send commands to itself, and publish events, whether it declares some or none.
+    A service may always publish events and send commands to itself, also where it declares none.
     """
     requests = {service.name: requests_of(service) for service in services}
     return [

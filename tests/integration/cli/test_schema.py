@@ -100,7 +100,7 @@ def test_a_breaking_change_is_told_and_a_new_version_mends_it(
     assert broken.out == (
         "orders.placed version 1\n"
         "  $.currency: is required now, and was not written before\n"
-        "    breaks: this code cannot read what was stored or sent in version 1 before\n"
+        "    breaks: this code cannot read stored or sent messages of version 1\n"
         '    do:     give it a default, or declare version 2 and write @upcaster("orders.placed", from_version=1)\n'
         "\n"
         "1 breaking change since released.json (full compatibility)\n"

@@ -73,7 +73,7 @@ def test_a_default_that_changes_gives_another_meaning_to_what_was_written_withou
     backward, forward = findings(InGuilders, InEuros)
     assert (backward.path, backward.rule) == ("$.currency", "backward-default")
     assert backward.what == 'was "NLG" where it is missing, is "EUR" where it is missing'
-    assert backward.breaks == ("this code takes what was stored or sent in version 1 before for something else")
+    assert backward.breaks == ("this code reads another value from stored or sent messages of version 1")
     assert (forward.path, forward.rule, forward.what) == ("$.currency", "forward-default", backward.what)
     assert findings(InEuros, InEuros) == []
 
@@ -87,13 +87,13 @@ def test_a_required_field_is_for_a_new_version() -> None:
         "backward-required",
     )
     assert came.what == "is required now, and was not written before"
-    assert came.breaks == "this code cannot read what was stored or sent in version 1 before"
+    assert came.breaks == "this code cannot read stored or sent messages of version 1"
     assert came.hint == ('give it a default, or declare version 2 and write @upcaster("orders.placed", from_version=1)')
     (went,) = findings(WithCustomer, Placed)
     assert (went.path, went.rule, went.what) == (
         "$.customer_id",
         "forward-required",
-        "was required, and is not written any more",
+        "was required, and is not written now",
     )
     assert went.breaks == "released consumers cannot read what this code writes"
 
@@ -120,7 +120,7 @@ def test_only_what_was_asked_for_is_told(
 def test_what_is_no_longer_the_newest_stays_as_it_was() -> None:
     before = catalogued(declared(Placed), declared(WithNote, version=2))
     told = report(before, catalogued(declared(WithCustomer), declared(WithNote, version=2)))
-    assert [each.hint for each in told.findings] == ["leave it as it was released: what changes belongs into version 3"]
+    assert [each.hint for each in told.findings] == ["leave it as it was released, and put the change into version 3"]
 
 
 def test_the_older_type_is_told_first_in_both_directions() -> None:
@@ -134,7 +134,7 @@ def test_another_key_breaks_the_order() -> None:
     told = report(catalogued(declared(Placed, key="order_id")), catalogued(declared(Placed, key="pence")))
     (finding,) = told.findings
     assert (finding.rule, finding.path) == ("key", "$.pence")
-    assert finding.what == "messages were in order by order_id, and are by pence"
+    assert finding.what == "the partition key was order_id, and is pence"
     for before, now in ((None, "order_id"), ("order_id", None)):
         told = report(catalogued(declared(Placed, key=before)), catalogued(declared(Placed, key=now)), "backward")
         assert [(each.rule, each.path) for each in told.findings] == [("key", "$.order_id")]
@@ -210,8 +210,8 @@ def test_a_consumer_must_understand_every_version_that_is_declared() -> None:
         2,
         "not-understood",
     )
-    assert finding.what == "is declared, and billing understands version 1"
-    assert finding.breaks == "each one becomes a dead letter of billing"
+    assert finding.what == "is declared, but billing understands only version 1"
+    assert finding.breaks == "each such message becomes a dead letter of billing"
     assert report(before, _project(V1, V2, handled=None)).findings == ()
 
 
@@ -229,7 +229,7 @@ def test_the_pins_of_consumers_elsewhere_are_those_of_the_catalogue() -> None:
     now = catalogued(V2, upcasts=_led(*RAISED, types=(V2,)))
     told = report(released, now)
     assert [(each.rule, each.version, each.what) for each in told.findings] == [
-        ("not-understood", 2, "is declared, and billing understands version 1")
+        ("not-understood", 2, "is declared, but billing understands only version 1")
     ]
     assert told.notes[0] == "billing is in the catalogue and not in this project: its messages were not compared"
 
@@ -237,7 +237,7 @@ def test_the_pins_of_consumers_elsewhere_are_those_of_the_catalogue() -> None:
 def test_a_consumer_is_told_when_nothing_comes_any_more() -> None:
     told = report(Catalogue({}), _project(handled=V1))
     (finding,) = told.findings
-    assert (finding.rule, finding.breaks) == ("pin-lost", "billing waits for what never comes")
+    assert (finding.rule, finding.breaks) == ("pin-lost", "billing waits for messages that never come")
 
 
 def test_pins_on_services_elsewhere_are_left_alone() -> None:
