@@ -44,7 +44,7 @@ async def _rows(stores: Stores, columns: str = "day, sales, most") -> list[tuple
 
 
 class ViewStoreConformance:
-    """What every store of materialized views does."""
+    """What every store of materialized views must do."""
 
     async def test_a_view_keeps_its_result_until_it_is_refreshed(self, harness: StoresHarness) -> None:
         """Every instance reads the result, and the state of the view."""

@@ -1,4 +1,4 @@
--- The state of materialised views: one row for each. `digest` is that of the definition that the view was built from.
+-- The state of materialized views: one row for each. `digest` is that of the definition that the view was built from.
 CREATE TABLE freehold_view (
     name text PRIMARY KEY,
     digest text NOT NULL,

@@ -1,4 +1,4 @@
--- Before PostgreSQL 17 only the owner of a materialised view may refresh it. This function permits a role with the
+-- Before PostgreSQL 17 only the owner of a materialized view may refresh it. This function permits a role with the
 -- EXECUTE right to refresh the views that Freehold has built in the same schema, and no others. Names are looked up
 -- with the rights of the definer and written with their schema, so the caller's search path and temporary tables have
 -- no effect.
