@@ -110,7 +110,7 @@ async def grants(project: Project, names: tuple[str, ...], *, role: str, schema:
 @asynchronous
 async def sql(project: Project, names: tuple[str, ...], *, port: str | None, as_json: bool) -> int:
     """Print what `upgrade` does in an empty database, to deploy it by another tool. Opens no connection."""
-    from freehold.runtime.adapters import open_stores
+    from freehold.runtime.patterns import stores_of
     from freehold.settings import Settings
 
     selected = project.select(names)
@@ -120,9 +120,7 @@ async def sql(project: Project, names: tuple[str, ...], *, port: str | None, as_
             f"a script is for one database, and there are several services: {several}", hint="choose one with --service"
         )
     (service,) = selected
-    settings = Settings.load(service.name)
-    stores = open_stores(settings.database, settings.database_options, service.migrations)
-    script = stores.database.script(service.name, port)
+    script = stores_of(service, Settings.load(service.name)).database.script(service.name, port)
     if as_json:
         answer_json({"service": service.name, "sql": script})
     else:

@@ -155,6 +155,12 @@ async def _counted(url: str) -> None:
         await _until(counted)
 
 
+def test_the_printed_schema_has_its_tables(typed: Typed) -> None:
+    printed = typed("db", "sql", "--service", "till")
+    assert printed.code == 0
+    assert "CREATE TABLE tally_mark" in printed.out
+
+
 def test_an_engine_without_its_port_is_refused() -> None:
     """Before anything is opened; what is told names pattern, port, engine, and the engines that have it."""
     with pytest.raises(MissingPort) as refused:
