@@ -18,8 +18,7 @@ from freehold.cli.project import Project
 from freehold.description import Listing, describe_message
 from freehold.messages import MessageKind, registry
 from freehold.pattern import Pattern
-from freehold.runtime.adapters import database_engines
-from freehold.runtime.needs import needs_of
+from freehold.runtime.needs import engine_ports, needs_of
 from freehold.runtime.patterns import PATTERNS, patterns_of
 from freehold.service import Service
 
@@ -56,10 +55,7 @@ async def command(project: Project, names: tuple[str, ...], *, as_mermaid: bool,
 
 def _show_ports(services: Sequence[Service], *, as_json: bool) -> None:
     """Show for each port which engines have it, and which patterns of these services need it."""
-    engines = {name: [*ports] for name, ports in database_engines().items()}
-    for pattern in (pattern for service in services for pattern in service.patterns):
-        for name, provisions in pattern.provisions.items():
-            engines.setdefault(name, []).extend(each.port for each in provisions)
+    engines = engine_ports(services)
     needs = [(service.name, need) for service in services for need in needs_of(service)]
     ports = {port: port.title for had in engines.values() for port in had}
     ports |= {port: port.title for _, need in needs for port in need.ports}

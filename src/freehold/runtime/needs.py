@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from freehold.pattern import Need
@@ -11,12 +11,23 @@ from freehold.runtime.adapters import database_engines
 from freehold.runtime.patterns import patterns_of
 from freehold.service import Service
 
-__all__ = ["check_ports", "needs_of"]
+__all__ = ["check_ports", "engine_ports", "needs_of"]
 
 
 def needs_of(service: Service) -> list[Need]:
     """The ports that the declarations of a service need, by pattern."""
     return [need for pattern in patterns_of(service) for need in pattern.needs(service.of(pattern))]
+
+
+def engine_ports(services: Sequence[Service]) -> Mapping[str, Sequence[Port[Any]]]:
+    """The ports of each database engine, by the engine's name: those of its adapter, and those that the services' own
+    patterns provide for it.
+    """
+    found = {name: [*ports] for name, ports in database_engines().items()}
+    for pattern in (pattern for service in services for pattern in service.patterns):
+        for name, provisions in pattern.provisions.items():
+            found.setdefault(name, []).extend(each.port for each in provisions)
+    return found
 
 
 def check_ports(service: Service, stores: Stores) -> None:
@@ -32,14 +43,10 @@ def check_ports(service: Service, stores: Stores) -> None:
 
 
 def _hints(service: Service, lacking: Sequence[tuple[Need, Port[Any]]]) -> Iterator[str]:
-    engines = {name: set(ports) for name, ports in database_engines().items()}
-    for pattern in service.patterns:
-        for name, provisions in pattern.provisions.items():
-            engines.setdefault(name, set()).update(each.port for each in provisions)
+    engines = engine_ports([service])
     for port in dict.fromkeys(port for _, port in lacking):
         having = sorted(name for name, ports in engines.items() if port in ports)
         yield f"engines that have '{port}': {', '.join(having) or 'none'}"
-    by = {need.title: need.by for need, _ in reversed(lacking)}
-    names = [name for title in dict.fromkeys(need.title for need, _ in lacking) for name in by[title]]
+    names = dict.fromkeys(name for need, _ in lacking for name in need.by)
     if names:
         yield f"needed by {', '.join(names)}"
