@@ -90,7 +90,7 @@ class ServiceContext:
     def broker(self) -> Broker:
         """The service's broker. Raises `DeclarationError` where the context has none."""
         if self._broker is None:
-            raise DeclarationError(f"'{self.service}' is opened here without its broker")
+            raise DeclarationError(f"this context of '{self.service}' has no broker")
         return self._broker
 
     @property
@@ -117,7 +117,7 @@ class ServiceContext:
     def settings(self) -> Settings:
         """The service's settings. Raises `DeclarationError` where the context has none."""
         if self._settings is None:
-            raise DeclarationError(f"'{self.service}' is opened here without its settings")
+            raise DeclarationError(f"this context of '{self.service}' has no settings")
         return self._settings
 
     def of(self, pattern: Declares[K]) -> K:

@@ -130,7 +130,7 @@ def check_clock(subject: str, theirs: datetime | None, asked_at: datetime, answe
     return CheckResult(
         subject,
         ok=False,
-        detail=f"the server's clock is {away:.1f} s {where} this machine's: due times, ages, retention are off by it",
+        detail=f"the server's clock is {away:.1f} s {where} this machine's: due times and retention are wrong by that",
         fix="keep the clocks of both machines in step (NTP)",
     )
 
@@ -293,7 +293,7 @@ def check_owner(features: DatabaseFeatures, owner: str | None, service: str) -> 
     """Refuse a database that another service owns. Raises `ConfigurationError`."""
     if owner not in {None, service}:
         raise ConfigurationError(
-            f"the database is marked as that of '{owner}', and this is '{service}'",
+            f"the database belongs to '{owner}', and this is '{service}'",
             hint=f"{features.apart}; if '{owner}' is called '{service}' now: freehold db mark {service}"
             f" --instead-of {owner}",
         )

@@ -164,7 +164,7 @@ def _check_words(value: str, rule: _Words, place: str) -> None:
     if not value.strip():
         raise ConfigurationError(f"{place} is empty", hint="give it a value, or leave it out")
     if not all(each.isprintable() for each in value):
-        raise ConfigurationError(f"{place} holds a control character", hint="is a line break at its end?")
+        raise ConfigurationError(f"{place} holds a control character", hint="does it end with a line break?")
 
 
 def _kinds(cls: type[Any]) -> Mapping[str, Any]:

@@ -106,7 +106,7 @@ class Life:
             f"{self._block} was {self.state.value} {seconds:.3f} s ago"
             if self.state is not LifeState.UNKNOWN
             else f"{self._block} {self.state.value}, {seconds:.3f} s ago",
-            hint="use what belongs to a transaction inside its block only, and open another one for what comes later",
+            hint="use what belongs to a transaction inside its block only, and open another one for later work",
         )
 
     def doom(self, error: TransactionMisused) -> None:
@@ -141,7 +141,7 @@ class Life:
         if self._doom is None and self.left:
             self._doom = TransactionMisused(
                 "messages or events were collected after the transaction's last write",
-                hint="let every task end that works in the transaction before its block ends",
+                hint="wait for every task that works in the transaction before its block ends",
             )
         if self._doom is not None:
             raise TransactionMisused(

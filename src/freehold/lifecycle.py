@@ -74,7 +74,7 @@ def contained(what: str = "a handler") -> Iterator[None]:
         if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
             raise
         raise HandlerAborted(
-            f"{what} was left by {type(error).__name__}", hint="it has to raise an Exception, or return"
+            f"{what} raised {type(error).__name__}", hint="it must return, or raise an Exception"
         ) from error
 
 
@@ -162,10 +162,10 @@ class Runner(ABC):
             return f"ended ({error}), and is not started again"
         now = self.clock.monotonic()
         if self._failing_since is not None and now - self._failing_since >= FAILING_SECONDS_MAX:
-            return f"fails since {now - self._failing_since:.0f} s ({error})"
+            return f"has failed for {now - self._failing_since:.0f} s ({error})"
         for place, (since, name) in self._stuck.items():
             if now - since >= FAILING_SECONDS_MAX:
-                return f"{place} fails since {now - since:.0f} s ({name})"
+                return f"{place} has failed for {now - since:.0f} s ({name})"
         return ""
 
     @property

@@ -62,7 +62,8 @@ class Service:
             )
         if not 0.0 <= self.linger_seconds <= LINGER_SECONDS_MAX:
             raise DeclarationError(
-                f"service '{self.name}' lingers {self.linger_seconds:g} s", hint=f"0 to {LINGER_SECONDS_MAX:g} s"
+                f"linger_seconds of service '{self.name}' is {self.linger_seconds:g}",
+                hint=f"0 to {LINGER_SECONDS_MAX:g}",
             )
         self._inbox.linger_seconds = self.linger_seconds
 

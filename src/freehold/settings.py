@@ -163,7 +163,7 @@ def settings_file(environ: Mapping[str, str] | None = None, file: Path | None = 
         raise _is_empty(_NAMES_FILE)
     path = Path(str(named)) if file is None else file
     if not path.exists():
-        source = f"{_NAMES_FILE} names" if file is None else "the settings are to be read from"
+        source = f"{_NAMES_FILE} names" if file is None else "the settings are read from"
         raise ConfigurationError(
             f"{source} the file {path}, which does not exist",
             hint=f"looked for {path.absolute()}; create it, or unset it",
@@ -214,7 +214,7 @@ def _given(overrides: Mapping[str, Any], place: str) -> dict[str, Any]:
             error = _unknown(place, name, known)
             for table, options in _OPTIONS.items():
                 if name in {each.name for each in dataclasses.fields(options)}:
-                    error.hint = f"it belongs into {table}: {table}={{'{name}': …}}; {error.hint}"
+                    error.hint = f"it belongs to {table}: {table}={{'{name}': …}}; {error.hint}"
             raise error
     return dict(overrides)
 

@@ -30,7 +30,7 @@ _HELP: Mapping[str, str] = {
     "dlq": "List, show, edit, replay and discard dead letters.",
     "saga": "List and show sagas, and decide about those that wait for an operator.",
     "monitor": "Show the lag of consumers and replicas, in messages and in seconds.",
-    "reconcile": "Compare copies with their sources, and repair what has drifted.",
+    "reconcile": "Compare replicas with their sources, and repair drift.",
     "projection": "Show, rebuild and repair read models; replay history; refresh views.",
     "snapshots": "Show the snapshots of aggregates by kind, and discard those of a kind.",
     "schedule": "List and cancel scheduled messages.",

@@ -67,7 +67,7 @@ async def _broker_problem(context: ServiceContext) -> str:
 def _print(found: Sequence[Traced], which: str) -> None:
     """Print a paragraph for each: its sentences do not fit into a table."""
     if not found:
-        line(f"nothing is known of {which}")
+        line(f"nothing was found for {which}")
         note("not searched: messages handled longer ago than dedup_window_seconds, and messages that are on the broker")
     for each in found:
         attempts = f", attempts: {each.attempts}" if each.attempts else ""

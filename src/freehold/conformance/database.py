@@ -91,7 +91,7 @@ class DatabaseConformance:
         assert await database.owner() is None
         await database.upgrade("orders")
         assert await other.owner() == "orders"
-        with pytest.raises(ConfigurationError, match="marked as that of 'orders', and this is 'billing'") as caught:
+        with pytest.raises(ConfigurationError, match="belongs to 'orders', and this is 'billing'") as caught:
             await other.upgrade("billing")
         assert "freehold db mark billing --instead-of orders" in caught.value.hint
         assert database.features.apart in caught.value.hint

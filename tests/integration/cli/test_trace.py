@@ -178,7 +178,7 @@ def test_people_read_it_and_a_broken_service_is_named(
     assert "a relay, which publishes it" in shown.out
     nothing = typed("trace", "absent")
     assert nothing.code == 1
-    assert "nothing is known of absent" in nothing.out
+    assert "nothing was found for absent" in nothing.out
     assert typed("trace").code == 2
     text = project.file.read_text()
     away = re.sub(r"(\[services\.depot\]\ndatabase = )\".*\"", r'\1"postgresql://u:p@127.0.0.1:1/none"', text)

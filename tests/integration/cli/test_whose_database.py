@@ -7,7 +7,7 @@ from tests.integration.cli.work import Project
 from tests.unit.cli.typing_in import Typed
 
 WHY = ("--reason", "till was renamed")
-TOLD = "marked as that of 'till', and this is 'kiosk'"
+TOLD = "belongs to 'till', and this is 'kiosk'"
 
 
 @pytest.fixture
@@ -43,6 +43,6 @@ def test_a_renamed_service_takes_its_database_along(typed: Typed, kiosk: str) ->
     done = typed("db", "mark", kiosk, "--instead-of", "till", *WHY, "--json")
     assert (done.code, done.document) == (0, {"service": "kiosk", "instead_of": "till"})
     assert typed("outbox", "--service", kiosk).code == 0
-    assert "marked as that of 'kiosk'" in typed("outbox", "--service", "till").err
+    assert "belongs to 'kiosk'" in typed("outbox", "--service", "till").err
     (entry,) = typed("audit", "--service", kiosk, "--json").document["actions"]
     assert (entry["action"], entry["subject"], entry["reason"]) == ("db.mark", "kiosk", WHY[1])

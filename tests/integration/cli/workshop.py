@@ -91,7 +91,7 @@ class Workshop:
 
     def foreign(self) -> tuple[int, str]:
         self.setenv("FREEHOLD_TWO_DATABASE", f"sqlite:///{self.directory}/one.db")
-        return 2, "marked as that of 'one'"
+        return 2, "belongs to 'one'"
 
     def damaged(self) -> tuple[int, str]:
         self.drop(*_GONE)

@@ -240,7 +240,7 @@ async def test_what_cannot_start_is_told_all_the_time(url: str, monkeypatch: pyt
         await until(lambda: _blocked_is_told(running))
         problems = (await running.readiness()).problems
         assert problems.keys() == {"projections bank"}
-        assert problems["projections bank"].startswith("projection 'blocked' fails since")
+        assert problems["projections bank"].startswith("projection 'blocked' has failed for")
         checkpoints, told = running.stores[CHECKPOINTS], list[list[str]]()
         generations = checkpoints.generations
 

@@ -54,7 +54,7 @@ async def test_a_second_service_on_a_database_is_refused_by_name(
 ) -> None:
     async with service("orders", tmp_path, database):
         pass
-    with pytest.raises(ConfigurationError, match="marked as that of 'orders', and this is 'billing'"):
+    with pytest.raises(ConfigurationError, match="belongs to 'orders', and this is 'billing'"):
         await service("billing", tmp_path, database, upgrade=upgrade).start()
     assert "billing_things" not in await applied(database)
     async with service("orders", tmp_path, database, upgrade=upgrade):

@@ -72,10 +72,18 @@ def test_a_stamp_tells_its_time_and_fits_a_signed_column() -> None:
         (0.0, True, "within 2 s of this machine's"),
         (2.0, True, "within 2 s of this machine's"),
         (3.0, True, "within 2 s of this machine's"),  # the question took a second
-        (3.1, False, "the server's clock is 2.1 s ahead of this machine's: due times, ages, retention are off by it"),
+        (
+            3.1,
+            False,
+            "the server's clock is 2.1 s ahead of this machine's: due times and retention are wrong by that",
+        ),
         (-2.0, True, "within 2 s of this machine's"),
-        (-2.1, False, "the server's clock is 2.1 s behind this machine's: due times, ages, retention are off by it"),
-        (-7200.0, False, "the server's clock is 7200.0 s behind this machine's: due times, ages, retention are off"),
+        (
+            -2.1,
+            False,
+            "the server's clock is 2.1 s behind this machine's: due times and retention are wrong by that",
+        ),
+        (-7200.0, False, "the server's clock is 7200.0 s behind this machine's: due times and retention are wrong"),
     ],
 )
 def test_a_server_whose_clock_is_away_is_a_finding(away_seconds: float, *, ok: bool, told: str) -> None:

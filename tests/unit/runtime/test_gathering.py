@@ -357,5 +357,5 @@ async def test_who_waits_may_end_the_linger() -> None:
 
 @pytest.mark.parametrize("seconds", [-0.1, 60.0])
 def test_a_linger_without_measure_is_refused(seconds: float) -> None:
-    with pytest.raises(DeclarationError, match="lingers"):
+    with pytest.raises(DeclarationError, match="linger_seconds"):
         Service("trial", linger_seconds=seconds)

@@ -232,7 +232,7 @@ def test_the_same_checks_hold_for_the_environment(name: str, value: str, told: s
 def test_an_unknown_keyword_is_told_with_the_nearest_name() -> None:
     with pytest.raises(ConfigurationError, match=r"unknown setting 'databse'.*did you mean 'database'"):
         Settings.load("orders", environ={}, databse="sqlite:///s3cret")
-    with pytest.raises(ConfigurationError, match=r"belongs into database_options: database_options=\{'pool_size'"):
+    with pytest.raises(ConfigurationError, match=r"belongs to database_options: database_options=\{'pool_size'"):
         Outbox("orders", "memory://", "memory://", pool_size=3)
 
 

@@ -82,7 +82,7 @@ async def test_a_first_arrival_that_cannot_be_put_off_holds_up_its_partition_alo
         await eventually(lambda: set(others) <= set(handled))
         readiness = await started.readiness()
         assert readiness.problems.keys() == {"consumer trial"}
-        assert f"elsewhere.events partition {mine} fails since" in readiness.problems["consumer trial"]
+        assert f"elsewhere.events partition {mine} has failed for" in readiness.problems["consumer trial"]
         defer.on = False
         await eventually(lambda: set(handled) == set(_KEYS))
         async with asyncio.timeout(30):
