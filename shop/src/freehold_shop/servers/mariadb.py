@@ -38,7 +38,7 @@ _SETTINGS: Final = {
     "default-time-zone": "+00:00",
     "performance-schema": "OFF",
 }
-# What the server's own script runs to make a data directory; help texts and the `sys` schema are left out.
+# The scripts that `mariadb-install-db` runs to make a data directory, without help texts and the `sys` schema.
 _SCRIPTS: Final = (
     "mysql_system_tables.sql",
     "mysql_performance_tables.sql",
@@ -50,7 +50,7 @@ _SCRIPTS: Final = (
 def find_mariadb() -> Path:
     """Return the `mariadbd` program, on PATH, of the system, or unpacked with its libraries beside our Python.
 
-    Raises `ServerUnavailable` where there is none of version 10.11 or later that runs.
+    Raises `ServerUnavailable` if there is none of version 10.11 or later that runs.
     """
     candidates = (shutil.which("mariadbd"), "/usr/sbin/mariadbd", Path(sys.prefix, "mariadb", "sbin", "mariadbd"))
     for candidate in candidates:
@@ -62,11 +62,11 @@ def find_mariadb() -> Path:
 
 
 def start_mariadb(directory: Path, *, port: int | None = None) -> RunningServer:
-    """Start MariaDB on the data in `directory`, making them first where there are none.
+    """Start MariaDB on the data in `directory`; a data directory is made if there is none.
 
     The URL of the result is that of the superuser on the database `mysql`, password included. Without a `port` a free
-    one is taken. Where we are root and the server's account cannot enter `directory`, the data lie elsewhere; the
-    result's `directory` says where. Raises `ServerUnavailable` where no server can be had.
+    one is used. If we are root and the server's account cannot enter `directory`, the data are elsewhere; the result's
+    `directory` says where. Raises `ServerUnavailable` if no server can be started.
     """
     account = unprivileged_account()
     program = _reachable(find_mariadb(), account)
@@ -92,7 +92,7 @@ def start_mariadb(directory: Path, *, port: int | None = None) -> RunningServer:
 
 
 def _version(program: Path) -> tuple[int, int] | None:
-    """None where it does not run, for want of a library for one."""
+    """Return the version, or None if the program does not run, for example because a library is missing."""
     try:
         answer = subprocess.run(
             [*_program(program), "--no-defaults", "--version"],
@@ -114,13 +114,13 @@ def _program(program: Path) -> Sequence[str]:
 
 
 def _messages(program: Path) -> Path:
-    """Where the server's texts and scripts are."""
+    """Return the directory of the server's messages and scripts."""
     shared = program.parents[1] / "share"
     return shared / "mariadb" if (shared / "mariadb" / _SCRIPTS[0]).exists() else shared / "mysql"
 
 
 def _reachable(program: Path, account: Account) -> Path:
-    """The program where the account may run it, with all that belongs to it."""
+    """Return the program, copied with its files to where the account may run it if that is needed."""
     root = program.parents[1]
     return reachable_copy([root], account) / root.name / program.relative_to(root)
 
@@ -135,7 +135,7 @@ def _options(program: Path, data: Path) -> Iterator[str]:
 
 
 def _serving(program: Path, place: Path, port: int) -> Sequence[str]:
-    # A relative path is below the data: an absolute one may be longer than an address of a socket can be.
+    # A relative path is below the data directory. An absolute path may be longer than a socket's address may be.
     own_files = ("--socket=mariadb.sock", f"--pid-file={place / 'server.pid'}", f"--port={port}")
     return [*_program(program), "--no-defaults", *_options(program, place / "data"), *own_files]
 
@@ -145,7 +145,7 @@ def _data(program: Path, place: Path, account: Account) -> str:
     password_file, data, made = place / "password", place / "data", place / "data.new"
     if data.exists() and password_file.exists():
         return password_file.read_text(encoding="ascii").strip()
-    # A run that died here left data without their end: they never held anything.
+    # An interrupted run left incomplete data, which were never used.
     shutil.rmtree(made, ignore_errors=True)
     password = secrets.token_urlsafe(24)
     password_file.touch(mode=0o600)
@@ -173,7 +173,7 @@ def _data(program: Path, place: Path, account: Account) -> str:
 
 
 def _statements(scripts: Path, password: str) -> Iterator[str]:
-    """What makes the server's own tables, and its one user. The server reads one statement a line."""
+    """Yield the statements that make the server's own tables and its only user. The server reads one per line."""
     yield "CREATE DATABASE mysql;\nUSE mysql;\nSET @auth_root_socket = NULL;"
     for name in _SCRIPTS:
         yield (scripts / name).read_text(encoding="utf-8")
@@ -183,7 +183,10 @@ def _statements(scripts: Path, password: str) -> Iterator[str]:
 
 
 def _is_ready(place: Path, pid: int) -> bool:
-    """The server writes its process id when it has recovered and listens; the number tells it from one of before."""
+    """Whether this server has written its process id, which it does when it has recovered and listens.
+
+    The number distinguishes it from an earlier server on the same data.
+    """
     try:
         return (place / "server.pid").read_text(encoding="ascii").strip() == str(pid)
     except OSError:

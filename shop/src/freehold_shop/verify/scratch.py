@@ -56,7 +56,7 @@ class Scratch:
         settled, all_orders = self._connection.execute(
             "SELECT coalesce(sum(settled), 0), count(*) FROM customer_order"
         ).fetchone()
-        return f"{settled} orders" if settled == all_orders else f"{settled} settled orders, of {all_orders},"
+        return f"{settled} orders" if settled == all_orders else f"{settled} settled orders (of {all_orders})"
 
     def in_flight_words(self) -> str:
         """In words after a comma, how many orders are in flight; empty for none."""
