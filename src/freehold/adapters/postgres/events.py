@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, cast
 
-from freehold.adapters.sql.engine.connection import Row, SqlConnection, SqlDatabase, sql_of
+from freehold.adapters.sql.engine.connection import SqlConnection, SqlDatabase, sql_of
 from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.events import SqlEventStore, columns, encode_headers
 from freehold.adapters.sql.families.key_lock import key_numbers
@@ -131,17 +131,17 @@ SELECT freehold_event_time($1::bigint, $2::text[], $3::text[], $4::integer, $5::
     ) -> Sequence[RecordedEvent]:
         """Read events of a stream, by the index of streams."""
         parameters = (stream, after, _VERSION_MAX if before is None else before, checked_limit(limit), backwards)
-        return self._recorded(await self._fetch(self._stream, parameters, db_tx))
+        return self._recorded(await self._query(db_tx, self._stream, parameters))
 
     async def read_bodies(
         self, stream: str, *, after: int = 0, limit: int = 1000, db_tx: DatabaseTransaction | None = None
     ) -> Sequence[Body]:
         """Read the bodies of a stream's events; the rows need no conversion."""
-        return cast("Sequence[Body]", await self._fetch(_BODIES, (stream, after, checked_limit(limit)), db_tx))
+        return cast("Sequence[Body]", await self._query(db_tx, _BODIES, (stream, after, checked_limit(limit))))
 
     async def version(self, stream: str, *, db_tx: DatabaseTransaction | None = None) -> int:
         """The stream's version: its last entry in the index."""
-        rows = await self._fetch("SELECT freehold_event_version($1)", (stream,), db_tx)
+        rows = await self._query(db_tx, "SELECT freehold_event_version($1)", (stream,))
         return int(rows[0][0])
 
     async def read_all(self, after: int, *, limit: int = 1000, event_filter: EventFilter = EVERYTHING) -> Page:
@@ -175,12 +175,6 @@ SELECT freehold_event_time($1::bigint, $2::text[], $3::text[], $4::integer, $5::
             rows = await sql.fetch(self._recorded_at, (after, *_filter(event_filter)))
         found = rows[0][0]
         return None if found is None else self._dialect.read_time(found)
-
-    async def _fetch(self, sql: str, parameters: Sequence[object], db_tx: DatabaseTransaction | None) -> Sequence[Row]:
-        if db_tx is not None:
-            return await sql_of(db_tx).fetch(sql, parameters)
-        async with self._database.direct() as direct:
-            return await direct.fetch(sql, parameters)
 
 
 def _expected(version: ExpectedVersion) -> int:

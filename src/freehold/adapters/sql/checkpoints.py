@@ -82,7 +82,7 @@ WHERE projection = $2 AND generation = $3 AND state = $4
         """Generations, ordered by projection and number."""
         where, parameters = ("", ()) if projection is None else ("WHERE projection = $1", (projection,))
         sql = f"SELECT {_GENERATION} FROM freehold_projection {where} ORDER BY projection, generation"
-        return [self._generation(row) for row in await self._fetch(db_tx, sql, parameters)]
+        return [self._generation(row) for row in await self._query(db_tx, sql, parameters)]
 
     async def create(
         self,
@@ -231,11 +231,11 @@ WHERE projection = $2 AND generation = $3 AND state = $4
         """Parked streams, ordered by projection, generation and position."""
         wanted = {"projection": projection, "generation": generation, "partition": partition, "stream": stream}
         sql, parameters = self._parked.select(wanted, limit)
-        return [self._parked.read(row) for row in await self._fetch(db_tx, sql, parameters)]
+        return [self._parked.read(row) for row in await self._query(db_tx, sql, parameters)]
 
     async def count_parked(self) -> Mapping[tuple[str, int], int]:
         """The number of parked streams by projection and generation."""
-        rows = await self._fetch(
+        rows = await self._query(
             None, "SELECT projection, generation, count(*) FROM freehold_parked GROUP BY projection, generation", ()
         )
         return {(projection, generation): count for projection, generation, count in rows}
@@ -274,7 +274,7 @@ WHERE projection = $2 AND generation = $3 AND state = $4
             "SELECT projection, generation, reason, actor, paused_at FROM freehold_projection_pause"
             f" {where} ORDER BY projection, generation"
         )
-        return [self._read_pause(row) for row in await self._fetch(None, sql, parameters)]
+        return [self._read_pause(row) for row in await self._query(None, sql, parameters)]
 
     async def _compare_and_set(
         self, db_tx: DatabaseTransaction, changes: str, expected: Checkpoint, *more: int
@@ -309,13 +309,7 @@ WHERE projection = $2 AND generation = $3 AND state = $4
             f"SELECT {_CHECKPOINT} FROM freehold_checkpoint {'WHERE ' * bool(where)}{where}"
             f" ORDER BY projection, generation, partition {suffix}"
         )
-        return [self._checkpoint(row) for row in await self._fetch(db_tx, sql, tuple(given.values()))]
-
-    async def _fetch(self, db_tx: DatabaseTransaction | None, sql: str, parameters: Sequence[object]) -> Sequence[Row]:
-        if db_tx is not None:
-            return await sql_of(db_tx).fetch(sql, parameters)
-        async with self._database.direct() as direct:
-            return await direct.fetch(sql, parameters)
+        return [self._checkpoint(row) for row in await self._query(db_tx, sql, tuple(given.values()))]
 
     def _generation(self, row: Row) -> Generation:
         projection, number, version, partitions, state, reason, created_at, changed_at, tables = row

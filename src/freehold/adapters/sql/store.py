@@ -1,4 +1,4 @@
-"""The base class of the stores on an SQL database. Imports the engine's `connection` and `dialect`."""
+"""The base class of the stores on an SQL database. Imports `connection` and `dialect` of the engine, and the port."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import re
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from freehold.adapters.sql.engine.connection import SqlDatabase
+from freehold.adapters.sql.engine.connection import Row, SqlDatabase, sql_of
 from freehold.adapters.sql.engine.dialect import Dialect
+from freehold.database import DatabaseTransaction
 
 __all__ = ["SqlStore", "newest", "storable"]
 
@@ -20,6 +21,13 @@ class SqlStore:
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         self._database = database
         self._dialect = dialect
+
+    async def _query(self, db_tx: DatabaseTransaction | None, sql: str, parameters: Sequence[object]) -> Sequence[Row]:
+        """Run a query in a transaction, or, without one, on a direct connection; returns its rows."""
+        if db_tx is not None:
+            return await sql_of(db_tx).fetch(sql, parameters)
+        async with self._database.direct() as direct:
+            return await direct.fetch(sql, parameters)
 
 
 def storable(text: str, characters_max: int) -> str:

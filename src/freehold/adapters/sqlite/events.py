@@ -122,17 +122,17 @@ class SqliteEventStore(SqlEventStore):
     ) -> Sequence[RecordedEvent]:
         """Read events of a stream, by the index of streams."""
         parameters = (stream, after, _VERSION_MAX if before is None else before, checked_limit(limit))
-        return self._recorded(await self._fetch(self._backwards if backwards else self._forwards, parameters, db_tx))
+        return self._recorded(await self._query(db_tx, self._backwards if backwards else self._forwards, parameters))
 
     async def read_bodies(
         self, stream: str, *, after: int = 0, limit: int = 1000, db_tx: DatabaseTransaction | None = None
     ) -> Sequence[Body]:
         """Read the bodies of a stream's events; the rows need no conversion."""
-        return cast("Sequence[Body]", await self._fetch(_BODIES, (stream, after, checked_limit(limit)), db_tx))
+        return cast("Sequence[Body]", await self._query(db_tx, _BODIES, (stream, after, checked_limit(limit))))
 
     async def version(self, stream: str, *, db_tx: DatabaseTransaction | None = None) -> int:
         """The stream's version: its last entry in the index."""
-        return int((await self._fetch(_VERSION, (stream,), db_tx))[0][0])
+        return int((await self._query(db_tx, _VERSION, (stream,)))[0][0])
 
     async def read_all(self, after: int, *, limit: int = 1000, event_filter: EventFilter = EVERYTHING) -> Page:
         """Read along the index of the filter, up to the last position that was committed when the call began."""
@@ -210,12 +210,6 @@ class SqliteEventStore(SqlEventStore):
         self, sql: SqlConnection, columns: str, after: int, through: int, limit: int, event_filter: EventFilter
     ) -> Sequence[Row]:
         return await sql.fetch(*_selection(self._dialect, columns, after, through, limit, event_filter))
-
-    async def _fetch(self, sql: str, parameters: Sequence[object], db_tx: DatabaseTransaction | None) -> Sequence[Row]:
-        if db_tx is not None:
-            return await sql_of(db_tx).fetch(sql, parameters)
-        async with self._database.direct() as direct:
-            return await direct.fetch(sql, parameters)
 
 
 async def _last(sql: SqlConnection, ceiling: int | None) -> int:
