@@ -17,11 +17,11 @@ from typing import Final
 from freehold.clock import Clock
 from freehold.errors import ConcurrencyConflict, FreeholdError, OperationTimeout
 from freehold.eventstore.store import RecordedEvent
-from freehold.failures import CrashLimit
+from freehold.failures import CrashLimit, describe
 from freehold.projection.batch import Batch, HandlerInvoker
 from freehold.projection.crash_recovery import CrashRecovery, isolation_lock
 from freehold.projection.declaration import Projection
-from freehold.projection.parking_policy import CRASH_HINT, describe, is_transient, parked_by
+from freehold.projection.parking_policy import CRASH_HINT, is_transient, parked_by
 from freehold.projection.store import (
     ALL_GENERATIONS,
     PARKED_READ_MAX,

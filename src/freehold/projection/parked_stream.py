@@ -28,10 +28,10 @@ from freehold.audit.store import AuditEntry, AuditStore
 from freehold.database import DatabaseTransaction
 from freehold.errors import ConcurrencyConflict, FreeholdError, NotFound, OperationTimeout
 from freehold.eventstore.store import EventStore, RecordedEvent
-from freehold.failures import CrashLimit, ProcessCrashed
+from freehold.failures import CrashLimit, ProcessCrashed, describe
 from freehold.projection.batch import HandlerInvoker
 from freehold.projection.declaration import Projection
-from freehold.projection.parking_policy import CRASH_HINT, again_seconds, describe, is_transient, parked_by
+from freehold.projection.parking_policy import CRASH_HINT, again_seconds, is_transient, parked_by
 from freehold.projection.store import (
     Checkpoint,
     CheckpointStore,

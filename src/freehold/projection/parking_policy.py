@@ -11,13 +11,13 @@ from freehold.policy import RetryAfter
 from freehold.projection.declaration import Projection
 from freehold.projection.store import ParkedStreamUpdate
 
-__all__ = ["CRASH_HINT", "again_seconds", "describe", "is_transient", "parked_by", "retry_seconds"]
+__all__ = ["CRASH_HINT", "again_seconds", "is_transient", "parked_by", "retry_seconds"]
 
 CRASH_HINT: Final = "fix the crash, then retry; or skip the event"
 
 
 def parked_by(projection: Projection, event: RecordedEvent, error: BaseException, attempts: int) -> ParkedStreamUpdate:
-    """The update that parks a stream whose event has failed for the `attempts`th time."""
+    """The update that parks a stream whose event has failed in so many attempts."""
     return ParkedStreamUpdate(
         stream=event.stream,
         position=event.position,
@@ -40,7 +40,7 @@ def retry_seconds(projection: Projection, error: BaseException, attempts: int) -
 
 
 def again_seconds(projection: Projection, attempts: int) -> float:
-    """The time until a retry that ended without an outcome is repeated: it always is."""
+    """The time after which a retry without an outcome is repeated; such a retry is never the last one."""
     decision = projection.retry.decide(attempts)
     return decision.delay_seconds if isinstance(decision, RetryAfter) else projection.retry.delay_seconds
 

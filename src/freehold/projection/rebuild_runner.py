@@ -13,6 +13,7 @@ from typing import Final
 from freehold.clock import Clock
 from freehold.database import Database, DatabaseTransaction
 from freehold.errors import ConcurrencyConflict, PermissionDenied, Unavailable
+from freehold.failures import describe
 from freehold.leases.store import LeaseStore
 from freehold.lifecycle import Runner
 from freehold.projection.declaration import Projection
@@ -28,7 +29,6 @@ from freehold.projection.generations import (
     live_generation,
     switch,
 )
-from freehold.projection.parking_policy import describe
 from freehold.projection.status import NEAR_EVENTS
 from freehold.projection.store import Generation, GenerationState
 

@@ -33,10 +33,9 @@ from freehold.errors import (
     Unavailable,
 )
 from freehold.eventstore.store import EventFilter, RecordedEvent
-from freehold.failures import CrashLimit, name_of
+from freehold.failures import CrashLimit, describe, name_of
 from freehold.projection.declaration import Projection
 from freehold.projection.generations import RebuildSource, live_generation
-from freehold.projection.parking_policy import describe
 from freehold.projection.replay_store import NewReplay, Replay, ReplayError, ReplayState, ReplayStore
 from freehold.projection.store import PARKED_READ_MAX
 from freehold.projection.tables import REPLAY_MARK, PlacedTables

@@ -15,6 +15,7 @@ from uuid import UUID
 from freehold.database import DatabaseTransaction
 from freehold.errors import ConcurrencyConflict, NotFound
 from freehold.ports import Port
+from freehold.projection.store import CrashMarks
 
 __all__ = [
     "REPLAYS",
@@ -57,10 +58,9 @@ class NewReplay:
 
 
 @dataclass(frozen=True, slots=True)
-class Replay:
+class Replay(CrashMarks):
     """A replay as it was read. `applied` and `failed` count the events of the range through `position`; `tables` are
-    physical tables of its own, which are dropped with it. `started_position`, `isolated_position` and
-    `isolated_attempts` are as in a `Checkpoint`.
+    physical tables of its own, which are dropped with it.
     """
 
     number: int
@@ -81,15 +81,6 @@ class Replay:
     started_position: int = -1
     isolated_position: int = 0
     isolated_attempts: int = 0
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether a process started from here and has not advanced."""
-        return self.started_position == self.position or self.isolated_position > self.position
-
-    def attempts_at(self, position: int) -> int:
-        """How often the event at a position was started in isolation, if it is the last one that was."""
-        return self.isolated_attempts if self.isolated_position == position else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 
 from freehold.audit.store import AuditStore
 from freehold.eventstore.store import EventStore
+from freehold.failures import describe
 from freehold.leases.keeper import LeaseManager
 from freehold.leases.store import LeaseStore
 from freehold.lifecycle import Runner
@@ -23,7 +24,6 @@ from freehold.projection.declaration import Projection, Sink
 from freehold.projection.generation_runner import GenerationRunner
 from freehold.projection.generations import begin_first, lease_prefix, live_generation
 from freehold.projection.parked_stream import ParkedStreamRetrier
-from freehold.projection.parking_policy import describe
 from freehold.projection.store import CheckpointStore, Generation, GenerationState
 from freehold.transaction import Transactions
 

@@ -41,6 +41,7 @@ __all__ = [
     "PARKED_READ_MAX",
     "Checkpoint",
     "CheckpointStore",
+    "CrashMarks",
     "Generation",
     "GenerationState",
     "Move",
@@ -84,15 +85,36 @@ class Generation:
     tables: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """The progress of a partition of a generation, as it was read.
+class CrashMarks:
+    """What a checkpoint and a replay record of starts, by which a crash is detected: base of both.
 
-    handled, failed    how many events were applied, and how many parked their stream, since the generation was made.
-    revision           increased with each change that a runner must know of.
     started_position   the position from which a runner last recorded a start.
     isolated_position  the position of the event that was last started in isolation.
     isolated_attempts  how often that event was started.
+    """
+
+    __slots__ = ()
+    position: int
+    started_position: int
+    isolated_position: int
+    isolated_attempts: int
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a runner started from here and has not advanced."""
+        return self.started_position == self.position or self.isolated_position > self.position
+
+    def attempts_at(self, position: int) -> int:
+        """How often the event at a position was started in isolation, if it is the last one that was."""
+        return self.isolated_attempts if self.isolated_position == position else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint(CrashMarks):
+    """The progress of a partition of a generation, as it was read.
+
+    handled, failed  how many events were applied, and how many parked their stream, since the generation was made.
+    revision         increased with each change that a runner must know of.
     """
 
     projection: str
@@ -107,15 +129,6 @@ class Checkpoint:
     started_position: int = -1
     isolated_position: int = 0
     isolated_attempts: int = 0
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether a runner started from here and has not advanced."""
-        return self.started_position == self.position or self.isolated_position > self.position
-
-    def attempts_at(self, position: int) -> int:
-        """How often the event at a position was started in isolation, if it is the last one that was."""
-        return self.isolated_attempts if self.isolated_position == position else 0
 
 
 @dataclass(frozen=True, slots=True)

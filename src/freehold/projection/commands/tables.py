@@ -96,7 +96,7 @@ def headline(status: GenerationStatus) -> str:
     if status.parked:
         parts.append(f"parked streams: {status.parked}")
     if status.blocked_by_parked:
-        parts.append("built, and not switched to until they are retried or skipped, or with --force")
+        parts.append("built; it becomes live when they are retried or skipped, or by a switch with --force")
     if status.paused is not None:
         parts.append(f"paused by {status.paused.actor}: {status.paused.reason}")
     if generation.reason:
