@@ -41,15 +41,15 @@ def _orders(name: str = "suite_order", *more: sa.Column[object]) -> sa.Table:
     return table
 
 
-async def _made(stores: Stores, place: TableSet, *tables: DeclaredTable, shown: bool = True) -> None:
+async def _made(stores: Stores, table_set: TableSet, *tables: DeclaredTable, shown: bool = True) -> None:
     async with stores.database.begin() as db_tx:
-        await stores[READ_MODELS].create(db_tx, tables, place)
+        await stores[READ_MODELS].create(db_tx, tables, table_set)
         if shown:
-            await stores[READ_MODELS].show(db_tx, tables, place)
+            await stores[READ_MODELS].show(db_tx, tables, table_set)
 
 
-async def _put(stores: Stores, place: TableSet, table: DeclaredTable, *rows: tuple[str, str, int]) -> None:
-    name = stores[READ_MODELS].sql_name(table, place)
+async def _put(stores: Stores, table_set: TableSet, table: DeclaredTable, *rows: tuple[str, str, int]) -> None:
+    name = stores[READ_MODELS].sql_name(table, table_set)
     async with stores.database.begin() as db_tx:
         statement = f"INSERT INTO {name} (id, customer, total) VALUES ($1, $2, $3)"  # noqa: S608 - a name of the store's
         await sql_of(db_tx).execute_many(statement, rows)
@@ -73,13 +73,15 @@ class ReadModelStoreConformance:
         await _made(stores, _FIRST, table)
         await _made(stores, _SECOND, table, shown=False)
         await _made(stores, _REPLAY, table, shown=False)
-        for place, key in ((_FIRST, "a"), (_SECOND, "b"), (_REPLAY, "c")):
-            await _put(stores, place, table, (key, "x", 1))
+        for table_set, key in ((_FIRST, "a"), (_SECOND, "b"), (_REPLAY, "c")):
+            await _put(stores, table_set, table, (key, "x", 1))
         assert await _ids(other) == ["a"]
         async with stores.database.begin() as db_tx:
             await stores[READ_MODELS].show(db_tx, [table], _SECOND)
         assert await _ids(other) == ["b"]
-        names = [str(stores[READ_MODELS].physical(table, place).fullname) for place in (_FIRST, _SECOND, _REPLAY)]
+        names = [
+            str(stores[READ_MODELS].physical(table, table_set).fullname) for table_set in (_FIRST, _SECOND, _REPLAY)
+        ]
         assert names == ["suite_order__g1", "suite_order__g2", "suite_order__r1"]
 
     async def test_a_rollback_takes_all_of_it_back(self, harness: StoresHarness) -> None:
@@ -195,20 +197,20 @@ class ReadModelStoreConformance:
     async def test_constraints_are_those_that_were_declared(self, harness: StoresHarness) -> None:
         """In every generation."""
         stores, table = harness.first, _orders()
-        for place in (_FIRST, _SECOND):
-            await _made(stores, place, table)
-            await _put(stores, place, table, ("a", "x", 1))
+        for table_set in (_FIRST, _SECOND):
+            await _made(stores, table_set, table)
+            await _put(stores, table_set, table, ("a", "x", 1))
             for refused in (("b", "x", -1), ("a", "y", 1)):
                 with pytest.raises(DatabaseError):
-                    await _put(stores, place, table, refused)
+                    await _put(stores, table_set, table, refused)
 
     async def test_rows_are_deleted_by_values_of_a_column(self, harness: StoresHarness) -> None:
         """With any number of values; rows of other generations stay."""
         stores, table = harness.first, _orders()
         rows = [(f"{number:04d}", f"c{number % 3}", number) for number in range(1500)]
-        for place in (_FIRST, _SECOND):
-            await _made(stores, place, table)
-            await _put(stores, place, table, *rows)
+        for table_set in (_FIRST, _SECOND):
+            await _made(stores, table_set, table)
+            await _put(stores, table_set, table, *rows)
         async with stores.database.begin() as db_tx:
             deleted = await stores[READ_MODELS].delete_rows(db_tx, table, _SECOND, "customer", ["c1", "none"])
             assert deleted == 500

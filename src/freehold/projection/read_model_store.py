@@ -88,13 +88,13 @@ class ReadModelStore(Protocol):
     8. `drop` and `show` wait for readers for a short time, and then raise `ConcurrencyConflict`.
     """
 
-    def physical(self, table: T, place: TableSet) -> T:
+    def physical(self, table: T, table_set: TableSet) -> T:
         """The physical table, of the same class as the declared one, with its columns, constraints and indexes.
 
         Raises `DeclarationError` for a table of a kind that the engine's adapter does not know.
         """
 
-    def sql_name(self, table: DeclaredTable, place: TableSet) -> str:
+    def sql_name(self, table: DeclaredTable, table_set: TableSet) -> str:
         """The physical name for the text of a statement: with its schema, quoted if needed."""
 
     def key_value(self, table: DeclaredTable, column: str, text: str) -> object:
@@ -102,18 +102,18 @@ class ReadModelStore(Protocol):
         `DeclarationError` for a type that cannot be read from a text.
         """
 
-    async def create(self, db_tx: DatabaseTransaction, tables: Sequence[DeclaredTable], place: TableSet) -> None:
+    async def create(self, db_tx: DatabaseTransaction, tables: Sequence[DeclaredTable], table_set: TableSet) -> None:
         """Create the tables of a set, empty. Raises `ConfigurationError` if one exists that is of unknown origin."""
 
-    async def drop(self, db_tx: DatabaseTransaction, names: Sequence[str], place: TableSet | None = None) -> None:
+    async def drop(self, db_tx: DatabaseTransaction, names: Sequence[str], table_set: TableSet | None = None) -> None:
         """Drop the tables of a set by the full names that were declared when they were made; a missing table is no
         error. A view that still reads one of them is dropped as well: no later generation had that table. Without
-        `place`, `names` are those of physical tables.
+        `table_set`, `names` are those of physical tables.
 
         Raises `ConcurrencyConflict` if readers did not end within a short time.
         """
 
-    async def show(self, db_tx: DatabaseTransaction, tables: Sequence[DeclaredTable], place: TableSet) -> None:
+    async def show(self, db_tx: DatabaseTransaction, tables: Sequence[DeclaredTable], table_set: TableSet) -> None:
         """Make the plain names read a set; readers see the old one until the commit. Rights that were granted on a view
         stay.
 
@@ -125,7 +125,12 @@ class ReadModelStore(Protocol):
         """Drop the views of a projection that is no longer used. Raises `ConfigurationError` as `show`."""
 
     async def delete_rows(
-        self, db_tx: DatabaseTransaction, table: DeclaredTable, place: TableSet, column: str, values: Sequence[object]
+        self,
+        db_tx: DatabaseTransaction,
+        table: DeclaredTable,
+        table_set: TableSet,
+        column: str,
+        values: Sequence[object],
     ) -> int:
         """Delete the rows of a set with one of these values in a column; returns how many."""
 

@@ -89,13 +89,13 @@ class SqlReadModelStore(SqlStore, ReadModelStore, ABC):
     async def _replace(self, sql: SqlConnection, view: sa.Table, table: sa.Table, body: str) -> None:
         """Make a view read another table; `body` is the statement behind CREATE or CREATE OR REPLACE."""
 
-    def physical(self, table: T, place: TableSet) -> T:
+    def physical(self, table: T, table_set: TableSet) -> T:
         """A copy of the table with its physical name."""
-        return cast("T", self._physical(table, place))
+        return cast("T", self._physical(table, table_set))
 
-    def sql_name(self, table: DeclaredTable, place: TableSet) -> str:
+    def sql_name(self, table: DeclaredTable, table_set: TableSet) -> str:
         """The physical name, quoted."""
-        return quoted(self._physical(table, place))
+        return quoted(self._physical(table, table_set))
 
     def key_value(self, table: DeclaredTable, column: str, text: str) -> object:
         """The value of a key column, read from a text by the column's Python type."""
@@ -113,11 +113,11 @@ class SqlReadModelStore(SqlStore, ReadModelStore, ABC):
         except ArithmeticError as error:
             raise ValueError(column) from error
 
-    async def create(self, db_tx: DatabaseTransaction, tables: Sequence[DeclaredTable], place: TableSet) -> None:
+    async def create(self, db_tx: DatabaseTransaction, tables: Sequence[DeclaredTable], table_set: TableSet) -> None:
         """Create the physical tables. Raises `ConfigurationError` where a name is in use."""
         sql, native = sql_of(db_tx), _native(db_tx)
         for table in tables:
-            made = self._physical(table, place)
+            made = self._physical(table, table_set)
             if await self._kind(sql, made) is not None:
                 raise ConfigurationError(
                     f"a table '{made.fullname}' exists already, but belongs to no known generation",
@@ -126,26 +126,26 @@ class SqlReadModelStore(SqlStore, ReadModelStore, ABC):
             # SQLAlchemy's own check would also find a table of another service later in the search path.
             await native.run_sync(made.create, checkfirst=not await self._is_visible(sql, made))
 
-    async def drop(self, db_tx: DatabaseTransaction, names: Sequence[str], place: TableSet | None = None) -> None:
+    async def drop(self, db_tx: DatabaseTransaction, names: Sequence[str], table_set: TableSet | None = None) -> None:
         """Drop the tables in the schema where they are created; not tables of these names later in the search path."""
         sql, native = sql_of(db_tx), _native(db_tx)
-        if place is not None:
+        if table_set is not None:
             await self._hurry(sql)
         for declared in map(_called, names):
             made = declared
-            if place is not None:
-                made = sa.Table(fitting(declared.name, place.suffix), sa.MetaData(), schema=declared.schema)
+            if table_set is not None:
+                made = sa.Table(fitting(declared.name, table_set.suffix), sa.MetaData(), schema=declared.schema)
                 if await self._reads(sql, declared, made):
                     await sql.execute(f"DROP VIEW {quoted(declared)}")
             if await self._kind(sql, made) is not None:
                 await native.execute(DropTable(made, if_exists=True))
 
-    async def show(self, db_tx: DatabaseTransaction, tables: Sequence[DeclaredTable], place: TableSet) -> None:
+    async def show(self, db_tx: DatabaseTransaction, tables: Sequence[DeclaredTable], table_set: TableSet) -> None:
         """Make the views with the declared names read the physical tables."""
         sql, native = sql_of(db_tx), _native(db_tx)
         await self._hurry(sql)
         for table in tables:
-            view, made = _declared(table), self._physical(table, place)
+            view, made = _declared(table), self._physical(table, table_set)
             columns = ", ".join(native.dialect.identifier_preparer.quote(column.name) for column in made.columns)
             body = f"VIEW {quoted(view)} AS SELECT {columns} FROM {quoted(made)}"
             if await self._is_view(sql, view):
@@ -161,10 +161,15 @@ class SqlReadModelStore(SqlStore, ReadModelStore, ABC):
                 await sql.execute(f"DROP VIEW {quoted(view)}")
 
     async def delete_rows(
-        self, db_tx: DatabaseTransaction, table: DeclaredTable, place: TableSet, column: str, values: Sequence[object]
+        self,
+        db_tx: DatabaseTransaction,
+        table: DeclaredTable,
+        table_set: TableSet,
+        column: str,
+        values: Sequence[object],
     ) -> int:
         """Delete the rows with these values in a column, some hundred values a statement; returns their number."""
-        made = self._physical(table, place)
+        made = self._physical(table, table_set)
         count = 0
         for start in range(0, len(values), _DELETED_AT_ONCE):
             some = values[start : start + _DELETED_AT_ONCE]
@@ -181,23 +186,23 @@ class SqlReadModelStore(SqlStore, ReadModelStore, ABC):
             )
         return kind is not None
 
-    def _physical(self, table: DeclaredTable, place: TableSet) -> sa.Table:
+    def _physical(self, table: DeclaredTable, table_set: TableSet) -> sa.Table:
         declared = _declared(table)
-        made = self._made.get((declared, place))
+        made = self._made.get((declared, table_set))
         if made is None:
-            made = self._made[declared, place] = _copy(declared, place)
+            made = self._made[declared, table_set] = _copy(declared, table_set)
         return made
 
 
-def _copy(table: sa.Table, place: TableSet) -> sa.Table:
+def _copy(table: sa.Table, table_set: TableSet) -> sa.Table:
     """Copy a table with its physical name. Indexes and constraints get the suffix too: their names must be unique."""
-    made = table.to_metadata(sa.MetaData(), name=fitting(table.name, place.suffix))
+    made = table.to_metadata(sa.MetaData(), name=fitting(table.name, table_set.suffix))
     for index in made.indexes:
         if index.name in {each.name for each in table.indexes}:
-            index.name = sa.quoted_name(fitting(str(index.name), place.suffix), quote=None)
+            index.name = sa.quoted_name(fitting(str(index.name), table_set.suffix), quote=None)
     for constraint in made.constraints:
         if isinstance(constraint.name, str):
-            constraint.name = fitting(constraint.name, place.suffix)
+            constraint.name = fitting(constraint.name, table_set.suffix)
     return made
 
 
