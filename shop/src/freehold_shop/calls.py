@@ -118,7 +118,7 @@ async def fetch(service: str, path: str, kind: type[T], *, query: object = None)
     try:
         return msgspec.json.decode(answer.body, type=kind)
     except msgspec.MsgspecError as error:
-        raise ServiceUnavailable(service, "its answer cannot be read") from error
+        raise ServiceUnavailable(service, "its response cannot be read") from error
 
 
 async def reach(request: Request) -> Reply:

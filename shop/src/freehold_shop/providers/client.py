@@ -37,11 +37,11 @@ __all__ = ["ProvidersClient"]
 
 _ResultT = TypeVar("_ResultT")
 
-_hold_answers: msgspec.json.Decoder[Held | Declined] = msgspec.json.Decoder(Held | Declined)
-_capture_answers = msgspec.json.Decoder(Captured)
-_void_answers = msgspec.json.Decoder(Voided)
-_refund_answers = msgspec.json.Decoder(Refunded)
-_email_answers = msgspec.json.Decoder(EmailSent)
+_hold_decoder: msgspec.json.Decoder[Held | Declined] = msgspec.json.Decoder(Held | Declined)
+_capture_decoder = msgspec.json.Decoder(Captured)
+_void_decoder = msgspec.json.Decoder(Voided)
+_refund_decoder = msgspec.json.Decoder(Refunded)
+_email_decoder = msgspec.json.Decoder(EmailSent)
 _rules = msgspec.json.Decoder(Rules)
 _entries = msgspec.json.Decoder(LedgerEntry)
 _pages = msgspec.json.Decoder(SummaryPage)
@@ -87,26 +87,26 @@ class ProvidersClient:
     ) -> Held | Declined:
         """Reserve an amount on the customer's card."""
         request = HoldRequest(order_id, customer_ref, amount_pence, currency, country)
-        return await self._post("/payments/holds", idempotency_key, request, _hold_answers)
+        return await self._post("/payments/holds", idempotency_key, request, _hold_decoder)
 
     async def capture(self, hold_id: str, *, idempotency_key: str) -> Captured:
         """Capture the whole hold; `ProviderConflict` where it is voided, or captured under another key."""
         return await self._post(
-            f"/payments/holds/{quote(hold_id, safe='')}/capture", idempotency_key, None, _capture_answers
+            f"/payments/holds/{quote(hold_id, safe='')}/capture", idempotency_key, None, _capture_decoder
         )
 
     async def void(self, hold_id: str, *, idempotency_key: str) -> Voided:
         """Release the hold; `ProviderConflict` where it is captured, or voided under another key."""
-        return await self._post(f"/payments/holds/{quote(hold_id, safe='')}/void", idempotency_key, None, _void_answers)
+        return await self._post(f"/payments/holds/{quote(hold_id, safe='')}/void", idempotency_key, None, _void_decoder)
 
     async def refund(self, capture_id: str, *, amount_pence: int, idempotency_key: str) -> Refunded:
         """Refund a part of a capture; `ProviderConflict` where all refunds together would exceed it."""
         path = f"/payments/captures/{quote(capture_id, safe='')}/refunds"
-        return await self._post(path, idempotency_key, RefundRequest(amount_pence), _refund_answers)
+        return await self._post(path, idempotency_key, RefundRequest(amount_pence), _refund_decoder)
 
     async def send_email(self, *, to_ref: str, template: str, order_id: str, idempotency_key: str) -> EmailSent:
         """Send an e-mail to a customer about an order."""
-        return await self._post("/emails", idempotency_key, EmailRequest(to_ref, template, order_id), _email_answers)
+        return await self._post("/emails", idempotency_key, EmailRequest(to_ref, template, order_id), _email_decoder)
 
     async def rules(self) -> Rules:
         """The current rules of the providers."""
@@ -141,11 +141,11 @@ class ProvidersClient:
             after = page.next_after
 
     async def _post(
-        self, path: str, key: str, body: msgspec.Struct | None, answers: msgspec.json.Decoder[_ResultT]
+        self, path: str, key: str, body: msgspec.Struct | None, decoder: msgspec.json.Decoder[_ResultT]
     ) -> _ResultT:
         content = msgspec.json.encode(body) if body is not None else b""
-        _, answer = await self._request("POST", path, content=content, headers={IDEMPOTENCY_HEADER: key})
-        return _decode(answer, answers)
+        _, response = await self._request("POST", path, content=content, headers={IDEMPOTENCY_HEADER: key})
+        return _decode(response, decoder)
 
     async def _request(
         self, method: str, path: str, *, content: bytes = b"", headers: dict[str, str] | None = None
@@ -156,7 +156,7 @@ class ProvidersClient:
             async with self._session.request(
                 method, self._base_url + path, data=content or None, headers=headers
             ) as response:
-                answer = await response.read()
+                received = await response.read()
         except (aiohttp.InvalidURL, ValueError) as error:
             raise ProviderRefused("the request is not valid", code="unsendable", status=0) from error
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
@@ -164,8 +164,8 @@ class ProvidersClient:
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ProviderUnavailable("the provider did not respond", outcome_unknown=True) from error
         if response.status >= 400:
-            raise _error(response.status, answer)
-        return response.headers, answer
+            raise _error(response.status, received)
+        return response.headers, received
 
 
 def _error(status: int, content: bytes) -> ProviderUnavailable | ProviderRefused:
@@ -191,4 +191,4 @@ def _decode(content: bytes, decoder: msgspec.json.Decoder[_ResultT]) -> _ResultT
     try:
         return decoder.decode(content)
     except msgspec.MsgspecError as error:
-        raise ProviderUnavailable("the provider's answer cannot be read", outcome_unknown=True) from error
+        raise ProviderUnavailable("the provider's response cannot be read", outcome_unknown=True) from error

@@ -22,7 +22,7 @@ class ProviderUnavailable(Unavailable):
     """
 
     def __init__(self, message: str, *, outcome_unknown: bool) -> None:
-        super().__init__(message, hint="try again with the same idempotency key")
+        super().__init__(message, hint="check that the shop runs, and try again; a write with the same idempotency key")
         self.outcome_unknown = outcome_unknown
 
 
