@@ -22,14 +22,23 @@ from freehold.composition import HttpFetch, Reply, Request, fits_path
 from freehold_shop.providers.client import ProvidersClient
 from freehold_shop.settings import settings
 
-__all__ = ["Answer", "ServiceRefused", "ServiceUnavailable", "call", "close_calls", "fetch", "providers", "reach"]
+__all__ = [
+    "ServiceRefused",
+    "ServiceResponse",
+    "ServiceUnavailable",
+    "call",
+    "close_calls",
+    "fetch",
+    "providers",
+    "reach",
+]
 
 T = TypeVar("T")
 CONNECTIONS_MAX = 256
 
 
 class ServiceUnavailable(Unavailable):
-    """Another service of the shop did not answer in time, or answered that it cannot serve now."""
+    """Another service of the shop did not respond in time, or responded that it cannot serve now."""
 
     def __init__(self, service: str, reason: str) -> None:
         super().__init__(f"the service '{service}' is not available: {reason}", hint="try again later")
@@ -47,7 +56,7 @@ class ServiceRefused(FreeholdError):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ServiceResponse:
     """The response of a service, with its body undecoded."""
 
     status: int
@@ -74,10 +83,10 @@ async def call(
     body: bytes | None = None,
     headers: Mapping[str, str] | None = None,
     timeout_seconds: float | None = None,
-) -> Answer:
-    """Send one request and return the answer, whatever its status; redirects are not followed.
+) -> ServiceResponse:
+    """Send one request and return the response, whatever its status; redirects are not followed.
 
-    `path` is already quoted. Raises `ServiceUnavailable` where no answer came, `ServiceRefused` where the request is
+    `path` is already quoted. Raises `ServiceUnavailable` if no response came, `ServiceRefused` where the request is
     not valid.
     """
     connections = await _connections()
@@ -92,9 +101,9 @@ async def call(
             method, url, data=body, headers=sent, timeout=limit, allow_redirects=False
         ) as response:
             content = await response.read()
-            return Answer(response.status, response.content_type, content, response.headers)
+            return ServiceResponse(response.status, response.content_type, content, response.headers)
     except TimeoutError as error:
-        raise ServiceUnavailable(service, "no answer in time") from error
+        raise ServiceUnavailable(service, "no response in time") from error
     except (aiohttp.InvalidURL, ValueError) as error:
         raise ServiceRefused(service, "the request is not valid") from error
     except aiohttp.ClientError as error:
@@ -105,18 +114,18 @@ async def fetch(service: str, path: str, kind: type[T], *, query: object = None)
     """Read a resource of another service: GET, or POST of `query` where it is given. None where it does not exist.
 
     `path` is already quoted. Raises `ServiceRefused` where the service rejects the request (4xx except 429, or a
-    redirect), `ServiceUnavailable` for every other status, and for an answer that is not a `kind`.
+    redirect), `ServiceUnavailable` for every other status, and for a response that is not a `kind`.
     """
     body = None if query is None else msgspec.json.encode(query)
-    answer = await call(service, "GET" if body is None else "POST", path, body=body)
-    if answer.status == 404:
+    response = await call(service, "GET" if body is None else "POST", path, body=body)
+    if response.status == 404:
         return None
-    if 300 <= answer.status < 500 and answer.status != 429:
-        raise ServiceRefused(service, f"it answered {answer.status}")
-    if answer.status != 200:
-        raise ServiceUnavailable(service, f"it answered {answer.status}")
+    if 300 <= response.status < 500 and response.status != 429:
+        raise ServiceRefused(service, f"it responded with {response.status}")
+    if response.status != 200:
+        raise ServiceUnavailable(service, f"it responded with {response.status}")
     try:
-        return msgspec.json.decode(answer.body, type=kind)
+        return msgspec.json.decode(response.body, type=kind)
     except msgspec.MsgspecError as error:
         raise ServiceUnavailable(service, "its response cannot be read") from error
 

@@ -97,7 +97,7 @@ async def forward(request: Request, published: Published) -> Response:
         timeout_seconds=FORWARD_SECONDS,
     )
     if 300 <= answer.status < 400:
-        raise ServiceRefused(published.service, "it answered with a redirect")
+        raise ServiceRefused(published.service, "it responded with a redirect")
     kept = {name: answer.headers[name] for name in _GIVEN_BACK if name in answer.headers}
     kept["content-type"] = answer.content_type
     return Response(answer.body, answer.status, kept)

@@ -118,7 +118,7 @@ class ProvidersClient:
         await self._request("PUT", "/rules", content=msgspec.json.encode(rules))
 
     async def check_health(self) -> None:
-        """Raise `ProviderUnavailable` unless the process answers."""
+        """Raise `ProviderUnavailable` unless the process responds."""
         await self._request("GET", "/healthz")
 
     async def entries(self, *, after: int = 0, page_size: int = 1_000) -> AsyncIterator[LedgerEntry]:
@@ -173,7 +173,7 @@ def _error(status: int, content: bytes) -> ProviderUnavailable | ProviderRefused
         problem = msgspec.json.decode(content, type=Problem)
     except msgspec.MsgspecError:
         problem = Problem(f"status {status}", status, "unknown")
-    message = f"the provider answered {status} {problem.code}: {problem.title}"
+    message = f"the provider responded with {status} {problem.code}: {problem.title}"
     match status:
         case 404:
             return ProviderNotFound(message, code=problem.code, status=status)

@@ -1,4 +1,4 @@
-"""The protocol of a supervisor's control socket: a JSON line each for request and answer, on a 0600 Unix socket.
+"""The protocol of a supervisor's control socket: a JSON line each for request and response, on a 0600 Unix socket.
 
 `ask` is for clients; the supervisor's side is in `control_server`. Imports msgspec and the state.
 """
@@ -14,10 +14,10 @@ from freehold import ConfigurationError
 from freehold_shop.supervisor.errors import ControlRefused, ShopNotRunning
 from freehold_shop.supervisor.state import ShopState
 
-__all__ = ["LINE_BYTES_MAX", "Answer", "FaultState", "Request", "ask"]
+__all__ = ["LINE_BYTES_MAX", "ControlResponse", "FaultState", "Request", "ask"]
 
 LINE_BYTES_MAX = 65_536
-ANSWER_SECONDS = 60.0
+RESPONSE_SECONDS = 60.0
 
 
 class FaultState(msgspec.Struct, frozen=True):
@@ -43,8 +43,8 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seconds: float | None = None
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """The supervisor's answer. An empty `error` means done; `usage`: the request is wrong, not only impossible now."""
+class ControlResponse(msgspec.Struct, frozen=True):
+    """The supervisor's response. An empty `error` means done; `usage`: the request itself is wrong."""
 
     faults: list[FaultState] = []
     error: str = ""
@@ -52,10 +52,10 @@ class Answer(msgspec.Struct, frozen=True):
     usage: bool = False
 
 
-async def ask(state: ShopState, request: Request, *, timeout_seconds: float = ANSWER_SECONDS) -> Answer:
-    """Send a request and return the answer.
+async def ask(state: ShopState, request: Request, *, timeout_seconds: float = RESPONSE_SECONDS) -> ControlResponse:
+    """Send a request and return the response.
 
-    Raises `ShopNotRunning` where no answer comes in time, `ControlRefused` where it cannot be done now,
+    Raises `ShopNotRunning` where no response comes in time, `ControlRefused` where it cannot be done now,
     `ConfigurationError` where it is wrong.
     """
     try:
@@ -67,11 +67,11 @@ async def ask(state: ShopState, request: Request, *, timeout_seconds: float = AN
                 line = await reader.readline()
             finally:
                 writer.close()
-        answer = msgspec.json.decode(line, type=Answer)
+        response = msgspec.json.decode(line, type=ControlResponse)
     except (OSError, TimeoutError, ValueError) as error:
-        raise ShopNotRunning("the supervisor does not answer", hint="start the shop again: shop run") from error
-    if answer.error and answer.usage:
-        raise ConfigurationError(answer.error, hint=answer.hint)
-    if answer.error:
-        raise ControlRefused(answer.error, hint=answer.hint)
-    return answer
+        raise ShopNotRunning("the supervisor does not respond", hint="start the shop again: shop run") from error
+    if response.error and response.usage:
+        raise ConfigurationError(response.error, hint=response.hint)
+    if response.error:
+        raise ControlRefused(response.error, hint=response.hint)
+    return response

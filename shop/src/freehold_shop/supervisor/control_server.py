@@ -12,7 +12,7 @@ import msgspec
 
 from freehold import ConfigurationError, FreeholdError
 from freehold_shop.faults.board import FaultBoard
-from freehold_shop.supervisor.control import LINE_BYTES_MAX, Answer, Request
+from freehold_shop.supervisor.control import LINE_BYTES_MAX, ControlResponse, Request
 
 __all__ = ["ControlServer"]
 
@@ -41,7 +41,7 @@ class ControlServer:
         self.listener.setblocking(False)
 
     def serve_one(self) -> None:
-        """Accept the next client, read its request, and answer."""
+        """Accept the next client, read its request, and respond."""
         try:
             client, _ = self.listener.accept()
         except OSError:
@@ -54,24 +54,24 @@ class ControlServer:
                 if not content:
                     return
                 line += content
-            client.sendall(msgspec.json.encode(self._answer(line)) + b"\n")
+            client.sendall(msgspec.json.encode(self._response(line)) + b"\n")
 
     def close(self) -> None:
         """Accept no more clients."""
         self.listener.close()
         self.path.unlink(missing_ok=True)
 
-    def _answer(self, line: bytes) -> Answer:
+    def _response(self, line: bytes) -> ControlResponse:
         try:
             request = msgspec.json.decode(line, type=Request)
             match request.do:
                 case "faults":
-                    return Answer(self._board.states())
+                    return ControlResponse(self._board.states())
                 case "break":
-                    return Answer(self._board.begin(request.fault, request.seconds))
+                    return ControlResponse(self._board.begin(request.fault, request.seconds))
                 case "heal":
-                    return Answer(self._board.heal(request.fault))
+                    return ControlResponse(self._board.heal(request.fault))
         except msgspec.MsgspecError:
-            return Answer(error="the request cannot be read", usage=True)
+            return ControlResponse(error="the request cannot be read", usage=True)
         except FreeholdError as error:
-            return Answer(error=error.message, hint=error.hint, usage=isinstance(error, ConfigurationError))
+            return ControlResponse(error=error.message, hint=error.hint, usage=isinstance(error, ConfigurationError))
