@@ -62,11 +62,11 @@ class BrokerLogConformance:
             identity = await broker.log_identity()
             await harness.interrupt()
             try:
-                (told,) = await asyncio.gather(broker.log_identity(), return_exceptions=True)
+                (outcome,) = await asyncio.gather(broker.log_identity(), return_exceptions=True)
             finally:
                 await harness.restore()
             # A file that is locked against writes can still be read.
-            assert isinstance(told, Unavailable) or told == identity
+            assert isinstance(outcome, Unavailable) or outcome == identity
 
             async def same() -> bool:
                 try:

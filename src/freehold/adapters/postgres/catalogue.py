@@ -81,8 +81,8 @@ async def found(fetch: Fetch, schema: str, expected: Catalogue) -> Catalogue:
         else:
             for word in _PARTS[kind]:
                 catalogue.parts[word, name] = Part(word, name)
-    for table, name, *told in await fetch(_COLUMNS, places):
-        catalogue.tables[table].columns[name] = _column(told)
+    for table, name, *properties in await fetch(_COLUMNS, places):
+        catalogue.tables[table].columns[name] = _column(properties)
     for row in await fetch(_INDEXES, places):
         _add_index(catalogue, row)
     for row in await fetch(_CONSTRAINTS, places):

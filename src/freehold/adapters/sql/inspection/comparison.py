@@ -106,19 +106,19 @@ class _Comparison:
         yield from self._constraints()
         if self._table.lasting and self._there.lasting is False:
             problem = "is unlogged: its rows are lost when the server crashes"
-            yield self._altered(f"table {self._name}", problem, "SET LOGGED", told=_SETS, vital=False)
+            yield self._altered(f"table {self._name}", problem, "SET LOGGED", fix=_SETS, vital=False)
         if self._table.options != self._there.options:
             problem = f"was made with '{self._there.options}' instead of '{self._table.options}'"
             fix = f"{self._again}, or create the table again as in the migrations"
             yield _deviation(f"table {self._name}", problem, self._table.step, fix=fix, vital=False)
 
     def _altered(
-        self, subject: str, problem: str, *changes: str, told: str = "", violations: str = "", vital: bool = True
+        self, subject: str, problem: str, *changes: str, fix: str = "", violations: str = "", vital: bool = True
     ) -> Deviation:
         """A defect that ALTER TABLE repairs, on an engine that can."""
         if self._alters:
             statements = [f"ALTER TABLE {quoted(self._name)} {each}" for each in changes]
-            return _deviation(subject, problem, self._table.step, fix=told, statements=statements,
+            return _deviation(subject, problem, self._table.step, fix=fix, statements=statements,
                               violations=violations, vital=vital)  # fmt: skip
         fix = f"{self._again}, or create the table again as in the migrations"
         return _deviation(subject, problem, self._table.step, fix=fix, vital=vital)
@@ -139,26 +139,26 @@ class _Comparison:
         elif None not in {wanted.collation, has.collation} and wanted.collation != has.collation:
             problem = f"has the collation {has.collation or 'default'} instead of {wanted.collation or 'default'}"
             change = f"{alter} TYPE {wanted.type} COLLATE {quoted(wanted.collation or 'default')}"
-            yield self._altered(subject, problem, change, told=_SETS, vital=False)
+            yield self._altered(subject, problem, change, fix=_SETS, vital=False)
         if None not in {wanted.required, has.required} and wanted.required != has.required:
             problem = "may be NULL" if wanted.required else "may not be NULL"
             change = f"{alter} {'SET' if wanted.required else 'DROP'} NOT NULL"
             count = of_not_null(name, column) if wanted.required else ""
-            yield self._altered(subject, problem, change, told=_SETS, violations=count, vital=not wanted.required)
+            yield self._altered(subject, problem, change, fix=_SETS, violations=count, vital=not wanted.required)
         yield from self._default(column, alter, wanted, has)
 
     def _default(self, column: str, alter: str, wanted: Column, has: Column) -> Iterator[Deviation]:
         subject = f"column {self._name}.{column}"
         change = f"{alter} SET DEFAULT {wanted.default_sql}"
         if wanted.default and has.default is False and wanted.default_sql:
-            yield self._altered(subject, "has no default any more", change, told=_SETS)
+            yield self._altered(subject, "has no default any more", change, fix=_SETS)
         elif (
             None not in {wanted.default_text, has.default_text}
             and wanted.default_text != has.default_text
             and (self._name, column) != _TOKEN
         ):
             problem = f"has the default {has.default_sql} instead of {wanted.default_sql}"
-            yield self._altered(subject, problem, change, told=_SETS, vital=False)
+            yield self._altered(subject, problem, change, fix=_SETS, vital=False)
         lacks = [word for word in ("default", "identity") if getattr(wanted, word) and getattr(has, word) is False]
         for word in lacks:
             if word == "identity" or not wanted.default_sql:
@@ -218,7 +218,7 @@ class _Comparison:
             change = f"VALIDATE CONSTRAINT {quoted(has.name)}"
             fix = "freehold db upgrade checks all rows"
             problem = "was never checked against the rows that existed before it"
-            yield self._altered(subject, problem, change, told=fix, violations=self._against(wanted), vital=False)
+            yield self._altered(subject, problem, change, fix=fix, violations=self._against(wanted), vital=False)
 
     def _stands_for(self, wanted: Constraint, has: Constraint) -> bool:
         """Whether `has` is the same constraint with another definition: by its name, or the name the engine chooses."""
@@ -264,10 +264,8 @@ def _part(part: Part, there: Part | None, *, waits_for: Sequence[str]) -> Deviat
     again = part.again or [f"DROP {part.kind.upper()} {quoted(part.name)}", *part.statements]
     if there.fault:
         mend = there.mend or again
-        told = "" if mend is again else _SETS
-        return _deviation(
-            subject, there.fault, part.step, fix=told, statements=mend, violations=violations, vital=vital
-        )
+        fix = "" if mend is again else _SETS
+        return _deviation(subject, there.fault, part.step, fix=fix, statements=mend, violations=violations, vital=vital)
     if part.definitions and there.definitions and not part.definitions <= there.definitions:
         problem = "differs from its migration"
         deviation = _deviation(subject, problem, part.step, statements=again, violations=violations, vital=vital)
@@ -286,5 +284,5 @@ def _deviation(
     vital: bool = True,
 ) -> Deviation:
     lossless = bool(statements)
-    told = fix or ("freehold db upgrade makes it again" if lossless else "restore it from a backup")
-    return Deviation(Defect(subject, problem, step, told, lossless=lossless, vital=vital), statements, violations)
+    fix = fix or ("freehold db upgrade makes it again" if lossless else "restore it from a backup")
+    return Deviation(Defect(subject, problem, step, fix, lossless=lossless, vital=vital), statements, violations)
