@@ -34,6 +34,14 @@ class OnPostgres:
 
 
 @pytest.mark.servers
+class OnMariaDb:
+    @pytest.fixture
+    async def harness(self, mariadb_url: str) -> AsyncIterator[StoresHarness]:
+        async with StoresHarness.on(mariadb_url) as harness:
+            yield harness
+
+
+@pytest.mark.servers
 class OnPgbouncer:
     """PostgreSQL behind a proxy that pools transactions and knows no prepared statements."""
 

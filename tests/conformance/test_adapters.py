@@ -33,18 +33,25 @@ class TestAdapterOfPostgres(AdapterConformance):
         return open_stores("postgresql://somebody@localhost/nothing")
 
 
+class TestAdapterOfMariaDb(AdapterConformance):
+    @pytest.fixture
+    def stores(self) -> Stores:
+        return open_stores("mariadb://somebody@localhost/nothing")
+
+
 def test_every_engine_declares_ports() -> None:
     engines = database_engines()
-    assert list(engines) == ["memory", "PostgreSQL", "SQLite"]
+    assert list(engines) == ["MariaDB", "memory", "PostgreSQL", "SQLite"]
     assert engines["SQLite"]
     assert set(engines["SQLite"]) == set(engines["PostgreSQL"]) > set(engines["memory"])
+    assert set(engines["SQLite"]) > set(engines["MariaDB"])
 
 
 def test_what_engines_declare_is_read_without_a_driver() -> None:
     """A service on one engine is told which others have what it lacks, and their drivers need not be installed."""
     script = (
         "import sys; from freehold.runtime.adapters import database_engines; database_engines();"
-        " print(sorted({'asyncpg', 'psycopg', 'aiosqlite', 'sqlalchemy'} & sys.modules.keys()))"
+        " print(sorted({'asyncpg', 'psycopg', 'asyncmy', 'aiosqlite', 'sqlalchemy'} & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

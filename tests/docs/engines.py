@@ -38,7 +38,12 @@ from freehold.sql import SQL
 __all__ = ["COVERED", "README", "page"]
 
 README: Final = ROOT / "README.md"
-_COLUMNS: Final = {"SQLite": "SQLite", "PostgreSQL": "PostgreSQL", "memory": "memory (for tests, no SQL)"}
+_COLUMNS: Final = {
+    "SQLite": "SQLite",
+    "PostgreSQL": "PostgreSQL",
+    "MariaDB": "MariaDB",
+    "memory": "memory (for tests, no SQL)",
+}
 _HEAD: Final = "| pattern | "
 
 

@@ -31,6 +31,7 @@ _ENGINES: Final = {
     "OnMemory": "memory",
     "OnSqlite": "SQLite",
     "OnPostgres": "PostgreSQL",
+    "OnMariaDb": "MariaDB",
     "TestMemory": "memory",
     "TestEmbedded": "embedded",
     "TestNats": "NATS",
@@ -39,6 +40,7 @@ _URLS: Final = {
     "memory": "memory://docs",
     "SQLite": "sqlite:///docs.db",
     "PostgreSQL": "postgresql://docs@localhost/docs",
+    "MariaDB": "mariadb://docs@localhost/docs",
     "embedded": "embedded:///docs.db",
     "NATS": "nats://localhost:4222",
 }

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tests.conformance.engines import OnPostgres, OnSqlite
+from tests.conformance.engines import OnMariaDb, OnPostgres, OnSqlite
 
 from freehold.conformance.audit import AuditStoreConformance
 
@@ -10,4 +10,8 @@ class TestAuditStoreOnSqlite(OnSqlite, AuditStoreConformance):
 
 
 class TestAuditStoreOnPostgres(OnPostgres, AuditStoreConformance):
+    pass
+
+
+class TestAuditStoreOnMariaDb(OnMariaDb, AuditStoreConformance):
     pass

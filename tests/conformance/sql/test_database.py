@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tests.conformance.engines import OnPostgres, OnSqlite
+from tests.conformance.engines import OnMariaDb, OnPostgres, OnSqlite
 
 from freehold.conformance.database import DatabaseConformance
 
@@ -10,4 +10,8 @@ class TestDatabaseOnSqlite(OnSqlite, DatabaseConformance):
 
 
 class TestDatabaseOnPostgres(OnPostgres, DatabaseConformance):
+    pass
+
+
+class TestDatabaseOnMariaDb(OnMariaDb, DatabaseConformance):
     pass

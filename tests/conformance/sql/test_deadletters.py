@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tests.conformance.engines import OnPostgres, OnSqlite
+from tests.conformance.engines import OnMariaDb, OnPostgres, OnSqlite
 
 from freehold.conformance.deadletters import DeadLetterStoreConformance
 
@@ -10,4 +10,8 @@ class TestDeadLetterStoreOnSqlite(OnSqlite, DeadLetterStoreConformance):
 
 
 class TestDeadLetterStoreOnPostgres(OnPostgres, DeadLetterStoreConformance):
+    pass
+
+
+class TestDeadLetterStoreOnMariaDb(OnMariaDb, DeadLetterStoreConformance):
     pass

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tests.conformance.engines import OnPostgres, OnSqlite
+from tests.conformance.engines import OnMariaDb, OnPostgres, OnSqlite
 
 from freehold.conformance.events import EventStoreConformance
 
@@ -10,4 +10,8 @@ class TestEventStoreOnSqlite(OnSqlite, EventStoreConformance):
 
 
 class TestEventStoreOnPostgres(OnPostgres, EventStoreConformance):
+    pass
+
+
+class TestEventStoreOnMariaDb(OnMariaDb, EventStoreConformance):
     pass

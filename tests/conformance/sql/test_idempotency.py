@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tests.conformance.engines import OnPostgres, OnSqlite
+from tests.conformance.engines import OnMariaDb, OnPostgres, OnSqlite
 
 from freehold.conformance.idempotency import IdempotencyStoreConformance
 
@@ -10,4 +10,8 @@ class TestIdempotencyStoreOnSqlite(OnSqlite, IdempotencyStoreConformance):
 
 
 class TestIdempotencyStoreOnPostgres(OnPostgres, IdempotencyStoreConformance):
+    pass
+
+
+class TestIdempotencyStoreOnMariaDb(OnMariaDb, IdempotencyStoreConformance):
     pass

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tests.conformance.engines import OnPostgres, OnSqlite
+from tests.conformance.engines import OnMariaDb, OnPostgres, OnSqlite
 
 from freehold.conformance.deferred import claim, defer, message
 from freehold.conformance.harness import StoresHarness
@@ -27,4 +27,8 @@ class TestInboxStoreOnSqlite(OnSqlite, _OnSql):
 
 
 class TestInboxStoreOnPostgres(OnPostgres, _OnSql):
+    pass
+
+
+class TestInboxStoreOnMariaDb(OnMariaDb, _OnSql):
     pass

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tests.conformance.engines import OnPostgres, OnSqlite
+from tests.conformance.engines import OnMariaDb, OnPostgres, OnSqlite
 
 from freehold.conformance.leases import LeaseStoreConformance
 from freehold.conformance.vouch import VouchingConformance
@@ -19,4 +19,8 @@ class TestVouchingOnSqlite(OnSqlite, VouchingConformance):
 
 
 class TestVouchingOnPostgres(OnPostgres, VouchingConformance):
+    pass
+
+
+class TestLeaseStoreOnMariaDb(OnMariaDb, LeaseStoreConformance):
     pass

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tests.conformance.engines import OnPostgres, OnSqlite
+from tests.conformance.engines import OnMariaDb, OnPostgres, OnSqlite
 
 from freehold.conformance.logs import BrokerLogStoreConformance
 
@@ -10,4 +10,8 @@ class TestBrokerLogStoreOnSqlite(OnSqlite, BrokerLogStoreConformance):
 
 
 class TestBrokerLogStoreOnPostgres(OnPostgres, BrokerLogStoreConformance):
+    pass
+
+
+class TestBrokerLogStoreOnMariaDb(OnMariaDb, BrokerLogStoreConformance):
     pass

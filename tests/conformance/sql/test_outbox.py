@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tests.conformance.engines import OnPostgres, OnSqlite
+from tests.conformance.engines import OnMariaDb, OnPostgres, OnSqlite
 
 from freehold.conformance.outbox import OutboxStoreConformance
 
@@ -10,4 +10,8 @@ class TestOutboxStoreOnSqlite(OnSqlite, OutboxStoreConformance):
 
 
 class TestOutboxStoreOnPostgres(OnPostgres, OutboxStoreConformance):
+    pass
+
+
+class TestOutboxStoreOnMariaDb(OnMariaDb, OutboxStoreConformance):
     pass

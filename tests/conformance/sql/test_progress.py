@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tests.conformance.engines import OnPostgres, OnSqlite
+from tests.conformance.engines import OnMariaDb, OnPostgres, OnSqlite
 
 from freehold.conformance.progress import ProgressStoreConformance
 
@@ -10,4 +10,8 @@ class TestProgressStoreOnSqlite(OnSqlite, ProgressStoreConformance):
 
 
 class TestProgressStoreOnPostgres(OnPostgres, ProgressStoreConformance):
+    pass
+
+
+class TestProgressStoreOnMariaDb(OnMariaDb, ProgressStoreConformance):
     pass

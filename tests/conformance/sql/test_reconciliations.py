@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tests.conformance.engines import OnPostgres, OnSqlite
+from tests.conformance.engines import OnMariaDb, OnPostgres, OnSqlite
 
 from freehold.conformance.reconciliations import ReconciliationStoreConformance
 
@@ -10,4 +10,8 @@ class TestReconciliationStoreOnSqlite(OnSqlite, ReconciliationStoreConformance):
 
 
 class TestReconciliationStoreOnPostgres(OnPostgres, ReconciliationStoreConformance):
+    pass
+
+
+class TestReconciliationStoreOnMariaDb(OnMariaDb, ReconciliationStoreConformance):
     pass

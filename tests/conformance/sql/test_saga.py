@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tests.conformance.engines import OnPostgres, OnSqlite
+from tests.conformance.engines import OnMariaDb, OnPostgres, OnSqlite
 
 from freehold.conformance.saga import SagaStoreConformance
 
@@ -10,4 +10,8 @@ class TestSagaStoreOnSqlite(OnSqlite, SagaStoreConformance):
 
 
 class TestSagaStoreOnPostgres(OnPostgres, SagaStoreConformance):
+    pass
+
+
+class TestSagaStoreOnMariaDb(OnMariaDb, SagaStoreConformance):
     pass

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tests.conformance.engines import OnPostgres, OnSqlite
+from tests.conformance.engines import OnMariaDb, OnPostgres, OnSqlite
 
 from freehold.conformance.schedule import ScheduleStoreConformance
 
@@ -10,4 +10,8 @@ class TestScheduleStoreOnSqlite(OnSqlite, ScheduleStoreConformance):
 
 
 class TestScheduleStoreOnPostgres(OnPostgres, ScheduleStoreConformance):
+    pass
+
+
+class TestScheduleStoreOnMariaDb(OnMariaDb, ScheduleStoreConformance):
     pass

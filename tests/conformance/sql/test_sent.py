@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tests.conformance.engines import OnPostgres, OnSqlite
+from tests.conformance.engines import OnMariaDb, OnPostgres, OnSqlite
 
 from freehold.conformance.sent import SentStoreConformance
 
@@ -10,4 +10,8 @@ class TestSentStoreOnSqlite(OnSqlite, SentStoreConformance):
 
 
 class TestSentStoreOnPostgres(OnPostgres, SentStoreConformance):
+    pass
+
+
+class TestSentStoreOnMariaDb(OnMariaDb, SentStoreConformance):
     pass

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tests.conformance.engines import OnPostgres, OnSqlite
+from tests.conformance.engines import OnMariaDb, OnPostgres, OnSqlite
 
 from freehold.conformance.snapshots import SnapshotStoreConformance
 
@@ -10,4 +10,8 @@ class TestSnapshotStoreOnSqlite(OnSqlite, SnapshotStoreConformance):
 
 
 class TestSnapshotStoreOnPostgres(OnPostgres, SnapshotStoreConformance):
+    pass
+
+
+class TestSnapshotStoreOnMariaDb(OnMariaDb, SnapshotStoreConformance):
     pass

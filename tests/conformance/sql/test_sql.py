@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tests.conformance.engines import OnPgbouncer, OnPostgres, OnSqlite
+from tests.conformance.engines import OnMariaDb, OnPgbouncer, OnPostgres, OnSqlite
 
 from freehold.conformance.sql import SqlConformance
 
@@ -14,4 +14,8 @@ class TestSqlOnPostgres(OnPostgres, SqlConformance):
 
 
 class TestSqlOnPgbouncer(OnPgbouncer, SqlConformance):
+    pass
+
+
+class TestSqlOnMariaDb(OnMariaDb, SqlConformance):
     pass

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tests.conformance.engines import OnPostgres, OnSqlite
+from tests.conformance.engines import OnMariaDb, OnPostgres, OnSqlite
 
 from freehold.conformance.transaction import TransactionConformance
 
@@ -10,4 +10,8 @@ class TestTransactionOnSqlite(OnSqlite, TransactionConformance):
 
 
 class TestTransactionOnPostgres(OnPostgres, TransactionConformance):
+    pass
+
+
+class TestTransactionOnMariaDb(OnMariaDb, TransactionConformance):
     pass

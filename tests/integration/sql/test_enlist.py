@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import aiosqlite
+import asyncmy
 import asyncpg
 import psycopg
 import pytest
@@ -80,6 +81,15 @@ async def raw_aiosqlite(url: str) -> AsyncIterator[tuple[Any, Callable[[], Any],
         yield connection, connection.commit, connection.rollback
 
 
+@asynccontextmanager
+async def raw_asyncmy(url: str) -> AsyncIterator[tuple[Any, Callable[[], Any], Callable[[], Any]]]:
+    at = sa.make_url(url)
+    async with asyncmy.connect(
+        host=at.host, port=at.port, user=at.username, password=at.password, db=at.database
+    ) as connection:
+        yield connection, connection.commit, connection.rollback
+
+
 POSTGRES: dict[str, Opener] = {
     "session over asyncpg": session_over("postgresql+asyncpg"),
     "session over psycopg": session_over("postgresql+psycopg"),
@@ -102,6 +112,22 @@ async def on_postgres(postgres_url: str) -> AsyncIterator[tuple[str, Stores]]:
     await stores.database.open()
     await stores.database.upgrade()
     yield postgres_url, stores
+    await stores.database.close()
+
+
+MARIADB: dict[str, Opener] = {
+    "session over asyncmy": session_over("mariadb+asyncmy"),
+    "connection over asyncmy": connection_over("mariadb+asyncmy"),
+    "asyncmy": raw_asyncmy,
+}
+
+
+@pytest.fixture
+async def on_mariadb(mariadb_url: str) -> AsyncIterator[tuple[str, Stores]]:
+    stores = open_stores(mariadb_url)
+    await stores.database.open()
+    await stores.database.upgrade()
+    yield mariadb_url, stores
     await stores.database.close()
 
 
@@ -142,6 +168,13 @@ async def test_postgres(on_postgres: tuple[str, Stores], how: str) -> None:
     await check(on_postgres[1], on_postgres[0], POSTGRES[how])
 
 
+@pytest.mark.servers
+@pytest.mark.parametrize("how", MARIADB)
+async def test_mariadb(on_mariadb: tuple[str, Stores], how: str) -> None:
+    """At REPEATABLE READ, which is the session's own."""
+    await check(on_mariadb[1], on_mariadb[0], MARIADB[how])
+
+
 @pytest.mark.parametrize("how", SQLITE)
 async def test_sqlite(on_sqlite: tuple[str, Stores], how: str) -> None:
     await check(on_sqlite[1], on_sqlite[0], SQLITE[how])
@@ -169,6 +202,26 @@ async def test_what_would_commit_by_itself_is_refused(on_postgres: tuple[str, St
                 await stores[OUTBOX].stage(stores.database.enlist(session), [outgoing("k")])
         await engine.dispose()
     assert (await stores[OUTBOX].stats()).pending == 1
+
+
+@pytest.mark.servers
+async def test_what_would_commit_by_itself_on_mariadb_is_refused(on_mariadb: tuple[str, Stores]) -> None:
+    url, stores = on_mariadb
+    at = sa.make_url(url)
+    async with asyncmy.connect(
+        host=at.host, port=at.port, user=at.username, password=at.password, db=at.database, autocommit=True
+    ) as connection:
+        with pytest.raises(ConfigurationError, match="autocommit"):
+            stores.database.enlist(connection)
+    engine = create_async_engine(_over("mariadb+asyncmy", url), isolation_level="AUTOCOMMIT")
+    async with engine.connect() as alchemy:
+        with pytest.raises(ConfigurationError, match="AUTOCOMMIT"):
+            stores.database.enlist(alchemy)
+    async with AsyncSession(engine) as session:
+        with pytest.raises(ConfigurationError, match="AUTOCOMMIT"):
+            await stores[OUTBOX].stage(stores.database.enlist(session), [outgoing("k")])
+    await engine.dispose()
+    assert (await stores[OUTBOX].stats()).pending == 0
 
 
 @pytest.mark.servers

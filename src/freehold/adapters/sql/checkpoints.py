@@ -62,7 +62,8 @@ class SqlCheckpointStore(SqlStore, CheckpointStore):
         self._advance = _advance(dialect)
         now, new = dialect.now_sql(1), dialect.relation_sql(2, _NEW_CHECKPOINT)
         self._create = insert_absent(
-            f"INSERT INTO freehold_projection ({_GENERATION}) VALUES ($2, $3, $4, $5, $6, $7, {now}, {now}, $8)"
+            dialect,
+            f"INSERT INTO freehold_projection ({_GENERATION}) VALUES ($2, $3, $4, $5, $6, $7, {now}, {now}, $8)",
         )
         self._create_checkpoints = f"""\
 INSERT INTO freehold_checkpoint (projection, generation, partition, position, state, updated_at)
@@ -72,8 +73,9 @@ UPDATE freehold_projection SET state = $5, changed_at = {now}
 WHERE projection = $2 AND generation = $3 AND state = $4
     AND ($5 <> 'live' OR NOT EXISTS (SELECT 1 FROM freehold_projection WHERE projection = $2 AND state = 'live'))"""
         self._pause = insert_absent(
+            dialect,
             "INSERT INTO freehold_projection_pause (projection, generation, reason, actor, paused_at)"
-            f" VALUES ($2, $3, $4, $5, {now})"
+            f" VALUES ($2, $3, $4, $5, {now})",
         )
 
     async def generations(

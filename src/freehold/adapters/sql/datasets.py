@@ -111,7 +111,7 @@ class SqlDatasetStore(SqlStore, DatasetStore, ABC):
         places = [self._place(number, types.get(name)) for number, name in enumerate(columns, 1)]
         if new:
             insert = f"INSERT INTO {replica.table} ({', '.join(columns)}) VALUES ({', '.join(places)})"
-            statement = insert_absent(insert)
+            statement = insert_absent(self._dialect, insert)
         else:
             changes = ", ".join(f"{name} = {place}" for name, place in zip(columns[1:], places[1:], strict=True))
             statement = f"UPDATE {replica.table} SET {changes} WHERE {self._same_key(replica)}"

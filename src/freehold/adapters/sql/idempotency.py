@@ -12,7 +12,7 @@ from typing import Final
 from freehold.adapters.sql.engine.connection import SqlConnection, SqlDatabase, sql_of
 from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.families.prune import prune_unlocked
-from freehold.adapters.sql.families.upsert import insert_absent
+from freehold.adapters.sql.families.upsert import insert_one, inserted
 from freehold.adapters.sql.store import SqlStore
 from freehold.database import DatabaseTransaction
 from freehold.errors import ConcurrencyConflict, NotFound
@@ -37,8 +37,9 @@ class SqlIdempotencyStore(SqlStore, IdempotencyStore):
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
         now = dialect.now_sql(1)
-        self._claim = insert_absent(
-            f"INSERT INTO freehold_idempotency (claimed_at, scope, key, fingerprint) VALUES ({now}, $2, $3, $4)"
+        self._claim = insert_one(
+            dialect,
+            f"INSERT INTO freehold_idempotency (claimed_at, scope, key, fingerprint) VALUES ({now}, $2, $3, $4)",
         )
         old = f"""\
 SELECT scope, key FROM freehold_idempotency WHERE claimed_at < {dialect.later_sql(now, 2)}
@@ -48,7 +49,7 @@ ORDER BY claimed_at LIMIT $3"""
     async def claim(self, db_tx: DatabaseTransaction, scope: str, key: str, fingerprint: str) -> StoredResponse | None:
         """Claim the key, or read the stored response. Raises `ConcurrencyConflict` for a claim without a response."""
         sql = sql_of(db_tx)
-        if await sql.execute(self._claim, (self._dialect.now(), scope, key, fingerprint)):
+        if await inserted(sql, self._dialect, self._claim, (self._dialect.now(), scope, key, fingerprint)):
             return None
         return await self._read(sql, scope, key)
 
@@ -79,9 +80,8 @@ ORDER BY claimed_at LIMIT $3"""
         async with self._database.direct() as sql:
             return await sql.execute(self._prune, (self._dialect.now(), -older_than_seconds, limit))
 
-    @staticmethod
-    async def _read(sql: SqlConnection, scope: str, key: str) -> StoredResponse:
-        rows = await sql.fetch(_READ, (scope, key))
+    async def _read(self, sql: SqlConnection, scope: str, key: str) -> StoredResponse:
+        rows = await sql.fetch(f"{_READ} {self._dialect.lock_shared}", (scope, key))
         if not rows:
             raise ConcurrencyConflict("the response was pruned while it was read", hint="send the request again")
         fingerprint, status, content_type, body, token, headers = rows[0]

@@ -109,13 +109,17 @@ ORDER BY received_at LIMIT $3"""
         """
         look = _LOOKS[0] * limit
         while True:
-            async with self._database.direct() as sql:
-                parameters = (self._dialect.now(), visibility_timeout_seconds, consumer, limit, look)
-                rows = await sql.fetch(self._claim, parameters)
+            rows = await self._claimed(consumer, limit, visibility_timeout_seconds, look)
             claimed = [self._message(row[:-1]) for row in rows if not row[-1]]
             if claimed or len(rows) < look:
                 return sorted(claimed, key=lambda message: message.position)
             look = _LOOKS[1] * limit
+
+    async def _claimed(self, consumer: str, limit: int, visibility_timeout_seconds: float, look: int) -> Sequence[Row]:
+        """Claim among so many rows that are due; returns those that were changed."""
+        async with self._database.direct() as sql:
+            parameters = (self._dialect.now(), visibility_timeout_seconds, consumer, limit, look)
+            return await sql.fetch(self._claim, parameters)
 
     @abstractmethod
     async def finish(self, db_tx: DatabaseTransaction, message: DeferredMessage) -> bool:

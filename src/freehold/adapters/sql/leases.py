@@ -30,9 +30,12 @@ JOIN {dialect.relation_sql(2, "name text, token bigint")} AS g ON g.name = l.nam
 WHERE l.owner = $1 ORDER BY l.name"""
         self._renew = self._change_held("heartbeat = heartbeat + 1")
         self._release_leases = self._change_held("owner = '', heartbeat = heartbeat + 1")
-        self._ensure = insert_absent(f"""\
+        self._ensure = insert_absent(
+            dialect,
+            f"""\
 INSERT INTO freehold_lease (name)
-SELECT g.name FROM {dialect.relation_sql(1, "name text")} AS g WHERE true ORDER BY g.name""")
+SELECT g.name FROM {dialect.relation_sql(1, "name text")} AS g WHERE true ORDER BY g.name""",
+        )
         self._forget = f"DELETE FROM freehold_lease WHERE name {dialect.in_sql(1, 'text')}"
 
     async def ensure(self, names: Iterable[str]) -> None:

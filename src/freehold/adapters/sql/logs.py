@@ -38,15 +38,23 @@ RETURNING place, identity, lost_at, losses"""
 
     async def note(self, place: str, identity: str, *, lacks: str | None = None) -> BrokerLog:
         """Read the row first, because it is nearly always unchanged; otherwise note the new log."""
-        async with self._database.direct() as sql:
-            rows = await sql.fetch(_READ, (place,))
-            if not rows or rows[0][1] != identity or lacks is not None:
-                changed = await sql.fetch(self._note, (self._dialect.now(), place, identity, lacks))
-                if changed:
-                    losses_before = rows[0][3] if rows else 0
-                    return self._log(changed[0], is_news=changed[0][3] > losses_before)
-                rows = await sql.fetch(_READ, (place,))
+        rows = await self._read(place)
+        if not rows or rows[0][1] != identity or lacks is not None:
+            changed = await self._changed(place, identity, lacks)
+            if changed:
+                losses_before = rows[0][3] if rows else 0
+                return self._log(changed[0], is_news=changed[0][3] > losses_before)
+            rows = await self._read(place)
         return self._log(rows[0])
+
+    async def _read(self, place: str) -> Sequence[Row]:
+        async with self._database.direct() as sql:
+            return await sql.fetch(_READ, (place,))
+
+    async def _changed(self, place: str, identity: str, lacks: str | None) -> Sequence[Row]:
+        """Write down what was found; returns the row where it was new or another."""
+        async with self._database.direct() as sql:
+            return await sql.fetch(self._note, (self._dialect.now(), place, identity, lacks))
 
     async def mark(self, place: str) -> str:
         """The stored mark of a place; empty where there is none."""

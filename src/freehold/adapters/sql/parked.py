@@ -30,6 +30,7 @@ class SqlParkedStreams(SqlStore):
         now = dialect.now_sql(1)
         due = f"CASE WHEN {dialect.typed(2, 'float8')} IS NULL THEN NULL ELSE {dialect.later_sql(now, 2)} END"
         self._put = insert_or_update(
+            dialect,
             "freehold_parked",
             f"INSERT INTO freehold_parked ({_COLUMNS}, due_at)"
             f" VALUES ($3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, {now}, {due})",

@@ -26,6 +26,7 @@ SELECT {dialect.typed(2, "text")}, g.lane, g.watermark, {dialect.typed(4, "bigin
 FROM {dialect.relation_sql(3, "lane text, watermark bigint")} AS g
 WHERE true ORDER BY g.lane"""
         self._advance = insert_or_update(
+            dialect,
             "freehold_progress",
             given,
             "consumer, lane",

@@ -56,7 +56,7 @@ WHERE old.finished_at < {before} AND EXISTS (
     SELECT 1 FROM freehold_reconciliation AS newer WHERE newer.dataset = old.dataset AND newer.ordinal > old.ordinal
 )
 ORDER BY old.finished_at LIMIT $3"""
-        statement = prune("freehold_reconciliation", "ordinal", chosen)
+        statement = prune(self._dialect, "freehold_reconciliation", "ordinal", chosen)
         async with self._database.direct() as sql:
             return await sql.execute(statement, (self._dialect.now(), -older_than_seconds, limit))
 

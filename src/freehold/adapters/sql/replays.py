@@ -54,13 +54,13 @@ WHERE number = $4 AND position = $5 AND applied = $6 AND failed = $7 AND state =
         errors = f"""\
 SELECT e.replay, e.position FROM freehold_replay AS r CROSS JOIN freehold_replay_error AS e
 WHERE {old} AND e.replay = r.number ORDER BY r.updated_at LIMIT $3"""
-        self._prune_errors = prune("freehold_replay_error", "(replay, position)", errors)
+        self._prune_errors = prune(dialect, "freehold_replay_error", "(replay, position)", errors)
         without = f"""\
 SELECT r.number FROM freehold_replay AS r
 WHERE {old} AND NOT EXISTS (SELECT 1 FROM freehold_replay_error AS e WHERE e.replay = r.number)
 ORDER BY r.updated_at LIMIT $3"""
         # The condition stands twice, so that a replay that was restarted meanwhile is not deleted.
-        self._prune = prune("freehold_replay AS r", "r.number", without, where=old)
+        self._prune = prune(dialect, "freehold_replay AS r", "r.number", without, where=old)
         self._error = """
 INSERT INTO freehold_replay_error (replay, position, stream, version, event_id, type, error, detail)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from freehold.adapters.sql.engine.connection import Row, SqlConnection, SqlDatabase, sql_of
 from freehold.adapters.sql.engine.dialect import Dialect
-from freehold.adapters.sql.families.upsert import insert_absent
+from freehold.adapters.sql.families.upsert import insert_one
 from freehold.adapters.sql.store import SqlStore, newest, storable
 from freehold.database import DatabaseTransaction
 from freehold.errors import ConcurrencyConflict, NotFound
@@ -40,10 +40,13 @@ class SqlSagaStore(SqlStore, SagaStore):
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
         now = dialect.now_sql(1)
-        self._create = insert_absent(f"""\
+        self._create = insert_one(
+            dialect,
+            f"""\
 INSERT INTO freehold_saga (created_at, updated_at, due_at, status, document, failure, id,
                            definition, definition_version, key, correlation_id, version)
-VALUES ({now}, {now}, {dialect.later_sql(now, 2)}, $3, $4, $5, $6, $7, $8, $9, $10, 1)""")
+VALUES ({now}, {now}, {dialect.later_sql(now, 2)}, $3, $4, $5, $6, $7, $8, $9, $10, 1)""",
+        )
         self._save = f"""\
 UPDATE freehold_saga SET updated_at = {now}, due_at = {dialect.later_sql(now, 2)}, status = $3, document = $4,
                          failure = $5, version = version + 1
@@ -142,7 +145,7 @@ FROM {source}"""
             # Select all of them, then sort: by the index on the time the engine would read all instances for these few.
             found = f"{self._select} WHERE {' AND '.join(conditions)}"
             statement = (
-                f"SELECT * FROM (WITH found AS MATERIALIZED ({found}) SELECT * FROM found) AS s"
+                f"SELECT * FROM (WITH found {self._dialect.materialized} ({found}) SELECT * FROM found) AS s"
                 " ORDER BY created_at DESC, id DESC LIMIT $2"
             )
         async with self._database.direct() as sql:

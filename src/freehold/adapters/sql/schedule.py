@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
-from freehold.adapters.sql.engine.connection import Row, SqlDatabase, sql_of
+from freehold.adapters.sql.engine.connection import Row, SqlConnection, SqlDatabase, sql_of
 from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.families.claim import take
 from freehold.adapters.sql.families.key_lock import try_lock
@@ -54,8 +54,12 @@ VALUES ({dialect.later_sql(now, 2)}, $3, $4, $5, $6, $7)"""
         sql = sql_of(db_tx)
         if not await try_lock(sql, self._dialect, _MOVER):
             return ()
-        rows = await sql.fetch(self._take, (self._dialect.now(), limit))
+        rows = await self._taken(sql, limit)
         return [self._outgoing(row[2:]) for row in sorted(rows, key=lambda row: (row[0], row[1]))]
+
+    async def _taken(self, sql: SqlConnection, limit: int) -> Sequence[Row]:
+        """Delete what is due; returns due time, position, id, topic, key and document of each."""
+        return await sql.fetch(self._take, (self._dialect.now(), limit))
 
     async def next_due_seconds(self) -> float | None:
         """Seconds until the next message is due; None where there is none."""

@@ -28,6 +28,7 @@ class SqlSnapshotStore(SqlStore, SnapshotStore):
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
         self._save = insert_or_update(
+            dialect,
             "freehold_snapshot",
             "INSERT INTO freehold_snapshot (kind, stream, version, schema_version, fingerprint, data, saved_at)"
             f" VALUES ($2, $3, $4, $5, $6, $7, {dialect.now_sql(1)})",

@@ -38,6 +38,7 @@ SELECT name, digest, refreshed_at, duration_seconds, {dialect.seconds_sql(now, "
 FROM freehold_view"""
         known = ("attempted_at", "refreshed_at", "digest", "duration_seconds", "failures", "error")
         self._refreshed = insert_or_update(
+            dialect,
             "freehold_view",
             "INSERT INTO freehold_view (attempted_at, refreshed_at, name, digest, duration_seconds, failures, error)"
             f" VALUES ({now}, {now}, $2, $3, $4, 0, '')",
@@ -45,6 +46,7 @@ FROM freehold_view"""
             {column: f"new.{column}" for column in known},
         )
         self._failed = insert_or_update(
+            dialect,
             "freehold_view",
             f"INSERT INTO freehold_view (attempted_at, name, digest, failures, error) VALUES ({now}, $2, '', 1, $3)",
             "name",

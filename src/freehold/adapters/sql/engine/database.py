@@ -105,6 +105,13 @@ class EngineDatabase(ABC):
     async def lock_migrations(self, sql: SqlConnection) -> None:
         """Keep other processes from migrating until the transaction ends."""
 
+    @asynccontextmanager
+    async def migrating(self) -> AsyncIterator[SqlConnection]:
+        """Statements that change the schema, in one transaction, while no other process migrates."""
+        async with self.begin() as db_tx:
+            await self.lock_migrations(db_tx.sql)
+            yield db_tx.sql
+
     @abstractmethod
     async def make_place(self, sql: SqlConnection) -> None:
         """Create the schema for the tables where it is missing; nothing on an engine without schemas."""

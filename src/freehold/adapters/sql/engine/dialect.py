@@ -15,6 +15,7 @@ from uuid import UUID
 import msgspec
 
 from freehold.clock import Clock
+from freehold.errors import DatabaseError
 from freehold.ids import stable_hash
 
 __all__ = ["Dialect"]
@@ -37,6 +38,16 @@ class Dialect(ABC):
     """A statement that returns whether the table named by `$1` exists."""
     alters_columns: ClassVar[bool]
     """Whether ALTER TABLE can change an existing column and add a constraint."""
+    upserts_on_conflict: ClassVar[bool] = True
+    """Whether INSERT has ON CONFLICT. Without it, ON DUPLICATE KEY UPDATE is used, whose row count does not tell an
+    inserted row from an existing one.
+    """
+    materialized: ClassVar[str] = "AS MATERIALIZED"
+    """What is written between the name of a common table expression that must be read once, and its query."""
+    lock_shared: ClassVar[str] = ""
+    """Suffix of a SELECT that must return what is committed now, even if its transaction has an older snapshot."""
+    deletes_chosen: ClassVar[bool] = True
+    """Whether the keys of a DELETE may come from a SELECT with a LIMIT."""
     alone_sql: ClassVar[str]
     """A statement that tries to take the lock numbered `$1` for this transaction, and returns whether it has it. Never
     waits.
@@ -54,6 +65,10 @@ class Dialect(ABC):
 
     present_sql: ClassVar[str]
     """The current time as an expression without a parameter, for a script that a user runs."""
+
+    def is_duplicate(self, error: DatabaseError) -> bool:
+        """Whether an INSERT was refused because its key is there; where the engine has no form that leaves the row."""
+        return False
 
     @abstractmethod
     def uuid(self, value: UUID | None) -> object:

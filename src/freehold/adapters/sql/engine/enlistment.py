@@ -21,9 +21,11 @@ from freehold.adapters.sql.handles.connection import TransactionHandle
 from freehold.adapters.sql.handles.foreign import EnlistedTransaction, enlisted_connection, enlisted_session
 from freehold.errors import ConfigurationError, FreeholdError
 
-__all__ = ["AlchemyConnection", "Diagnose", "enlist_alchemy", "question_marks", "watch_commits"]
+__all__ = ["AlchemyConnection", "Diagnose", "Rewrite", "enlist_alchemy", "question_marks", "watch_commits"]
 
 Diagnose = Callable[[BaseException], FreeholdError | None]
+Rewrite = Callable[[str, Sequence[object]], tuple[str, Any]]
+"""A statement and its values as an engine's only driver takes them."""
 
 _PLACEHOLDER = re.compile(r"\$(\d+)")
 
@@ -41,7 +43,11 @@ def _percents(sql: str) -> str:
 
 
 def enlist_alchemy(
-    native: object, dialect: str, translate_error: Diagnose, in_transaction: Callable[[Any], bool]
+    native: object,
+    dialect: str,
+    translate_error: Diagnose,
+    in_transaction: Callable[[Any], bool],
+    rewrite: Rewrite | None = None,
 ) -> EnlistedTransaction | None:
     """Enlist in the transaction of a SQLAlchemy session or connection; None where `native` is neither."""
     if isinstance(native, async_scoped_session):
@@ -53,7 +59,7 @@ def enlist_alchemy(
             await _begin_outside_savepoints(session, in_transaction)
             return await session.connection()
 
-        statements = AlchemyConnection(of_session, dialect, translate_error, in_transaction)
+        statements = AlchemyConnection(of_session, dialect, translate_error, in_transaction, rewrite)
         return enlisted_session(session, statements)
     if isinstance(native, TransactionHandle):
         return EnlistedTransaction(native, native.db_tx.sql, native.db_tx.guard.life)
@@ -65,7 +71,8 @@ def enlist_alchemy(
             await _begin_explicitly(connection, in_transaction)
             return connection
 
-        return enlisted_connection(connection, AlchemyConnection(itself, dialect, translate_error, in_transaction))
+        statements = AlchemyConnection(itself, dialect, translate_error, in_transaction, rewrite)
+        return enlisted_connection(connection, statements)
     return None
 
 
@@ -121,7 +128,9 @@ class AlchemyConnection:
         dialect: str,
         translate_error: Diagnose,
         in_transaction: Callable[[Any], bool],
+        rewrite: Rewrite | None = None,
     ) -> None:
+        self._rewrite = rewrite
         self._source = source
         self._dialect = dialect
         self._diagnose = translate_error
@@ -149,7 +158,7 @@ class AlchemyConnection:
             if not self._checked:
                 _refuse_autocommit(connection, self._dialect, self._in_transaction)
                 self._checked = True
-            statement, bound = _rewritten(connection.dialect.driver, sql, rows)
+            statement, bound = _rewritten(connection.dialect.driver, sql, rows, self._rewrite)
             return await connection.exec_driver_sql(statement, bound if many else bound[0] or None)
         except FreeholdError:
             raise
@@ -160,7 +169,12 @@ class AlchemyConnection:
             raise known from error
 
 
-def _rewritten(driver: str, sql: str, rows: Sequence[Sequence[object]]) -> tuple[str, list[Any]]:
+def _rewritten(
+    driver: str, sql: str, rows: Sequence[Sequence[object]], rewrite: Rewrite | None
+) -> tuple[str, list[Any]]:
+    if rewrite is not None:
+        given = [rewrite(sql, row) for row in rows]
+        return given[0][0], [values for _, values in given]
     match driver:
         case "asyncpg":
             return sql, [tuple(row) for row in rows]
@@ -190,8 +204,17 @@ def _refuse_autocommit(connection: AsyncConnection, dialect: str, in_transaction
     if sync is None:
         raise ConfigurationError("the SQLAlchemy connection is not started", hint="async with engine.begin() as ...")
     adapted: Any = sync.connection.dbapi_connection
-    autocommit = adapted.isolation_level is None if dialect == "sqlite" else adapted.autocommit
-    if autocommit and not in_transaction(adapted.driver_connection):
+    if _commits_itself(adapted, dialect) and not in_transaction(adapted.driver_connection):
         raise ConfigurationError(
             "the SQLAlchemy connection is in AUTOCOMMIT mode", hint="open one with `async with engine.begin()`"
         )
+
+
+def _commits_itself(adapted: Any, dialect: str) -> bool:
+    match dialect:
+        case "sqlite":
+            return adapted.isolation_level is None
+        case "mariadb":
+            return bool(adapted.get_autocommit())
+        case _:
+            return bool(adapted.autocommit)

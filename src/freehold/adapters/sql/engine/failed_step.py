@@ -29,17 +29,25 @@ def first_words(statement: str) -> str:
 
 
 def failed_step(
-    label: str, statements: Sequence[str], number: int, error: FreeholdError, *, reason: str, before: int
+    label: str,
+    statements: Sequence[str],
+    number: int,
+    error: FreeholdError,
+    *,
+    reason: str,
+    before: int,
+    alone: bool = False,
 ) -> FreeholdError:
     """The error for a step whose statement `number` (from 1; 0 for its COMMIT) failed; `Unavailable` where `error` is.
 
     reason  the engine's message, where it may be shown; else empty.
     before  the number of steps that this upgrade applied before it.
+    alone   whether each statement commits by itself, so that those before the failed one are kept.
     """
     unknown = not number and isinstance(error, Unavailable)
     words = f"statement {number} of {len(statements)}, {first_words(statements[number - 1])}" if number else "COMMIT"
     cause = f"{error.message}: {reason}" if reason else error.message
-    left = "whether it is applied is not known" if unknown else "it was rolled back"
+    left = "whether it is applied is not known" if unknown else _left(number, alone=alone)
     kept = f"; the {before} applied before it stay" if before else ""
     again = "run freehold db upgrade again: it continues with this migration"
     message = f"the migration {label} failed at {words}: {cause}; {left}{kept}"
@@ -53,3 +61,8 @@ def failed_step(
             return type(error)(message, hint=f"{hint}; then {again}")
         case _:
             return DatabaseError(message, hint=f"{f'{error.hint}; ' if error.hint else ''}then {again}")
+
+
+def _left(number: int, *, alone: bool) -> str:
+    """What is kept of a failed step. The next upgrade runs it again from its first statement."""
+    return f"the {number - 1} statements before it are committed" if alone and number > 1 else "it was rolled back"

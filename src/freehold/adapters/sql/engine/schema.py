@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Final, Protocol
@@ -47,8 +48,10 @@ _AMONG_THE_FIRST = ("freehold_outbox", "freehold_inbox", "freehold_event")
 class MigratedDatabase(SqlDatabase, Protocol):
     """A database that migrations can be applied to."""
 
-    async def lock_migrations(self, sql: SqlConnection) -> None:
-        """Wait for the lock on migrations, and hold it until the transaction ends."""
+    def migrating(self) -> AbstractAsyncContextManager[SqlConnection]:
+        """Statements that change the schema, while no other process migrates: in one transaction, or each by itself
+        where the engine commits at each of them.
+        """
 
     async def make_place(self, sql: SqlConnection) -> None:
         """Create the schema for the tables where it is missing; nothing on an engine without schemas."""
@@ -168,12 +171,11 @@ class Ledger:
             check_owner(self._database.features, facts.get(_OWNER), service)
         if _PARTITIONS in facts and (service is None or _OWNER in facts) and not await self.pending():
             return []
-        async with self._database.begin() as db_tx:
-            await self._database.lock_migrations(db_tx.sql)
-            await self._database.make_place(db_tx.sql)
-            await self._prepare(db_tx.sql)
-            await self._write_down(db_tx.sql, partitions, service)
-            missing = self._missing(await self._record(db_tx.sql))
+        async with self._database.migrating() as sql:
+            await self._database.make_place(sql)
+            await self._prepare(sql)
+            await self._write_down(sql, partitions, service)
+            missing = self._missing(await self._record(sql))
         applied: list[str] = []
         for step in missing:
             if await self._apply(step, len(applied)):
@@ -187,23 +189,30 @@ class Ledger:
         """
         number = 0
         try:
-            async with self._database.begin() as db_tx:
-                await self._database.lock_migrations(db_tx.sql)
-                if step.label not in [each.label for each in self._missing(await self._record(db_tx.sql))]:
+            async with self._database.migrating() as sql:
+                if step.label not in [each.label for each in self._missing(await self._record(sql))]:
                     return False
-                before_it = await self._database.signatures(db_tx.sql, list(step.functions)) if step.functions else {}
+                before_it = await self._database.signatures(sql, list(step.functions)) if step.functions else {}
                 for statement in step.statements:
                     number += 1
-                    await db_tx.sql.execute(statement)
+                    await sql.execute(statement)
                 number = 0
-                await self._drop_others(db_tx.sql, step, before_it)
-                await self._note(db_tx.sql, step)
+                await self._drop_others(sql, step, before_it)
+                await self._note(sql, step)
         except ConfigurationError:
             raise
         except Exception as error:
             known = error if isinstance(error, FreeholdError) else DatabaseError(type(error).__name__)
             reason = self._database.reason_of(error)
-            raise failed_step(step.label, step.statements, number, known, reason=reason, before=before) from error
+            raise failed_step(
+                step.label,
+                step.statements,
+                number,
+                known,
+                reason=reason,
+                before=before,
+                alone=not self._database.features.transactional_ddl,
+            ) from error
         return True
 
     async def _drop_others(self, sql: SqlConnection, step: _Step, before: Mapping[str, Sequence[str]]) -> None:
@@ -234,10 +243,8 @@ class Ledger:
 
     async def _prepare(self, sql: SqlConnection) -> None:
         """Create the tables of the record where they are missing. Where they exist, no right to create is needed."""
-        ledger, meta = await self._exists(sql, _LEDGER), await self._exists(sql, _META)
-        if ledger and not meta:
-            raise lost_meta()
-        if ledger and await self._exists(sql, _OBJECTS):
+        await self._check_meta(sql)
+        if await self._exists(sql, _LEDGER) and await self._exists(sql, _OBJECTS) and await self._exists(sql, _META):
             return
         await self._check_new(sql)
         for statement in self._packaged.record:
@@ -266,8 +273,14 @@ class Ledger:
 
     async def _check_facts(self) -> None:
         async with self._database.direct() as sql:
-            if await self._exists(sql, _LEDGER) and not await self._exists(sql, _META):
-                raise lost_meta()
+            await self._check_meta(sql)
+
+    async def _check_meta(self, sql: SqlConnection) -> None:
+        """Where each statement commits by itself, a record without a step is one whose making was interrupted."""
+        if not await self._exists(sql, _LEDGER) or await self._exists(sql, _META):
+            return
+        if self._database.features.transactional_ddl or await sql.fetch("SELECT 1 FROM freehold_migration LIMIT 1"):
+            raise lost_meta()
 
     async def _read_facts(self, sql: SqlConnection) -> Mapping[str, str]:
         facts = {str(row[0]): str(row[1]) for row in await sql.fetch("SELECT name, value FROM freehold_meta")}

@@ -33,6 +33,8 @@ _TOKEN: Final = re.compile(
 _SUSPECT: Final = re.compile(r"\b(?:BEGIN|START|COMMIT|END|ROLLBACK|ABORT|PREPARE|SAVEPOINT|RELEASE)\b", re.IGNORECASE)
 _ENDS: Final = frozenset({"BEGIN", "COMMIT", "END", "ABORT"})
 _BODIES: Final = frozenset({"TRIGGER", "FUNCTION", "PROCEDURE"})
+_COMPOUND: Final = ["BEGIN", "NOT", "ATOMIC"]
+"""What a compound statement of MariaDB begins with; it begins no transaction."""
 
 
 class Verb(StrEnum):
@@ -94,12 +96,14 @@ def _statements(sql: str) -> list[list[str]]:
             if _has_body(words):
                 depth = max(0, depth + (word in {"BEGIN", "CASE"}) - (word == "END"))
             words.append(word)
+            if words == _COMPOUND:
+                depth = 1
     statements.append(words)
     return statements
 
 
 def _has_body(words: list[str]) -> bool:
-    return bool(words) and words[0] == "CREATE" and not _BODIES.isdisjoint(words[1:6])
+    return words[:3] == _COMPOUND or (bool(words) and words[0] == "CREATE" and not _BODIES.isdisjoint(words[1:6]))
 
 
 def _after_comment(sql: str, place: int) -> int:
@@ -130,7 +134,7 @@ def _control(words: list[str]) -> Control | None:
         case "START" | "PREPARE" if second == "TRANSACTION":
             return Control(Verb.ENDS, f"{first} {second}")
         case _:
-            return Control(Verb.ENDS, first) if first in _ENDS else None
+            return Control(Verb.ENDS, first) if first in _ENDS and words[:3] != _COMPOUND else None
 
 
 def _name(words: list[str]) -> str:

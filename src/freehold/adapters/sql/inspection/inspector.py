@@ -24,23 +24,14 @@ __all__ = ["AppliedSteps", "InspectedDatabase", "Inspection"]
 _LEASES = "table freehold_lease"
 
 
-class _Unit(Protocol):
-    @property
-    def sql(self) -> SqlConnection:
-        """The statements of the transaction."""
-
-
 class InspectedDatabase(Protocol):
     """A database that can be inspected."""
-
-    def begin(self) -> AbstractAsyncContextManager[_Unit]:
-        """Open a transaction."""
 
     def direct(self) -> AbstractAsyncContextManager[SqlConnection]:
         """A connection on which each statement commits by itself."""
 
-    async def lock_migrations(self, sql: SqlConnection) -> None:
-        """Wait for the lock on migrations, and hold it until the transaction ends."""
+    def migrating(self) -> AbstractAsyncContextManager[SqlConnection]:
+        """Statements that change the schema, while no other process migrates."""
 
     def reason_of(self, error: BaseException) -> str:
         """The engine's message for a failed statement of a migration; empty where it may quote values of a row."""
@@ -115,14 +106,13 @@ class Inspection:
         """Repair a subject; False where another process has done it. A defect that `look_closer` found is repaired in
         any case: a second repair is harmless.
         """
-        async with self._database.begin() as db_tx:
-            await self._database.lock_migrations(db_tx.sql)
-            again = await self._deviations(db_tx.sql, closer=False)
+        async with self._database.migrating() as sql:
+            again = await self._deviations(sql, closer=False)
             problems = {each.defect.problem for each in seen}
             found = [each for each in again if each.defect.subject == subject and each.defect.problem in problems]
             found += [each for each in seen if each.closer]
             for statement in self._statements(subject, found):
-                await db_tx.sql.execute(statement)
+                await sql.execute(statement)
         return bool(found)
 
     def _statements(self, subject: str, found: Sequence[Deviation]) -> list[str]:

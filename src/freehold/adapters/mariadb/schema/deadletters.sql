@@ -1,0 +1,26 @@
+-- Messages that were given up. `ended_at` is set when an operator replayed or discarded one; prune goes by it.
+CREATE TABLE IF NOT EXISTS freehold_dead_letter (
+    id BINARY(16) NOT NULL PRIMARY KEY,
+    direction VARCHAR(20) NOT NULL,
+    consumer VARCHAR(256) NOT NULL,
+    topic VARCHAR(512) NOT NULL,
+    `key` VARCHAR(512) NOT NULL,
+    message_id BINARY(16),
+    type VARCHAR(512) NOT NULL,
+    reason VARCHAR(200) NOT NULL,
+    error_type VARCHAR(200) NOT NULL,
+    detail TEXT NOT NULL,
+    attempts INT NOT NULL,
+    failed_at DATETIME(6) NOT NULL,
+    status VARCHAR(20) NOT NULL DEFAULT 'dead' CHECK (status IN ('dead', 'replayed', 'discarded')),
+    document LONGBLOB NOT NULL,
+    edited LONGBLOB,
+    replayed_as BINARY(16),
+    ended_at DATETIME(6),
+    INDEX freehold_dead_letter_newest (failed_at, id),
+    INDEX freehold_dead_letter_status (status, failed_at, id),
+    INDEX freehold_dead_letter_reason (status, reason, failed_at, id),
+    INDEX freehold_dead_letter_type (status, type, failed_at, id),
+    INDEX freehold_dead_letter_consumer (status, consumer, failed_at, id),
+    INDEX freehold_dead_letter_ended (ended_at)
+) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin;
