@@ -67,6 +67,7 @@ FEATURES: Final = DatabaseFeatures(
     apart="SQLite has no schemas: give each service a file of its own",
     proves_death=os.name == "posix",
 )
+_SWITCH_SECONDS: Final = 0.01
 _VERSION_MIN: Final = (3, 35, 0)
 _TABLES_OF_A_BROKER: Final = {"message", "progress", "member", "setting"}
 _SYNCHRONOUS: Final = {"full", "normal", "extra"}
@@ -354,11 +355,24 @@ class SqliteDatabase(EngineDatabase):
             raise ConfigurationError(
                 "the file belongs to an embedded broker", hint="give the service's database a file of its own"
             )
-        mode = (await sql.fetch("PRAGMA journal_mode = WAL"))[0][0]
+        mode = await self._switch_to_wal(sql)
         if mode != "wal":
             raise ConfigurationError(
                 f"the file system does not permit WAL (journal_mode is '{mode}')", hint="put the file on a local disk"
             )
+
+    async def _switch_to_wal(self, sql: SqlConnection) -> str:
+        """Switch the file to WAL, and return its journal mode. SQLite itself does not wait when two connections switch
+        a new file at once: one of them gets the error immediately.
+        """
+        deadline = time.monotonic() + self.options.lock_timeout_seconds
+        while True:
+            try:
+                return str((await sql.fetch("PRAGMA journal_mode = WAL"))[0][0])
+            except Unavailable:
+                if time.monotonic() >= deadline:
+                    raise
+            await asyncio.sleep(_SWITCH_SECONDS)  # a file lock sends no signal
 
 
 def _parse(text: str) -> tuple[URL, str]:
