@@ -13,15 +13,14 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from urllib.parse import urlsplit
 from uuid import uuid4
 
-import asyncmy
 import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
+from tests.mariadb import MariaDbDatabases
 from tests.names import COLLECTED, name_of
 from tests.order import spread
 
@@ -149,14 +148,24 @@ def postgres_url(request: pytest.FixtureRequest, postgres_place: tuple[str, Call
     drop(name)
 
 
+@pytest.fixture(scope="session")
+def mariadb_databases(mariadb_server: RunningServer) -> Iterator[MariaDbDatabases]:
+    """What gives each test on the session's MariaDB a database."""
+    with MariaDbDatabases(mariadb_server.url) as databases:
+        yield databases
+
+
 @pytest.fixture
-def mariadb_url(mariadb_server: RunningServer) -> Iterator[str]:
-    """The URL of a fresh, empty MariaDB database, as superuser; it is dropped after the test."""
-    name = f"test_{uuid4().hex[:12]}"
-    with ThreadPoolExecutor(1, "mariadb") as apart:  # a fixture that asks for this may run in a loop itself
-        apart.submit(asyncio.run, _on_mariadb(mariadb_server.url, f"CREATE DATABASE {name}")).result()
-        yield _database_url(mariadb_server.url, name)
-        apart.submit(asyncio.run, _on_mariadb(mariadb_server.url, f"DROP DATABASE {name}")).result()
+def mariadb_url(request: pytest.FixtureRequest, mariadb_databases: MariaDbDatabases) -> Iterator[str]:
+    """The URL of a MariaDB database that no other test uses at the same time, as superuser.
+
+    The library's tables are there, without rows, and belong to no service; an empty database is for tests with the
+    marker `empty_database`.
+    """
+    empty = request.node.get_closest_marker("empty_database") is not None
+    url = mariadb_databases.take(empty=empty)
+    yield url
+    mariadb_databases.give_back(url)
 
 
 @pytest.fixture(scope="session")
@@ -229,15 +238,6 @@ async def _upgrade(url: str) -> None:
         await database.upgrade()
     finally:
         await database.close()
-
-
-async def _on_mariadb(server_url: str, statement: str) -> None:
-    at = urlsplit(server_url)
-    async with (
-        asyncmy.connect(host=at.hostname, port=at.port, user=at.username, password=at.password) as connection,
-        connection.cursor() as cursor,
-    ):
-        await cursor.execute(statement)
 
 
 def _drop_database(server_url: str, name: str) -> None:

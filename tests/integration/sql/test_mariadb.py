@@ -148,6 +148,7 @@ async def test_what_defines_a_table_cannot_be_part_of_a_transaction(stores: Stor
             await db_tx.sql.execute("CREATE TABLE other (id INT)")  # type: ignore[attr-defined] # an SQL database
 
 
+@pytest.mark.empty_database
 async def test_a_migration_that_fails_is_begun_again(mariadb_url: str) -> None:
     """Its statements commit one by one; a repeatable one is carried out again."""
     first = "CREATE TABLE IF NOT EXISTS note (id INT PRIMARY KEY)"
@@ -166,6 +167,7 @@ async def test_a_migration_that_fails_is_begun_again(mariadb_url: str) -> None:
     await database.close()
 
 
+@pytest.mark.empty_database
 async def test_an_upgrade_that_was_cut_after_any_statement_is_finished_by_the_next(mariadb_url: str) -> None:
     """From the first table of the record on."""
     whole = open_stores(mariadb_url, _OPTIONS).database
