@@ -65,7 +65,7 @@ class SqlIndexedEventStore(SqlEventStore):
 
     @abstractmethod
     async def _settled(self, sql: SqlConnection) -> int:
-        """The position through which all is settled, for the statements that follow on this connection."""
+        """The high-water mark, for the statements that follow on this connection: an event's position, or 0."""
 
     def _rows(self, append: Append, version: int, now: object) -> list[tuple[object, ...]]:
         """The rows of an append to a stream at this version: name, version, category, bucket, event, time."""
@@ -136,7 +136,7 @@ class SqlIndexedEventStore(SqlEventStore):
     async def high_water_mark(self) -> int:
         """The last position that is settled."""
         async with self._database.direct() as sql:
-            return await _last(sql, await self._settled(sql))
+            return await self._settled(sql)
 
     async def count(
         self, after: int, through: int, event_filter: EventFilter = EVERYTHING, *, limit: int = 100_000
@@ -245,11 +245,11 @@ class SqlIndexedEventStore(SqlEventStore):
         return conditions
 
 
-async def _last(sql: SqlConnection, ceiling: int | None) -> int:
+async def _last(sql: SqlConnection, ceiling: int) -> int:
     """The position of the last event at or below `ceiling`; 0 where there is none."""
     rows = await sql.fetch(
         "SELECT coalesce(max(position), 0) FROM freehold_event WHERE position <= $1",
-        (_VERSION_MAX if ceiling is None else ceiling,),
+        (ceiling,),
     )
     return int(rows[0][0])
 
