@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 
 from freehold.conformance.harness import StoresHarness
+from freehold.sql import SQL
 
 
 class OnMemory:
@@ -38,6 +39,18 @@ class OnMariaDb:
     @pytest.fixture
     async def harness(self, mariadb_url: str) -> AsyncIterator[StoresHarness]:
         async with StoresHarness.on(mariadb_url) as harness:
+            yield harness
+
+
+@pytest.mark.servers
+class OnMariaDbByBytes:
+    """MariaDB, whose default is to take `b` and `B` for one key, with a database that compares users' keys by bytes."""
+
+    @pytest.fixture
+    async def harness(self, mariadb_url: str) -> AsyncIterator[StoresHarness]:
+        async with StoresHarness.on(mariadb_url) as harness:
+            async with harness.first[SQL].direct() as sql:
+                await sql.execute("ALTER DATABASE CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin")
             yield harness
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tests.conformance.engines import OnPostgres, OnSqlite
+from tests.conformance.engines import OnMariaDb, OnPostgres, OnSqlite
 
 from freehold.conformance.checkpoints import CheckpointStoreConformance
 
@@ -10,4 +10,8 @@ class TestCheckpointStoreOnSqlite(OnSqlite, CheckpointStoreConformance):
 
 
 class TestCheckpointStoreOnPostgres(OnPostgres, CheckpointStoreConformance):
+    pass
+
+
+class TestCheckpointStoreOnMariaDb(OnMariaDb, CheckpointStoreConformance):
     pass

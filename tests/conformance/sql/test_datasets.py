@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tests.conformance.engines import OnPostgres, OnSqlite
+from tests.conformance.engines import OnMariaDbByBytes, OnPostgres, OnSqlite
 
 from freehold.conformance.datasets import DatasetStoreConformance
 
@@ -10,4 +10,8 @@ class TestDatasetStoreOnSqlite(OnSqlite, DatasetStoreConformance):
 
 
 class TestDatasetStoreOnPostgres(OnPostgres, DatasetStoreConformance):
+    pass
+
+
+class TestDatasetStoreOnMariaDb(OnMariaDbByBytes, DatasetStoreConformance):
     pass

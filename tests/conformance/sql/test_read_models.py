@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tests.conformance.engines import OnPostgres, OnSqlite
+from tests.conformance.engines import OnMariaDb, OnPostgres, OnSqlite
 
 from freehold.conformance.read_models import ReadModelStoreConformance
 
@@ -10,4 +10,8 @@ class TestReadModelStoreOnSqlite(OnSqlite, ReadModelStoreConformance):
 
 
 class TestReadModelStoreOnPostgres(OnPostgres, ReadModelStoreConformance):
+    pass
+
+
+class TestReadModelStoreOnMariaDb(OnMariaDb, ReadModelStoreConformance):
     pass

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tests.conformance.engines import OnPostgres, OnSqlite
+from tests.conformance.engines import OnMariaDb, OnPostgres, OnSqlite
 
 from freehold.conformance.replays import ReplayStoreConformance
 
@@ -10,4 +10,8 @@ class TestReplayStoreOnSqlite(OnSqlite, ReplayStoreConformance):
 
 
 class TestReplayStoreOnPostgres(OnPostgres, ReplayStoreConformance):
+    pass
+
+
+class TestReplayStoreOnMariaDb(OnMariaDb, ReplayStoreConformance):
     pass

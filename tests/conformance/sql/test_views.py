@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tests.conformance.engines import OnPostgres, OnSqlite
+from tests.conformance.engines import OnMariaDb, OnPostgres, OnSqlite
 
 from freehold.conformance.views import ViewStoreConformance
 
@@ -10,4 +10,8 @@ class TestViewStoreOnSqlite(OnSqlite, ViewStoreConformance):
 
 
 class TestViewStoreOnPostgres(OnPostgres, ViewStoreConformance):
+    pass
+
+
+class TestViewStoreOnMariaDb(OnMariaDb, ViewStoreConformance):
     pass

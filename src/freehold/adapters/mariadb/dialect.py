@@ -46,6 +46,7 @@ class MariaDbDialect(Dialect):
     materialized: ClassVar[str] = "AS"
     lock_shared: ClassVar[str] = "LOCK IN SHARE MODE"
     deletes_chosen: ClassVar[bool] = False
+    returns_updated: ClassVar[bool] = False
     present_sql: ClassVar[str] = "UTC_TIMESTAMP(6)"
     alone_sql: ClassVar[str] = (
         f"SELECT count(*) FROM freehold_lock WHERE number = {LOCKS} + MOD(ABS($1), 256) FOR UPDATE SKIP LOCKED"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from freehold.adapters.mariadb.checkpoints import MariaDbCheckpointStore
+from freehold.adapters.mariadb.datasets import MariaDbDatasetStore
 from freehold.adapters.mariadb.events import MariaDbEventStore
 from freehold.adapters.mariadb.inbox import MariaDbInboxStore
 from freehold.adapters.mariadb.leases import MariaDbLeaseStore
@@ -19,6 +21,7 @@ from freehold.adapters.sql.idempotency import SqlIdempotencyStore
 from freehold.adapters.sql.ports import on_sql
 from freehold.adapters.sql.progress import SqlProgressStore
 from freehold.adapters.sql.reconciliations import SqlReconciliationStore
+from freehold.adapters.sql.replays import SqlReplayStore
 from freehold.adapters.sql.snapshots import SqlSnapshotStore
 from freehold.adapters.sql.sql import SqlStatements
 from freehold.aggregate.store import SNAPSHOTS
@@ -33,6 +36,9 @@ from freehold.outbox.log import BROKER_LOGS
 from freehold.outbox.sent import SENT
 from freehold.outbox.store import OUTBOX
 from freehold.ports import Provision
+from freehold.projection.replay_store import REPLAYS
+from freehold.projection.store import CHECKPOINTS
+from freehold.reconcile.dataset_store import DATASETS
 from freehold.reconcile.store import RECONCILIATIONS
 from freehold.saga.store import SAGAS
 from freehold.schedule.store import SCHEDULE
@@ -59,4 +65,7 @@ PORTS: Final[Sequence[Provision[MariaDbDatabase]]] = (
     on_sql(SNAPSHOTS, SqlSnapshotStore),
     on_sql(PROGRESS, SqlProgressStore),
     on_sql(RECONCILIATIONS, SqlReconciliationStore),
+    on_sql(CHECKPOINTS, MariaDbCheckpointStore),
+    on_sql(REPLAYS, SqlReplayStore),
+    on_sql(DATASETS, MariaDbDatasetStore),
 )

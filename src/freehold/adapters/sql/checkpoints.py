@@ -16,7 +16,7 @@ import msgspec
 from freehold.adapters.sql.engine.connection import Row, SqlDatabase, sql_of
 from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.families.claim import change_in_order
-from freehold.adapters.sql.families.upsert import insert_absent
+from freehold.adapters.sql.families.upsert import insert_one, inserted
 from freehold.adapters.sql.parked import SqlParkedStreams
 from freehold.adapters.sql.store import SqlStore, storable
 from freehold.database import DatabaseTransaction
@@ -34,17 +34,17 @@ from freehold.projection.store import (
     checkpoint_conflict,
 )
 
-__all__ = ["SqlCheckpointStore"]
+__all__ = ["CHECKPOINT", "MOVE", "SqlCheckpointStore"]
 
 _REASON_CHARACTERS_MAX: Final = 1000
-_CHECKPOINT: Final = (
+CHECKPOINT: Final = (
     "projection, generation, partition, position, state, revision, handled, failed, updated_at,"
     " started_position, isolated_position, isolated_attempts"
 )
 _PLACE: Final = "projection = $1 AND generation = $2"
 _GENERATION: Final = "projection, generation, version, partitions, state, reason, created_at, changed_at, tables"
 _NEW_CHECKPOINT: Final = "projection text, generation integer, partition integer, position bigint, state text"
-_MOVE: Final = (
+MOVE: Final = (
     "projection text, generation integer, partition integer, position bigint, state text, revision bigint,"
     " target bigint, handled bigint, failed bigint"
 )
@@ -61,7 +61,7 @@ class SqlCheckpointStore(SqlStore, CheckpointStore):
         self._parked = SqlParkedStreams(database, dialect)
         self._advance = _advance(dialect)
         now, new = dialect.now_sql(1), dialect.relation_sql(2, _NEW_CHECKPOINT)
-        self._create = insert_absent(
+        self._create = insert_one(
             dialect,
             f"INSERT INTO freehold_projection ({_GENERATION}) VALUES ($2, $3, $4, $5, $6, $7, {now}, {now}, $8)",
         )
@@ -72,7 +72,7 @@ SELECT g.projection, g.generation, g.partition, g.position, g.state, {now} FROM 
 UPDATE freehold_projection SET state = $5, changed_at = {now}
 WHERE projection = $2 AND generation = $3 AND state = $4
     AND ($5 <> 'live' OR NOT EXISTS (SELECT 1 FROM freehold_projection WHERE projection = $2 AND state = 'live'))"""
-        self._pause = insert_absent(
+        self._pause = insert_one(
             dialect,
             "INSERT INTO freehold_projection_pause (projection, generation, reason, actor, paused_at)"
             f" VALUES ($2, $3, $4, $5, {now})",
@@ -107,7 +107,7 @@ WHERE projection = $2 AND generation = $3 AND state = $4
         names = msgspec.json.encode(list(tables)).decode()
         values = (now, projection, number, version, partitions, state.value, text, names)
         sql = sql_of(db_tx)
-        if not await sql.execute(self._create, values):
+        if not await inserted(sql, self._dialect, self._create, values):
             raise ConcurrencyConflict(
                 f"projection '{projection}' already has generation {number}, or another one that is live",
                 hint="read its generations again",
@@ -175,12 +175,12 @@ WHERE projection = $2 AND generation = $3 AND state = $4
         """Advance checkpoints by compare-and-set, in one statement. Raises `ConcurrencyConflict` where one differs."""
         if not moves:
             return []
-        given = self._dialect.relation_value([_relation_row(move) for move in moves])
+        given = self._dialect.relation_value([_relation_row(move) for move in sorted(moves, key=_place)])
         rows = await sql_of(db_tx).fetch(self._advance, (self._dialect.now(), given))
         moved = {(each.projection, each.generation, each.partition): each for each in map(self._checkpoint, rows)}
         if len(moved) != len(moves):
             raise checkpoint_conflict(moves[0].expected)
-        return [moved[move.expected.projection, move.expected.generation, move.expected.partition] for move in moves]
+        return [moved[_place(move)] for move in moves]
 
     async def begin(
         self,
@@ -249,7 +249,7 @@ WHERE projection = $2 AND generation = $3 AND state = $4
         await self.lock(db_tx, projection, generation or None)
         text = storable(reason, _REASON_CHARACTERS_MAX)
         parameters = (self._dialect.now(), projection, generation, text, storable(actor, _REASON_CHARACTERS_MAX))
-        if await sql_of(db_tx).execute(self._pause, parameters) != 1:
+        if not await inserted(sql_of(db_tx), self._dialect, self._pause, parameters):
             return False
         await sql_of(db_tx).execute(
             "UPDATE freehold_checkpoint SET revision = revision + 1"
@@ -308,7 +308,7 @@ WHERE projection = $2 AND generation = $3 AND state = $4
         given = {column: value for column, value in columns.items() if value is not None}
         where = " AND ".join(f"{column} = ${number}" for number, column in enumerate(given, start=1))
         sql = (
-            f"SELECT {_CHECKPOINT} FROM freehold_checkpoint {'WHERE ' * bool(where)}{where}"
+            f"SELECT {CHECKPOINT} FROM freehold_checkpoint {'WHERE ' * bool(where)}{where}"
             f" ORDER BY projection, generation, partition {suffix}"
         )
         return [self._checkpoint(row) for row in await self._query(db_tx, sql, tuple(given.values()))]
@@ -326,7 +326,7 @@ WHERE projection = $2 AND generation = $3 AND state = $4
 
 
 def _advance(dialect: Dialect) -> str:
-    given = dialect.relation_sql(2, _MOVE)
+    given = dialect.relation_sql(2, MOVE)
     same = "c.projection = g.projection AND c.generation = g.generation AND c.partition = g.partition"
     change = f"""\
 UPDATE freehold_checkpoint SET position = g.target, handled = freehold_checkpoint.handled + g.handled,
@@ -339,9 +339,13 @@ WHERE {same.replace("c.", "freehold_checkpoint.")} AND freehold_checkpoint.posit
 SELECT c.projection, c.generation, c.partition FROM freehold_checkpoint AS c JOIN {given} AS g ON {same}
 ORDER BY c.projection, c.generation, c.partition"""
     # The engine sets the time and adds up the counters: they are read back from the row.
-    returning = ", ".join(f"freehold_checkpoint.{column}" for column in _CHECKPOINT.split(", "))
+    returning = ", ".join(f"freehold_checkpoint.{column}" for column in CHECKPOINT.split(", "))
     key = "(g.projection, g.generation, g.partition)"
     return change_in_order(dialect, change, key, held, of="c", returning=returning)
+
+
+def _place(move: Move) -> tuple[str, int, int]:
+    return move.expected.projection, move.expected.generation, move.expected.partition
 
 
 def _relation_row(move: Move) -> dict[str, str | int | None]:

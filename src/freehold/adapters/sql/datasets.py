@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from freehold.adapters.sql.engine.connection import SqlConnection, sql_of
-from freehold.adapters.sql.families.upsert import insert_absent
+from freehold.adapters.sql.families.upsert import insert_one, inserted
 from freehold.adapters.sql.store import SqlStore
 from freehold.database import DatabaseTransaction
 from freehold.errors import DeclarationError
@@ -28,10 +28,16 @@ class SqlDatasetStore(SqlStore, DatasetStore, ABC):
 
     byte_order: ClassVar[str]
     """The clause behind a text column that makes the engine compare it by its bytes."""
+    document: ClassVar[str] = "CAST({} AS text)"
+    """A JSON column in a SELECT: cast to text where the driver would decode it."""
 
     @abstractmethod
     async def _types(self, sql: SqlConnection, table: str) -> Mapping[str, str]:
         """The types of a table's columns by name, for `_place`; empty where it needs none."""
+
+    async def _key(self, sql: SqlConnection, table: DatasetTable) -> str:
+        """The key column as an expression that the engine compares by its bytes."""
+        return f"{table.column(table.dataset.key)} {self.byte_order}"
 
     @abstractmethod
     def _place(self, number: int, type: str | None) -> str:
@@ -43,23 +49,23 @@ class SqlDatasetStore(SqlStore, DatasetStore, ABC):
 
     async def page(self, table: DatasetTable, after: str, through: str | None, limit: int) -> Sequence[FullRow]:
         """Read a page of rows by key, in one statement."""
-        key = self._bytes(table)
-        start = f"{_select(table)} WHERE {key} > $1"
         async with self._database.direct() as sql:
+            key = await self._key(sql, table)
+            start = f"{self._select(table)} WHERE {key} > $1"
             if through is None:
                 rows = await sql.fetch(f"{start} ORDER BY {key} LIMIT $2", (after, limit))
             else:
                 between = f"{start} AND {key} <= $2 ORDER BY {key} LIMIT $3"
                 rows = await sql.fetch(between, (after, through, limit))
             if not rows and not after and through is None:
-                await self._check_empty(sql, table)
+                await _check_empty(sql, table, key)
         return [canonical_row(table.dataset, row) for row in rows]
 
     async def rows(self, table: DatasetTable, keys: Sequence[str]) -> Sequence[FullRow]:
         """Read the rows of some keys, one statement for each: there are few of them."""
-        statement = f"{_select(table)} WHERE {self._same_key(table)}"
         found: list[FullRow] = []
         async with self._database.direct() as sql:
+            statement = f"{self._select(table)} WHERE {_same_key(table, await self._key(sql, table))}"
             for key in keys:
                 found += [canonical_row(table.dataset, row) for row in await sql.fetch(statement, (key,))]
         return found
@@ -70,28 +76,17 @@ class SqlDatasetStore(SqlStore, DatasetStore, ABC):
         """Correct the rows that are still wrong: each is read again under its lock. Returns the changed keys."""
         sql = sql_of(db_tx)
         types = await self._types(sql, replica.table)
+        same = _same_key(replica, await self._key(sql, replica))
         written: list[str] = []
         for key, (right, found) in wrong.items():
-            if found is not None and not await self._is_still(sql, replica, key, found):
+            if found is not None and not await self._is_still(sql, replica, same, key, found):
                 continue
-            if await self._write(sql, replica, types, key, right, new=found is None):
+            if await self._write(sql, replica, types, same, key, right, new=found is None):
                 written.append(key)
         return written
 
-    async def _check_empty(self, sql: SqlConnection, table: DatasetTable) -> None:
-        """Raise `DeclarationError` where no key was found although there are rows: SQLite sorts numbers before all
-        texts, so they would never be compared.
-        """
-        if await sql.fetch(f"SELECT 1 FROM {table.table} LIMIT 1") and not await sql.fetch(
-            f"SELECT 1 FROM {table.table} WHERE {self._bytes(table)} > $1 LIMIT 1", ("",)
-        ):
-            raise DeclarationError(
-                f"the keys of dataset '{table.dataset.name}' are not texts in this database, or are empty",
-                hint="name a text column, for example of a view: CAST(id AS text)",
-            )
-
-    async def _is_still(self, sql: SqlConnection, replica: Replica, key: str, found: FullRow) -> bool:
-        statement = f"{_select(replica)} WHERE {self._same_key(replica)} {self._dialect.lock_rows}".rstrip()
+    async def _is_still(self, sql: SqlConnection, replica: Replica, same: str, key: str, found: FullRow) -> bool:
+        statement = f"{self._select(replica)} WHERE {same} {self._dialect.lock_rows}".rstrip()
         return [canonical_row(replica.dataset, row) for row in await sql.fetch(statement, (key,))] == [found]
 
     async def _write(
@@ -99,42 +94,47 @@ class SqlDatasetStore(SqlStore, DatasetStore, ABC):
         sql: SqlConnection,
         replica: Replica,
         types: Mapping[str, str],
+        same: str,
         key: str,
         right: FullRow | None,
         *,
         new: bool,
-    ) -> int:
+    ) -> bool:
         if right is None:
-            delete = f"DELETE FROM {replica.table} WHERE {self._same_key(replica)}"
-            return 0 if new else await sql.execute(delete, (key,))
+            return not new and bool(await sql.execute(f"DELETE FROM {replica.table} WHERE {same}", (key,)))
         columns = [replica.column(name) for name in _names(replica.dataset)]
         places = [self._place(number, types.get(name)) for number, name in enumerate(columns, 1)]
-        if new:
-            insert = f"INSERT INTO {replica.table} ({', '.join(columns)}) VALUES ({', '.join(places)})"
-            statement = insert_absent(self._dialect, insert)
-        else:
-            changes = ", ".join(f"{name} = {place}" for name, place in zip(columns[1:], places[1:], strict=True))
-            statement = f"UPDATE {replica.table} SET {changes} WHERE {self._same_key(replica)}"
         kinds = map(replica.dataset.kind, _names(replica.dataset))
         given = [None if value is None else self._given(kind, value) for kind, value in zip(kinds, right, strict=True)]
-        return await sql.execute(statement, given)
+        if new:
+            insert = f"INSERT INTO {replica.table} ({', '.join(columns)}) VALUES ({', '.join(places)})"
+            return await inserted(sql, self._dialect, insert_one(self._dialect, insert), given)
+        changes = ", ".join(f"{name} = {place}" for name, place in zip(columns[1:], places[1:], strict=True))
+        return bool(await sql.execute(f"UPDATE {replica.table} SET {changes} WHERE {same}", given))
 
-    def _bytes(self, table: DatasetTable) -> str:
-        return f"{table.column(table.dataset.key)} {self.byte_order}"
+    def _select(self, table: DatasetTable) -> str:
+        columns = [(table.column(name), table.dataset.kind(name)) for name in _names(table.dataset)]
+        read = ", ".join(self.document.format(name) if kind is FieldKind.JSON else name for name, kind in columns)
+        return f"SELECT {read} FROM {table.table}"
 
-    def _same_key(self, table: DatasetTable) -> str:
-        """The condition for the row with the key `$1`: by the column's index, and equal byte by byte."""
-        return f"{table.column(table.dataset.key)} = $1 AND {self._bytes(table)} = $1"
+
+async def _check_empty(sql: SqlConnection, table: DatasetTable, key: str) -> None:
+    """Raise `DeclarationError` where no key was found although there are rows: SQLite sorts numbers before all
+    texts, so they would never be compared.
+    """
+    if await sql.fetch(f"SELECT 1 FROM {table.table} LIMIT 1") and not await sql.fetch(
+        f"SELECT 1 FROM {table.table} WHERE {key} > $1 LIMIT 1", ("",)
+    ):
+        raise DeclarationError(
+            f"the keys of dataset '{table.dataset.name}' are not texts in this database, or are empty",
+            hint="name a text column, for example of a view: CAST(id AS text)",
+        )
+
+
+def _same_key(table: DatasetTable, key: str) -> str:
+    """The condition for the row with the key `$1`: by the column's index, and equal byte by byte."""
+    return f"{table.column(table.dataset.key)} = $1 AND {key} = $1"
 
 
 def _names(dataset: Dataset) -> Sequence[str]:
     return (dataset.key, *dataset.fields)
-
-
-def _select(table: DatasetTable) -> str:
-    """The SELECT of a dataset's fields. JSON columns are cast to text, because a driver would decode them."""
-    columns = ", ".join(
-        f"CAST({table.column(name)} AS text)" if table.dataset.kind(name) is FieldKind.JSON else table.column(name)
-        for name in _names(table.dataset)
-    )
-    return f"SELECT {columns} FROM {table.table}"

@@ -9,6 +9,7 @@ import msgspec
 from freehold.adapters.sql.engine.connection import Row, SqlConnection, SqlDatabase, sql_of
 from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.families.prune import prune
+from freehold.adapters.sql.families.returning import UpdateReturning, update_returning
 from freehold.adapters.sql.store import SqlStore, storable
 from freehold.database import DatabaseTransaction
 from freehold.errors import ConcurrencyConflict
@@ -41,15 +42,18 @@ class SqlReplayStore(SqlStore, ReplayStore):
 INSERT INTO freehold_replay (projection, generation, recorded_from, recorded_to, position, end_position, applied,
     failed, state, actor, reason, tables, created_at, updated_at)
 VALUES ($2, $3, $4, $5, $6, $7, 0, 0, 'running', $8, $9, '[]', {now}, {now}) RETURNING {_COLUMNS}"""
-        update = f"UPDATE freehold_replay SET updated_at = {now}, "
-        self._own = f"{update} tables = $2 WHERE number = $3 RETURNING {_COLUMNS}"
-        self._advance = f"""
-{update} position = $2, applied = applied + $3, failed = failed + $4
-WHERE number = $5 AND position = $6 AND applied = $7 AND failed = $8 AND state = 'running' RETURNING {_COLUMNS}"""
-        self._begin = f"""
-{update} started_position = position, isolated_position = $2, isolated_attempts = $3
-WHERE number = $4 AND position = $5 AND applied = $6 AND failed = $7 AND state = 'running' RETURNING {_COLUMNS}"""
-        self._move_state = f"{update} state = $2 WHERE number = $3 AND state = $4 RETURNING {_COLUMNS}"
+        self._own = self._update(f"SET updated_at = {now}, tables = $2 WHERE number = $3")
+        self._advance = self._update(
+            f"""\
+SET updated_at = {now}, position = $2, applied = applied + $3, failed = failed + $4
+WHERE number = $5 AND position = $6 AND applied = $7 AND failed = $8 AND state = 'running'"""
+        )
+        self._begin = self._update(
+            f"""\
+SET updated_at = {now}, started_position = position, isolated_position = $2, isolated_attempts = $3
+WHERE number = $4 AND position = $5 AND applied = $6 AND failed = $7 AND state = 'running'"""
+        )
+        self._move_state = self._update(f"SET updated_at = {now}, state = $2 WHERE number = $3 AND state = $4")
         old = f"r.state <> 'running' AND r.tables = '[]' AND r.updated_at < {dialect.later_sql(now, 2)}"
         errors = f"""\
 SELECT e.replay, e.position FROM freehold_replay AS r CROSS JOIN freehold_replay_error AS e
@@ -64,6 +68,9 @@ ORDER BY r.updated_at LIMIT $3"""
         self._error = """
 INSERT INTO freehold_replay_error (replay, position, stream, version, event_id, type, error, detail)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""
+
+    def _update(self, change: str) -> UpdateReturning:
+        return update_returning(self._dialect, "freehold_replay", change, "number", _COLUMNS)
 
     async def create(self, db_tx: DatabaseTransaction, replay: NewReplay) -> Replay:
         """Insert a replay."""
@@ -86,7 +93,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""
     async def set_tables(self, db_tx: DatabaseTransaction, number: int, tables: Sequence[str]) -> Replay:
         """Record the names of the replay's own tables. Raises `NotFound`."""
         names = msgspec.json.encode(list(tables)).decode()
-        rows = await sql_of(db_tx).fetch(self._own, (self._dialect.now(), names, number))
+        rows = await self._own.fetch(sql_of(db_tx), (self._dialect.now(), names, number), number)
         return self._one(rows, number)
 
     async def advance(
@@ -102,7 +109,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""
         sql = sql_of(db_tx)
         counts = (position, applied, len(failed))
         compared = (expected.number, expected.position, expected.applied, expected.failed)
-        rows = await sql.fetch(self._advance, (self._dialect.now(), *counts, *compared))
+        rows = await self._advance.fetch(sql, (self._dialect.now(), *counts, *compared), expected.number)
         if not rows:
             raise replay_conflict(expected)
         if failed:
@@ -114,9 +121,8 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""
     ) -> Replay:
         """Write the crash marker into the row, by compare-and-set. Raises `ConcurrencyConflict`."""
         compared = (expected.number, expected.position, expected.applied, expected.failed)
-        rows = await sql_of(db_tx).fetch(
-            self._begin, (self._dialect.now(), isolated_position, isolated_attempts, *compared)
-        )
+        given = (self._dialect.now(), isolated_position, isolated_attempts, *compared)
+        rows = await self._begin.fetch(sql_of(db_tx), given, expected.number)
         if not rows:
             raise replay_conflict(expected)
         return self._replay(rows[0])
@@ -185,7 +191,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""
         return deleted
 
     async def _to_state(self, sql: SqlConnection, number: int, expected: ReplayState, to: ReplayState) -> Replay:
-        rows = await sql.fetch(self._move_state, (self._dialect.now(), to.value, number, expected.value))
+        rows = await self._move_state.fetch(sql, (self._dialect.now(), to.value, number, expected.value), number)
         if rows:
             return self._replay(rows[0])
         found = await sql.fetch("SELECT state FROM freehold_replay WHERE number = $1", (number,))

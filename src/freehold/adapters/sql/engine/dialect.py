@@ -48,6 +48,8 @@ class Dialect(ABC):
     """Suffix of a SELECT that must return what is committed now, even if its transaction has an older snapshot."""
     deletes_chosen: ClassVar[bool] = True
     """Whether the keys of a DELETE may come from a SELECT with a LIMIT."""
+    returns_updated: ClassVar[bool] = True
+    """Whether an UPDATE returns the rows that it has changed."""
     alone_sql: ClassVar[str]
     """A statement that tries to take the lock numbered `$1` for this transaction, and returns whether it has it. Never
     waits.
