@@ -174,7 +174,7 @@ class DatasetStoreConformance:
             )
             await sql.execute("INSERT INTO suite_thing (thing, weight) VALUES ($1, $2)", ("a", 61.25))
         replica = Replica(Dataset("suite.things", "thing", ("weight",)), "suite_thing")
-        with pytest.raises(DeclarationError, match=r"'weight' of dataset 'suite.things' holds a float") as caught:
+        with pytest.raises(DeclarationError, match=r"'weight' of dataset 'suite.things' has a float") as caught:
             await harness.first[DATASETS].page(replica, "", None, 10)
         assert "61" not in str(caught.value)
 

@@ -28,7 +28,7 @@ _ADD: Final = "INSERT INTO suite_sale (day, cents) VALUES ($1, $2)"
 async def _filled(harness: StoresHarness) -> Stores:
     async with harness.first[SQL].direct() as sql:
         await sql.execute("CREATE TABLE suite_sale (day INTEGER NOT NULL, cents INTEGER NOT NULL)")
-        for row in ((1, 10), (1, 5), (2, 7)):
+        for row in ((1, 9751), (1, 5), (2, 7)):
             await sql.execute(_ADD, row)
     return harness.first
 
@@ -52,13 +52,13 @@ class ViewStoreConformance:
         built = await stores[VIEWS].refresh(_VIEW)
         assert (built.name, built.digest, built.failures, built.error) == (_VIEW.name, _VIEW.digest, 0, "")
         assert (built.refreshed_at, built.attempted_seconds) == (harness.clock.now(), 0.0)
-        assert await _rows(other) == [(1, 2, 10), (2, 1, 7)]
+        assert await _rows(other) == [(1, 2, 9751), (2, 1, 7)]
         await _sold(stores)
         assert len(await _rows(other)) == 2
         harness.clock.advance(60)
         assert list(await other[VIEWS].states()) == [replace(built, attempted_seconds=60.0)]
         refreshed = await other[VIEWS].refresh(_VIEW)
-        assert await _rows(stores) == [(1, 2, 10), (2, 1, 7), (3, 1, 1)]
+        assert await _rows(stores) == [(1, 2, 9751), (2, 1, 7), (3, 1, 1)]
         assert refreshed.refreshed_at == harness.clock.now()
         assert refreshed.duration_seconds is not None
 
@@ -84,8 +84,8 @@ class ViewStoreConformance:
             assert (state.failures, state.refreshed_at, state.digest) == (failures, built.refreshed_at, built.digest)
             assert state.attempted_seconds == 0.0
             assert state.error.startswith("DatabaseError: ")
-            assert "10" not in state.error
-        assert await _rows(stores) == [(1, 2, 10), (2, 1, 7)]
+            assert "9751" not in state.error
+        assert await _rows(stores) == [(1, 2, 9751), (2, 1, 7)]
         assert (await stores[VIEWS].refresh(_VIEW)).failures == 0
 
     async def test_a_view_that_was_never_built_shows_its_error(self, harness: StoresHarness) -> None:

@@ -71,7 +71,7 @@ class AsyncmyConnection:
         await self._run(cursor.execute(statement, values))
         rows: Sequence[Row] = await cursor.fetchall()
         await self._drain(cursor)
-        return rows
+        return rows or []
 
     async def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
         """Run a statement for each row of parameters; those of an INSERT go together."""

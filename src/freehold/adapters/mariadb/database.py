@@ -7,8 +7,8 @@ statements commits by itself and may be run again, under a lock of the session t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any, Final, cast
 from weakref import WeakValueDictionary
 
@@ -32,6 +32,7 @@ from freehold.adapters.sql.engine.database import EngineDatabase
 from freehold.adapters.sql.engine.enlistment import enlist_alchemy
 from freehold.adapters.sql.engine.packaged import packaged_schema
 from freehold.adapters.sql.engine.pool import RESERVED, PooledConnection, reserved_connection, uninterrupted
+from freehold.adapters.sql.engine.transaction import OwnedTransaction
 from freehold.adapters.sql.handles.foreign import foreign, once_in_transaction
 from freehold.adapters.sql.inspection.catalogue import Catalogue
 from freehold.clock import Clock
@@ -67,6 +68,7 @@ class MariaDbDatabase(EngineDatabase):
         own = packaged_schema("freehold.adapters.mariadb", "mariadb")
         super().__init__(MariaDbDialect(clock), options, own, migrations)
         self._packet_bytes_max = 2**24
+        self._after: dict[int, list[Callable[[], Awaitable[None]]]] = {}
         self._by_driver: WeakValueDictionary[int, PooledAsyncmy] = WeakValueDictionary()
 
     @property
@@ -124,14 +126,56 @@ class MariaDbDatabase(EngineDatabase):
     @asynccontextmanager
     async def migrating(self) -> AsyncIterator[SqlConnection]:
         """Statements that each commit by themselves, under a lock that ends with the connection at the latest."""
-        pooled = await self._check_out()
+        async with self._session() as sql:
+            await self.lock_migrations(sql)
+            yield sql
+
+    @asynccontextmanager
+    async def defining(
+        self, *, lock_seconds: int, seconds: float | None = None, reserved: bool = False
+    ) -> AsyncIterator[SqlConnection]:
+        """Statements that define tables, each of which commits by itself, with time limits of their own. Locks that
+        they take by name end with the block. `reserved`: on the reserved connection, beside a transaction that is open.
+        """
+        async with self._session(reserved=reserved) as sql:
+            if seconds is not None:
+                sql.allow(seconds)
+                await sql.execute(f"SET SESSION max_statement_time = {seconds:.3f}")
+            await sql.execute(f"SET SESSION lock_wait_timeout = {lock_seconds}")
+            yield sql
+
+    @asynccontextmanager
+    async def _session(self, *, reserved: bool = False) -> AsyncIterator[PooledAsyncmy]:
+        """A connection that is closed at the end: locks by name, and time limits, belong to the session."""
+        with reserved_connection() if reserved else nullcontext():
+            pooled = await self._check_out()
         try:
-            await self.lock_migrations(pooled.sql)
-            yield pooled.sql
+            yield cast("PooledAsyncmy", pooled.sql)
         finally:
-            # Closed, and not given back: a lock, and longer time limits, belong to the session.
             pooled.spent = True
             await uninterrupted(self._give(pooled))
+
+    def after_commit(self, db_tx: DatabaseTransaction, call: Callable[[], Awaitable[None]]) -> None:
+        """Have something done once a transaction of this database has committed, before its block is left.
+
+        Raises `ConfigurationError` for a transaction that Freehold does not end.
+        """
+        if not db_tx.owned:
+            raise ConfigurationError(
+                "a projection's views cannot be changed in a transaction that was joined",
+                hint="change them in a transaction of Freehold's own",
+            )
+        self._after.setdefault(id(db_tx.life), []).append(call)
+
+    async def _commit(self, db_tx: OwnedTransaction) -> None:
+        calls = self._after.pop(id(db_tx.life), ())
+        await super()._commit(db_tx)
+        for call in calls:
+            await call()
+
+    async def _end_rolled_back(self, db_tx: OwnedTransaction) -> None:
+        self._after.pop(id(db_tx.life), None)
+        await super()._end_rolled_back(db_tx)
 
     async def lock_migrations(self, sql: SqlConnection) -> None:
         """Take the lock of the session; DDL waits no longer than others do, but may run longer."""

@@ -35,9 +35,11 @@ from freehold.leases.store import LEASES
 from freehold.outbox.log import BROKER_LOGS
 from freehold.outbox.sent import SENT
 from freehold.outbox.store import OUTBOX
-from freehold.ports import Provision
+from freehold.ports import Provision, provide
+from freehold.projection.read_model_store import READ_MODELS, ReadModelStore
 from freehold.projection.replay_store import REPLAYS
 from freehold.projection.store import CHECKPOINTS
+from freehold.projection.view_store import VIEWS, ViewStore
 from freehold.reconcile.dataset_store import DATASETS
 from freehold.reconcile.store import RECONCILIATIONS
 from freehold.saga.store import SAGAS
@@ -48,6 +50,21 @@ if TYPE_CHECKING:
     from freehold.adapters.mariadb.database import MariaDbDatabase
 
 __all__ = ["PORTS"]
+
+
+def _read_models(database: MariaDbDatabase) -> ReadModelStore:
+    # Imported here: the tables are SQLAlchemy's.
+    from freehold.adapters.mariadb.read_models import MariaDbReadModelStore
+
+    return MariaDbReadModelStore(database, database.dialect)
+
+
+def _views(database: MariaDbDatabase) -> ViewStore:
+    # Imported here: the database needs the driver.
+    from freehold.adapters.mariadb.views import MariaDbViewStore
+
+    return MariaDbViewStore(database, database.dialect)
+
 
 PORTS: Final[Sequence[Provision[MariaDbDatabase]]] = (
     on_sql(SQL, SqlStatements),
@@ -67,5 +84,7 @@ PORTS: Final[Sequence[Provision[MariaDbDatabase]]] = (
     on_sql(RECONCILIATIONS, SqlReconciliationStore),
     on_sql(CHECKPOINTS, MariaDbCheckpointStore),
     on_sql(REPLAYS, SqlReplayStore),
+    provide(READ_MODELS, _read_models),
+    provide(VIEWS, _views),
     on_sql(DATASETS, MariaDbDatasetStore),
 )

@@ -7,7 +7,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from freehold.adapters.sql.engine.connection import SqlConnection
-from freehold.adapters.sql.read_models import SqlReadModelStore, quoted
+from freehold.adapters.sql.read_models import TransactionalReadModelStore, quoted
 
 __all__ = ["PostgresReadModelStore"]
 
@@ -34,7 +34,7 @@ SELECT format('GRANT %s ON %s TO %s', a.privilege_type, c.oid::regclass,
 FROM pg_class AS c, aclexplode(c.relacl) AS a WHERE c.oid = {_RELATION} AND a.grantee <> c.relowner"""
 
 
-class PostgresReadModelStore(SqlReadModelStore):
+class PostgresReadModelStore(TransactionalReadModelStore):
     """Replaces a view that keeps its columns; otherwise drops it, creates it, and grants the same rights again."""
 
     async def _kind(self, sql: SqlConnection, table: sa.Table) -> str | None:

@@ -6,7 +6,7 @@ from typing import ClassVar, Final
 
 from freehold.adapters.sql.engine.connection import SqlConnection
 from freehold.adapters.sql.handles.guard import GuardedSql
-from freehold.adapters.sql.views import SqlViewStore
+from freehold.adapters.sql.views import TransactionalViewStore
 from freehold.errors import ConfigurationError
 from freehold.projection.view_store import MaterializedView
 
@@ -16,7 +16,7 @@ _RELATION: Final = "to_regclass(quote_ident(current_schema()) || '.' || quote_id
 """The relation with the name `$1` in the schema where views are created: the first of the search path."""
 
 
-class PostgresViewStore(SqlViewStore):
+class PostgresViewStore(TransactionalViewStore):
     """Uses `CREATE MATERIALIZED VIEW` with a unique index, and `REFRESH MATERIALIZED VIEW CONCURRENTLY`.
 
     A view with another definition is built beside the old one, and replaces it at the end of the same transaction. A

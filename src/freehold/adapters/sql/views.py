@@ -1,6 +1,7 @@
 """Materialized views on an SQL database. Base of the SQL engines: imports its siblings and the view port.
 
-The engine's package builds, refreshes and drops views. The row with a view's state is written in the same transaction.
+The engine's package builds, refreshes and drops views. Where DDL is transactional, the row with a view's state is
+written in the same transaction.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from freehold.adapters.sql.store import SqlStore, storable
 from freehold.errors import ConcurrencyConflict, FreeholdError, NotFound
 from freehold.projection.view_store import MaterializedView, ViewState, ViewStore
 
-__all__ = ["SqlViewStore"]
+__all__ = ["SqlViewStore", "TransactionalViewStore", "being_refreshed"]
 
 _ERROR_CHARACTERS_MAX = 500
 
@@ -54,23 +55,17 @@ FROM freehold_view"""
         )
 
     @abstractmethod
-    async def _allow(self, sql: SqlConnection, seconds: float) -> None:
-        """Set the time limit of this transaction, which differs from that of business transactions."""
+    async def drop(self, name: str) -> bool:
+        """Drop the view and its row; returns whether there was one."""
 
     @abstractmethod
-    async def _build(self, sql: SqlConnection, view: MaterializedView, *, known: bool) -> None:
-        """Build the view; `known`: it replaces an existing one. Raises `ConfigurationError` for a name in use."""
-
-    @abstractmethod
-    async def _renew(self, sql: SqlConnection, view: MaterializedView) -> None:
-        """Refresh a view whose definition has not changed."""
-
-    @abstractmethod
-    async def _drop(self, sql: SqlConnection, name: str) -> None:
-        """Drop a view that was built."""
+    async def _refresh(self, view: MaterializedView) -> ViewState:
+        """Build or refresh the view and write its state. Raises `ConcurrencyConflict` where another process does it,
+        `ConfigurationError` for a name in use.
+        """
 
     async def refresh(self, view: MaterializedView) -> ViewState:
-        """Build or refresh the view and write its state in one transaction; a failure is written in another one."""
+        """Build or refresh the view and write its state; a failure is written in a transaction of its own."""
         try:
             return await self._refresh(view)
         except ConcurrencyConflict:
@@ -86,6 +81,50 @@ FROM freehold_view"""
         async with self._database.direct() as sql:
             rows = await sql.fetch(f"{self._select} ORDER BY name", (self._dialect.now(),))
         return [self._state(row) for row in rows]
+
+    async def _keep_failure(self, view: MaterializedView, error: FreeholdError) -> None:
+        text = storable(f"{type(error).__name__}: {error.message}", _ERROR_CHARACTERS_MAX)
+        async with self._database.begin() as db_tx:
+            await db_tx.sql.execute(self._failed, (self._dialect.now(), view.name, text))
+
+    async def _read(self, sql: SqlConnection, name: str) -> ViewState:
+        rows = await sql.fetch(f"{self._select} WHERE name = $2", (self._dialect.now(), name))
+        if not rows:
+            raise NotFound(f"there is no materialized view '{name}'")
+        return self._state(rows[0])
+
+    def _state(self, row: Row) -> ViewState:
+        name, digest, refreshed_at, duration, attempted_seconds, failures, error = row
+        return ViewState(
+            name=name,
+            digest=digest,
+            refreshed_at=None if refreshed_at is None else self._dialect.read_time(refreshed_at),
+            duration_seconds=duration,
+            attempted_seconds=max(0.0, float(attempted_seconds)),
+            failures=failures,
+            error=error,
+            emulated=self.emulated,
+        )
+
+
+class TransactionalViewStore(SqlViewStore, ABC):
+    """Builds, refreshes and drops a view in the transaction that writes its state."""
+
+    @abstractmethod
+    async def _allow(self, sql: SqlConnection, seconds: float) -> None:
+        """Set the time limit of this transaction, which differs from that of business transactions."""
+
+    @abstractmethod
+    async def _build(self, sql: SqlConnection, view: MaterializedView, *, known: bool) -> None:
+        """Build the view; `known`: it replaces an existing one. Raises `ConfigurationError` for a name in use."""
+
+    @abstractmethod
+    async def _renew(self, sql: SqlConnection, view: MaterializedView) -> None:
+        """Refresh a view whose definition has not changed."""
+
+    @abstractmethod
+    async def _drop(self, sql: SqlConnection, name: str) -> None:
+        """Drop a view that was built."""
 
     async def drop(self, name: str) -> bool:
         """Drop the view and its row in one transaction; returns whether there was one."""
@@ -111,32 +150,13 @@ FROM freehold_view"""
             await db_tx.sql.execute(self._refreshed, (self._dialect.now(), view.name, view.digest, seconds))
             return await self._read(db_tx.sql, view.name)
 
-    async def _keep_failure(self, view: MaterializedView, error: FreeholdError) -> None:
-        text = storable(f"{type(error).__name__}: {error.message}", _ERROR_CHARACTERS_MAX)
-        async with self._database.begin() as db_tx:
-            await db_tx.sql.execute(self._failed, (self._dialect.now(), view.name, text))
-
     async def _take_turn(self, sql: SqlConnection, name: str) -> None:
         if not await try_lock(sql, self._dialect, f"freehold.view/{name}"):
-            raise ConcurrencyConflict(
-                f"materialized view '{name}' is being refreshed by another process", hint="try again when it has ended"
-            )
+            raise being_refreshed(name)
 
-    async def _read(self, sql: SqlConnection, name: str) -> ViewState:
-        rows = await sql.fetch(f"{self._select} WHERE name = $2", (self._dialect.now(), name))
-        if not rows:
-            raise NotFound(f"there is no materialized view '{name}'")
-        return self._state(rows[0])
 
-    def _state(self, row: Row) -> ViewState:
-        name, digest, refreshed_at, duration, attempted_seconds, failures, error = row
-        return ViewState(
-            name=name,
-            digest=digest,
-            refreshed_at=None if refreshed_at is None else self._dialect.read_time(refreshed_at),
-            duration_seconds=duration,
-            attempted_seconds=max(0.0, float(attempted_seconds)),
-            failures=failures,
-            error=error,
-            emulated=self.emulated,
-        )
+def being_refreshed(name: str) -> ConcurrencyConflict:
+    """The error for a view that another process refreshes now."""
+    return ConcurrencyConflict(
+        f"materialized view '{name}' is being refreshed by another process", hint="try again when it has ended"
+    )

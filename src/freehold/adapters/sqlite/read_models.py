@@ -5,12 +5,12 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from freehold.adapters.sql.engine.connection import SqlConnection
-from freehold.adapters.sql.read_models import SqlReadModelStore, quoted
+from freehold.adapters.sql.read_models import TransactionalReadModelStore, quoted
 
 __all__ = ["SqliteReadModelStore"]
 
 
-class SqliteReadModelStore(SqlReadModelStore):
+class SqliteReadModelStore(TransactionalReadModelStore):
     """Replaces a view by DROP and CREATE. SQLite has no rights that this would lose, and readers do not wait."""
 
     async def _kind(self, sql: SqlConnection, table: sa.Table) -> str | None:

@@ -6,14 +6,14 @@ from typing import ClassVar
 
 from freehold.adapters.sql.engine.connection import SqlConnection
 from freehold.adapters.sql.handles.guard import GuardedSql
-from freehold.adapters.sql.views import SqlViewStore
+from freehold.adapters.sql.views import TransactionalViewStore
 from freehold.errors import ConfigurationError
 from freehold.projection.view_store import MaterializedView
 
 __all__ = ["SqliteViewStore"]
 
 
-class SqliteViewStore(SqlViewStore):
+class SqliteViewStore(TransactionalViewStore):
     """Builds a new table at each refresh and replaces the old one, in one transaction.
 
     Readers see the old rows until the commit (WAL), but no other transaction can write while the query runs.

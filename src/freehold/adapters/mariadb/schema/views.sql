@@ -1,4 +1,4 @@
--- What is known of a materialised view: one row each. `digest` is of the definition that it was built from.
+-- What is known of a materialized view: one row each. `digest` is of the definition that it was built from.
 CREATE TABLE IF NOT EXISTS freehold_view (
     name VARCHAR(64) NOT NULL PRIMARY KEY,
     digest VARCHAR(100) NOT NULL,
