@@ -32,6 +32,7 @@ _ENGINES: Final = {
     "OnSqlite": "SQLite",
     "OnPostgres": "PostgreSQL",
     "OnMariaDb": "MariaDB",
+    "OnMariaDbByBytes": "MariaDB",
     "TestMemory": "memory",
     "TestEmbedded": "embedded",
     "TestNats": "NATS",

@@ -39,6 +39,16 @@ class Noted:
     text: str
 
 
+_ON_CONFLICT = """\
+INSERT INTO {} AS a (account, balance, events, version) VALUES ($1, $2, 1, $3)
+ON CONFLICT (account) DO UPDATE SET balance = a.balance + excluded.balance, events = a.events + 1,
+    version = CASE WHEN a.version < excluded.version THEN excluded.version ELSE -1 END"""
+_ON_DUPLICATE_KEY = """\
+INSERT INTO {} (account, balance, events, version) VALUES ($1, $2, 1, $3)
+ON DUPLICATE KEY UPDATE balance = balance + VALUES(balance), events = events + 1,
+    version = CASE WHEN version < VALUES(version) THEN VALUES(version) ELSE -1 END"""
+
+
 @dataclass(frozen=True)
 class ReadModel:
     """A service that keeps it, and its tables."""
@@ -77,13 +87,8 @@ def read_model(
             raise ValueError("planned")
         if doom is not None:
             doom.handled()
-        await write.sql.execute(
-            f"INSERT INTO {write.name(accounts)} AS a (account, balance, events, version) VALUES ($1, $2, 1, $3)"
-            " ON CONFLICT (account) DO UPDATE SET balance = a.balance + excluded.balance,"
-            " events = a.events + 1,"
-            " version = CASE WHEN a.version < excluded.version THEN excluded.version ELSE -1 END",
-            (event.account, event.amount, recorded.version),
-        )
+        upsert = _ON_DUPLICATE_KEY if write.connection.dialect.name == "mariadb" else _ON_CONFLICT
+        await write.sql.execute(upsert.format(write.name(accounts)), (event.account, event.amount, recorded.version))
         await write.connection.execute(
             write.table(entries).insert().values(position=recorded.position, account=event.account, amount=event.amount)
         )

@@ -49,6 +49,8 @@ from freehold.projection.read_model_store import DeclaredTable, TableSet
 __all__ = ["MariaDbReadModelStore"]
 
 _HURRY_SECONDS: Final = 1
+_KEY_CHARACTERS_MAX: Final = 512
+"""As long as the name of a stream: a text without a length cannot be a key, or be in an index."""
 _OPTIONS: Final = {"mariadb_engine": "InnoDB", "mariadb_charset": "utf8mb4", "mariadb_collate": COLLATION}
 _IN_PLACE: Final = "TABLE_SCHEMA = coalesce($1, DATABASE()) AND TABLE_NAME = $2"
 _KIND: Final = f"SELECT TABLE_TYPE FROM information_schema.TABLES WHERE {_IN_PLACE}"
@@ -64,7 +66,9 @@ _FORGET: Final = "DELETE FROM freehold_read_model WHERE name = $1"
 
 
 class MariaDbReadModelStore(SqlReadModelStore):
-    """Tables compare texts by code points and keep microseconds, unless they are declared otherwise."""
+    """Tables compare texts by code points, keep microseconds, and have 512 characters in a key's text, unless they are
+    declared otherwise.
+    """
 
     quote: ClassVar[str] = "`"
 
@@ -185,9 +189,12 @@ class MariaDbReadModelStore(SqlReadModelStore):
         made.comment = f"{made.comment}; {MARK}" if made.comment else MARK
         for option, value in _OPTIONS.items():
             made.dialect_kwargs.setdefault(option, value)
+        keys = {column.name for group in (*made.constraints, *made.indexes) for column in group.columns}
         for column in made.columns:
             if type(column.type) is sa.DateTime:
                 column.type = DATETIME(fsp=6)
+            elif column.name in keys and type(column.type) in {sa.String, sa.Text} and column.type.length is None:
+                column.type = sa.String(_KEY_CHARACTERS_MAX)
         return made
 
     def _quoted(self, table: sa.Table) -> str:
