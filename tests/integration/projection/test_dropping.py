@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import sqlalchemy as sa
 from tests.integration.projection.beside import WHO, actions_of, live_is, states
+from tests.integration.projection.engines import WITH_MARIADB, empty_database
 from tests.integration.projection.models import Deposited, settings_for, until
 
 from freehold import RunningService, Service
@@ -15,6 +18,12 @@ from freehold.projection.declaration import Projection, ProjectionContext
 from freehold.projection.generations import lease_prefix
 from freehold.projection.rebuild_runner import RebuildRunner
 from freehold.projection.store import CHECKPOINTS
+
+
+@pytest.fixture(params=WITH_MARIADB)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database."""
+    return empty_database(request, tmp_path)
 
 
 def declared(version: int, *names: str) -> tuple[Service, Projection]:

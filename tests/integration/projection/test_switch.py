@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.integration.projection.beside import WHO, actions_of
+from tests.integration.projection.engines import WITH_MARIADB, empty_database
 from tests.integration.projection.models import (
     Deposited,
     Noted,
@@ -36,6 +37,12 @@ from freehold.projection.key_rebuild import rebuild_key
 from freehold.projection.operations import ProjectionOperations
 from freehold.projection.rebuild_runner import RebuildRunner
 from freehold.projection.store import CHECKPOINTS, CheckpointStore, Generation, GenerationState
+
+
+@pytest.fixture(params=WITH_MARIADB)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database."""
+    return empty_database(request, tmp_path)
 
 
 async def states(running: RunningService, name: str = "accounts") -> dict[int, str]:

@@ -124,6 +124,16 @@ async def test_tables_tell_letters_and_microseconds_apart(harness: StoresHarness
         }
 
 
+async def test_a_key_of_zero_is_kept(harness: StoresHarness) -> None:
+    table = sa.Table("numbers", sa.MetaData(), sa.Column("number", sa.Integer, primary_key=True))
+    made = harness.first[READ_MODELS].physical(table, OLD)
+    async with harness.first.database.begin() as db_tx:
+        await harness.first[READ_MODELS].create(db_tx, [table], OLD)
+        for number in (0, 1):
+            await db_tx.native.execute(made.insert().values(number=number))
+        assert [row[0] for row in await sql_of(db_tx).fetch("SELECT number FROM numbers__g1")] == [0, 1]
+
+
 async def test_a_text_without_a_length_is_refused_in_words(harness: StoresHarness) -> None:
     table = sa.Table("visits", sa.MetaData(), sa.Column("id", sa.String(40)), sa.Column("note", sa.String))
     with pytest.raises(DeclarationError, match="'visits__g1' cannot be made"):

@@ -35,7 +35,9 @@ def session_settings(options: DatabaseOptions) -> str:
     """The statement that prepares a session: strict types, UTC, and the server's own time limits, in whole seconds."""
     lock_seconds = max(1, math.ceil(options.lock_timeout_seconds))
     settings = {
-        "sql_mode": "'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION,PIPES_AS_CONCAT'",
+        # NO_AUTO_VALUE_ON_ZERO: SQLAlchemy makes AUTO_INCREMENT of a key that is a number, and 0 is a key like others.
+        "sql_mode": "'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION,NO_AUTO_VALUE_ON_ZERO,"
+        "PIPES_AS_CONCAT'",
         "time_zone": "'+00:00'",
         "tx_isolation": "'READ-COMMITTED'",
         "max_statement_time": f"{options.statement_timeout_seconds:.3f}",
