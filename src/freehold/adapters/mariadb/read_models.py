@@ -1,19 +1,20 @@
 """Tables of read models on MariaDB, which commits at each statement that defines a table. Imports the base of the SQL
 adapters, SQLAlchemy, and its siblings.
 
-Tables are defined on a connection of their own, at once, while the caller's transaction is open: what is rolled back
-leaves a table that nobody has recorded. It bears a mark, its comment, and is replaced when the same place is made
+Tables are created and dropped at once, on a connection of their own, while the caller's transaction is open. A rollback
+leaves a table that no generation has recorded. Its comment marks it, and it is replaced when the same set is created
 again.
 
-Which place a view reads changes with the caller's transaction, although DDL does not:
+Which table set a view reads changes with the caller's transaction, although DDL does not:
 
-1. at once, the view becomes a union of both places; each counts where the row of `freehold_read_model` names it;
-2. the transaction writes that row: a statement reads the row and the tables in one snapshot, so readers see the old
-   place until the commit, all of the new one after it, and the old one still where it is rolled back;
-3. after the commit, the view becomes one on the new place alone. Where readers are in the way, or the process has died,
-   the union stays, which is right, and slower; the next `show` of the place, or the `drop` of the other, replaces it.
+1. before the commit, the view becomes a union of the old set and the new one. Each part has the condition that the row
+   of `freehold_read_model` names it.
+2. The transaction changes that row. A statement reads the row and the tables in one snapshot: readers see the old set
+   until the commit, the new one after it, and the old one after a rollback.
+3. After the commit, the view becomes one on the new set alone. Where a reader blocks that, or the process dies, the
+   union stays: it is slower, and correct. The next `show` of the set, or the `drop` of the other one, replaces it.
 
-The row is locked from 1 to the commit and during 3, so that of two who change a view the later waits.
+The row is locked from the first step to the commit, and during the third: two changes of one view do not overlap.
 """
 
 from __future__ import annotations
@@ -52,16 +53,16 @@ _HURRY_SECONDS: Final = 1
 _KEY_CHARACTERS_MAX: Final = 512
 """As long as the name of a stream: a text without a length cannot be a key, or be in an index."""
 _OPTIONS: Final = {"mariadb_engine": "InnoDB", "mariadb_charset": "utf8mb4", "mariadb_collate": COLLATION}
-_IN_PLACE: Final = "TABLE_SCHEMA = coalesce($1, DATABASE()) AND TABLE_NAME = $2"
-_KIND: Final = f"SELECT TABLE_TYPE FROM information_schema.TABLES WHERE {_IN_PLACE}"
-_COLUMNS: Final = f"SELECT COLUMN_NAME FROM information_schema.COLUMNS WHERE {_IN_PLACE} ORDER BY ORDINAL_POSITION"
-_DEFINITION: Final = f"SELECT VIEW_DEFINITION, coalesce($3, DATABASE()) FROM information_schema.VIEWS WHERE {_IN_PLACE}"
+_NAMED: Final = "TABLE_SCHEMA = coalesce($1, DATABASE()) AND TABLE_NAME = $2"
+_KIND: Final = f"SELECT TABLE_TYPE FROM information_schema.TABLES WHERE {_NAMED}"
+_COLUMNS: Final = f"SELECT COLUMN_NAME FROM information_schema.COLUMNS WHERE {_NAMED} ORDER BY ORDINAL_POSITION"
+_DEFINITION: Final = f"SELECT VIEW_DEFINITION, coalesce($3, DATABASE()) FROM information_schema.VIEWS WHERE {_NAMED}"
 _KINDS: Final = {"BASE TABLE": "table", "VIEW": "view"}
-_PLACE: Final = "SELECT place FROM freehold_read_model WHERE name = $1 FOR UPDATE"
-_PLACE_NOW: Final = "SELECT place FROM freehold_read_model WHERE name = $1 FOR UPDATE SKIP LOCKED"
-_WRITE_PLACE: Final = (
-    "INSERT INTO freehold_read_model (name, place) VALUES ($1, $2) ON DUPLICATE KEY UPDATE place = VALUES(place)"
-)
+_SHOWN: Final = "SELECT table_set FROM freehold_read_model WHERE name = $1 FOR UPDATE"
+_SHOWN_NOW: Final = "SELECT table_set FROM freehold_read_model WHERE name = $1 FOR UPDATE SKIP LOCKED"
+_WRITE_SHOWN: Final = """\
+INSERT INTO freehold_read_model (name, table_set) VALUES ($1, $2)
+ON DUPLICATE KEY UPDATE table_set = VALUES(table_set)"""
 _FORGET: Final = "DELETE FROM freehold_read_model WHERE name = $1"
 
 
@@ -77,7 +78,7 @@ class MariaDbReadModelStore(SqlReadModelStore):
         self._mariadb = database
 
     async def create(self, db_tx: DatabaseTransaction, tables: Sequence[DeclaredTable], table_set: TableSet) -> None:
-        """One by one, at once; one that an attempt has left is replaced."""
+        """Create the tables at once; replaces those that an earlier attempt left."""
         dialect = native_of(db_tx).dialect
         made = [self._physical(table, table_set) for table in tables]
         statements = [_ddl(each, dialect) for each in made]
@@ -95,35 +96,35 @@ class MariaDbReadModelStore(SqlReadModelStore):
                     await sql.execute(statement)
 
     async def drop(self, db_tx: DatabaseTransaction, names: Sequence[str], table_set: TableSet | None = None) -> None:
-        """One by one, at once: a generation is forgotten after its tables are gone."""
+        """Drop the tables at once: a generation is forgotten after its tables are gone."""
         async with self._defining() as sql:
             for declared in map(called, names):
                 made = declared
                 if table_set is not None:
-                    made = _placed(declared, table_set.suffix)
+                    made = _in_set(declared, table_set.suffix)
                     if await self._reads(sql, declared, made):
                         await self._leave(sql_of(db_tx), sql, declared, table_set)
                 if await self._kind(sql, made) == "table":
                     await sql.execute(f"DROP TABLE IF EXISTS {self._quoted(made)}")
 
     async def show(self, db_tx: DatabaseTransaction, tables: Sequence[DeclaredTable], table_set: TableSet) -> None:
-        """One by one: a view on both places at once, the one that counts with the transaction."""
+        """Make the views read both sets at once, and the row name the new one with the transaction."""
         own = sql_of(db_tx)
         async with self._defining() as sql:
             for view in map(declared_by_alchemy, tables):
                 self._mariadb.after_commit(db_tx, partial(self._settle, view))
-                new = _placed(view, table_set.suffix)
+                new = _in_set(view, table_set.suffix)
                 is_view = await self._is_view(sql, view)
                 shown = await _shown(own, view) if is_view else None
-                old = None if shown is None else _placed(view, shown)
+                old = None if shown is None else _in_set(view, shown)
                 if old is None or await self._kind(sql, old) is None:
                     await self._define(sql, view, await self._on(sql, new))
                 elif shown != table_set.suffix:
                     await self._define(sql, view, await self._on_both(sql, view, old, new))
-                await own.execute(_WRITE_PLACE, (view.fullname, table_set.suffix))
+                await own.execute(_WRITE_SHOWN, (view.fullname, table_set.suffix))
 
     async def hide(self, db_tx: DatabaseTransaction, tables: Sequence[DeclaredTable]) -> None:
-        """One by one, at once."""
+        """Drop the views with the declared names, at once."""
         async with self._defining() as sql:
             for view in map(declared_by_alchemy, tables):
                 if await self._is_view(sql, view):
@@ -131,9 +132,9 @@ class MariaDbReadModelStore(SqlReadModelStore):
                 await sql_of(db_tx).execute(_FORGET, (view.fullname,))
 
     async def _leave(self, own: SqlConnection, sql: SqlConnection, view: sa.Table, gone: TableSet) -> None:
-        """Have a view not read a place: it reads the one that is shown, or goes along."""
+        """Remove a set from a view, which then reads the one that is shown; without one, drop the view."""
         shown = await _shown(own, view)
-        kept = None if shown in {None, gone.suffix} else _placed(view, str(shown))
+        kept = None if shown in {None, gone.suffix} else _in_set(view, str(shown))
         if kept is not None and await self._kind(sql, kept) is not None:
             await self._define(sql, view, await self._on(sql, kept))
             return
@@ -141,26 +142,26 @@ class MariaDbReadModelStore(SqlReadModelStore):
         await own.execute(_FORGET, (view.fullname,))
 
     async def _settle(self, view: sa.Table) -> None:
-        """Have a view read the place alone that is shown, unless somebody changes that just now."""
+        """Make a view read only the set that is shown, unless another transaction is changing that."""
         with contextlib.suppress(FreeholdError):
             async with self._database.begin() as db_tx, self._defining() as sql:
-                rows = await db_tx.sql.fetch(_PLACE_NOW, (view.fullname,))
+                rows = await db_tx.sql.fetch(_SHOWN_NOW, (view.fullname,))
                 if rows and await self._is_union(sql, view):
-                    await self._define(sql, view, await self._on(sql, _placed(view, rows[0][0])))
+                    await self._define(sql, view, await self._on(sql, _in_set(view, rows[0][0])))
 
     async def _on(self, sql: SqlConnection, table: sa.Table) -> str:
         columns = ", ".join(map(self._name, await _columns(sql, table)))
         return f"SELECT {columns} FROM {self._quoted(table)}"
 
     async def _on_both(self, sql: SqlConnection, view: sa.Table, old: sa.Table, new: sa.Table) -> str:
-        """All columns of both; for one that a place does not have, NULL."""
+        """All columns of both sets; NULL for a column that one of them does not have."""
         columns = {old: await _columns(sql, old), new: await _columns(sql, new)}
         names = dict.fromkeys([*columns[old], *columns[new]])
-        counts = "EXISTS (SELECT 1 FROM freehold_read_model AS m WHERE m.name = '{}' AND m.place = '{}')"
+        counts = "EXISTS (SELECT 1 FROM freehold_read_model AS m WHERE m.name = '{}' AND m.table_set = '{}')"
         parts = []
         for table, there in columns.items():
             selected = [self._name(name) if name in there else f"NULL AS {self._name(name)}" for name in names]
-            suffix = str(table.info["place"])
+            suffix = str(table.info["table_set"])
             named = counts.format(view.fullname.replace("\\", "\\\\").replace("'", "''"), suffix)
             parts.append(f"SELECT {', '.join(selected)} FROM {self._quoted(table)} WHERE {named}")
         return " UNION ALL ".join(parts)
@@ -181,7 +182,7 @@ class MariaDbReadModelStore(SqlReadModelStore):
         return bool(rows) and f"{self._name(rows[0][1])}.{self._name(table.name)}" in str(rows[0][0])
 
     def _defining(self) -> AbstractAsyncContextManager[SqlConnection]:
-        """Wait only shortly for readers: whoever waits to change a table keeps those waiting who come later."""
+        """A connection with a short lock timeout: a statement that waits to change a table blocks all later readers."""
         return self._mariadb.defining(lock_seconds=_HURRY_SECONDS, reserved=True)
 
     def _copy(self, table: sa.Table, table_set: TableSet) -> sa.Table:
@@ -189,12 +190,15 @@ class MariaDbReadModelStore(SqlReadModelStore):
         made.comment = f"{made.comment}; {MARK}" if made.comment else MARK
         for option, value in _OPTIONS.items():
             made.dialect_kwargs.setdefault(option, value)
-        keys = {column.name for group in (*made.constraints, *made.indexes) for column in group.columns}
+        constraints = [
+            each for each in made.constraints if isinstance(each, sa.PrimaryKeyConstraint | sa.UniqueConstraint)
+        ]
+        keys = {column.name for group in (*constraints, *made.indexes) for column in group.columns}
         for column in made.columns:
             if type(column.type) is sa.DateTime:
                 column.type = DATETIME(fsp=6)
-            elif column.name in keys and type(column.type) in {sa.String, sa.Text} and column.type.length is None:
-                column.type = sa.String(_KEY_CHARACTERS_MAX)
+            elif column.name in keys and isinstance(column.type, sa.String) and column.type.length is None:
+                column.type = sa.String(_KEY_CHARACTERS_MAX, collation=column.type.collation)
         return made
 
     def _quoted(self, table: sa.Table) -> str:
@@ -205,8 +209,8 @@ class MariaDbReadModelStore(SqlReadModelStore):
 
 
 async def _shown(own: SqlConnection, view: sa.Table) -> str | None:
-    """The place that counts, as the transaction sees it; locked until its end."""
-    rows = await own.fetch(_PLACE, (view.fullname,))
+    """The set that the row names, as the transaction sees it. Locks the row until its end."""
+    rows = await own.fetch(_SHOWN, (view.fullname,))
     return str(rows[0][0]) if rows else None
 
 
@@ -214,9 +218,9 @@ async def _columns(sql: SqlConnection, table: sa.Table) -> list[str]:
     return [str(row[0]) for row in await sql.fetch(_COLUMNS, (table.schema, table.name))]
 
 
-def _placed(table: sa.Table, suffix: str) -> sa.Table:
-    """A place's table, by its name alone."""
-    return sa.Table(fitting(table.name, suffix), sa.MetaData(), schema=table.schema, info={"place": suffix})
+def _in_set(table: sa.Table, suffix: str) -> sa.Table:
+    """The physical table of a set, without columns."""
+    return sa.Table(fitting(table.name, suffix), sa.MetaData(), schema=table.schema, info={"table_set": suffix})
 
 
 def _ddl(table: sa.Table, dialect: sa.Dialect) -> list[str]:

@@ -61,8 +61,8 @@ class MariaDbViewStore(SqlViewStore):
         """A connection that holds the lock of a view until it is closed. Raises `ConcurrencyConflict`."""
         async with self._mariadb.defining(lock_seconds=_HURRY_SECONDS, seconds=seconds) as sql:
             # The name of a lock is of the whole server, and has 64 characters at most.
-            (place,) = (await sql.fetch("SELECT DATABASE()"))[0]
-            lock = f"freehold.view/{stable_hash(f'{place}/{name}')}"
+            (database,) = (await sql.fetch("SELECT DATABASE()"))[0]
+            lock = f"freehold.view/{stable_hash(f'{database}/{name}')}"
             if (await sql.fetch("SELECT GET_LOCK($1, 0)", (lock,)))[0][0] != 1:
                 raise being_refreshed(name)
             yield sql
