@@ -71,7 +71,7 @@ _ROWS: Final = (
     _Row(
         "materialized views, refreshed without blocking readers",
         (VIEWS, LEASES),
-        words={"SQLite": "emulated by tables"},
+        words={"SQLite": "emulated by tables", "MariaDB": "emulated by tables"},
     ),
     _Row("consistency tokens: a read that includes an earlier write, over services", (PROGRESS,)),
     _Row("replicas compared with their source and repaired", (RECONCILIATIONS, DATASETS, LEASES)),
