@@ -43,8 +43,7 @@ def test_every_engine_declares_ports() -> None:
     engines = database_engines()
     assert list(engines) == ["MariaDB", "memory", "PostgreSQL", "SQLite"]
     assert engines["SQLite"]
-    assert set(engines["SQLite"]) == set(engines["PostgreSQL"]) > set(engines["memory"])
-    assert set(engines["SQLite"]) > set(engines["MariaDB"])
+    assert set(engines["SQLite"]) == set(engines["PostgreSQL"]) == set(engines["MariaDB"]) > set(engines["memory"])
 
 
 def test_what_engines_declare_is_read_without_a_driver() -> None:
