@@ -197,7 +197,7 @@ async def test_an_older_copy_is_found_out_while_the_client_is_still_reconnecting
 
 def _is_looking(broker: NatsBroker) -> bool:
     assert broker._stream is not None
-    return broker._stream._is_mending and not broker._stream._in_doubt
+    return broker._stream._is_repairing and not broker._stream._unverified
 
 
 async def test_what_was_not_written_when_the_connection_broke_is_not_sent_after_it(

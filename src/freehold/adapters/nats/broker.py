@@ -152,7 +152,7 @@ class NatsBroker:
         connection, _, stream = self._opened()
         connection.check()
         deadline = self._clock.monotonic() + timeout_seconds
-        await self._sure(stream, timeout_seconds)
+        await self._verify(stream, timeout_seconds)
         stream.check(log)
         outcomes: dict[int, PublishOutcome] = {}
         failed: set[tuple[str, str]] = set()
@@ -184,7 +184,7 @@ class NatsBroker:
             return results
         try:
             async with asyncio.timeout(self._left(deadline)):
-                await stream.mend()
+                await stream.repair()
             stream.check(log)
         except TimeoutError:
             return results
@@ -275,14 +275,14 @@ class NatsBroker:
         try:
             return await stream.look()
         except StreamGone:
-            await stream.mend()
+            await stream.repair()
             return await stream.look()
 
     @staticmethod
-    async def _sure(stream: LogStream, timeout_seconds: float) -> None:
+    async def _verify(stream: LogStream, timeout_seconds: float) -> None:
         try:
             async with asyncio.timeout(timeout_seconds):
-                await stream.sure()
+                await stream.verify()
         except TimeoutError as error:
             raise OperationTimeout("NATS did not answer in time", hint="is nats-server running?") from error
 

@@ -137,7 +137,7 @@ class PartitionReader:
         return next((at for entry, at in follow.entries if entry.number == number), 0)
 
     async def start_reading(self, place: TopicPartition, after: int, stored_at: int = 0) -> None:
-        """Start to read behind the message `after`, whose time is `stored_at`. Where that fails now, `mend` retries.
+        """Start to read behind the message `after`, whose time is `stored_at`. Where that fails now, `repair` retries.
 
         Raises `Unavailable` where `log` is not set yet.
         """
@@ -154,7 +154,7 @@ class PartitionReader:
         if follow is not None:
             await self._end(follow)
 
-    async def mend(self) -> None:
+    async def repair(self) -> None:
         """Start broken readings again; a failure of one does not block others. Raises `StreamGone`, `Unavailable`."""
         self._connection.check()
         now = self._clock.monotonic()

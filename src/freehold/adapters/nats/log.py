@@ -70,7 +70,7 @@ class NatsLog:
         self._timeout_seconds = timeout_seconds
         self._member = ""
         self._bucket_made_at = ""
-        self._in_doubt = False
+        self._unverified = False
         self._known: dict[TopicPartition, tuple[str, int]] = {}
         self._stored_at: dict[TopicPartition, tuple[int, int]] = {}
         self._wakes: Any = None
@@ -83,34 +83,34 @@ class NatsLog:
 
     async def join(self, member: str) -> None:
         """Make what is missing, send a heartbeat, and listen."""
-        await self._mended(self._make_all)
+        await self._with_repair(self._make_all)
         await self.heartbeat(member)
         if not self._member:
             self._member = member
             self._follower.open(self._on_messages, self._on_group)
             self._wakes = await self._connection.subscribe(self._names.wake(self._group), self._woken)
-            # Not `on_reconnected`: the client takes records before it tells of that.
-            self._connection.on_broken.append(self._doubt)
+            # Not `on_reconnected`: see `LogStream`.
+            self._connection.on_broken.append(self._distrust)
 
-    async def _mended(self, call: Callable[[], Awaitable[T]]) -> T:
+    async def _with_repair(self, call: Callable[[], Awaitable[T]]) -> T:
         """Call, and once more where a stream had vanished and was made again."""
         try:
             return await call()
         except StreamGone:
-            await self._stream.mend()
+            await self._stream.repair()
             await self._make_bucket()
             return await call()
 
     async def _make_bucket(self) -> None:
         """Make the stream of the group's records where it is missing. Raises `Unavailable`."""
-        self._in_doubt, known = False, False  # a break while we ask sets it again
+        self._unverified, known = False, False  # a break while we ask sets it again
         try:
             bucket, _ = await ensure_stream(self._connection, self._names.bucket_config(self._group))
             known = True
         except ApiError as error:
             raise as_outage(error, "NATS does not make the stream of a group's records") from error
         finally:
-            self._in_doubt = self._in_doubt or not known
+            self._unverified = self._unverified or not known
         before, self._bucket_made_at = self._bucket_made_at, str(bucket["created"])
         if before not in {"", self._bucket_made_at}:
             name = self._names.bucket(self._group)
@@ -135,28 +135,28 @@ class NatsLog:
                 raise result
 
     def _start(self, place: TopicPartition, identity: LogIdentity) -> int:
-        """Where a record begins that does not exist: where it was last seen, in the same log; a log that came after
-        the group is read from its beginning.
+        """The position of a missing record: where it was last seen, in the same log. A log that is newer than the group
+        is read from its beginning.
         """
         made_at, position = self._known.get(place, ("", 0))
         if made_at == identity.made_at and position <= identity.last:
             return position
         return identity.last if self._latest and not self._known else 0
 
-    async def _sure(self) -> None:
-        """After a connection broke, have another look at the records before one is stored: servers before 2.10 do not
-        say through the import of an account that nobody takes it. The log is made first: where there is room for one
-        stream only, messages are kept in it. Raises `Unavailable`.
+    async def _verify(self) -> None:
+        """After the connection broke, check the streams before a record is stored: servers before 2.10 do not report,
+        through the import of an account, that no stream takes it. The log comes first: where there is room for one
+        stream only, it is the one that keeps the messages. Raises `Unavailable`.
         """
-        if self._in_doubt:
-            await self._stream.sure()
+        if self._unverified:
+            await self._stream.verify()
             await self._make_bucket()
 
     async def heartbeat(self, member: str) -> None:
-        """Give a sign of life."""
-        await self._sure()
+        """Send a heartbeat."""
+        await self._verify()
         heartbeat = Publication(self._names.member(self._group, member), encode({"topics": self._topics}))
-        await self._mended(lambda: self._publisher.publish_one(heartbeat, self._timeout_seconds))
+        await self._with_repair(lambda: self._publisher.publish_one(heartbeat, self._timeout_seconds))
 
     async def remove(self, member: str) -> None:
         """Remove a member."""
@@ -170,7 +170,7 @@ class NatsLog:
     async def observe(self) -> GroupView:
         """Read records and heartbeats. Records of a log that is gone begin again first, and missing ones are made."""
         for _ in range(_LOOKS):
-            view = await self._mended(self._look)
+            view = await self._with_repair(self._look)
             if view is not None:
                 return view
         raise Unavailable(f"the records of group {self._group} change all the time", hint="it is looked at again soon")
@@ -204,12 +204,12 @@ class NatsLog:
         missing = wanted - {record.place for record in records}
         if stale or missing:
             if stale:
-                await self._begin_anew(stale, identity.made_at)
+                await self._reset_records(stale, identity.made_at)
             await self._make_records(missing, identity)
             return None
         self._follower.log = identity
         for place, known in stored_at.items():
-            # What was settled while this was read is later.
+            # A position that was stored while this was read is later.
             self._stored_at[place] = max(known, self._stored_at.get(place, known), key=itemgetter(1))
         self._known = {record.place: (identity.made_at, record.position) for record in records}
         return GroupView(sorted(records, key=lambda record: record.place), members)
@@ -220,8 +220,8 @@ class NatsLog:
             TopicPartition(self._names.dotted(topic), number) for topic in self._topics for number in partitions
         )
 
-    async def _begin_anew(self, stale: Sequence[tuple[TopicPartition, int]], made_at: str) -> None:
-        """Forget positions that were numbers of another log: in this one they would pass over what nobody has seen."""
+    async def _reset_records(self, stale: Sequence[tuple[TopicPartition, int]], made_at: str) -> None:
+        """Reset positions that were numbers of another log: in this one they would skip messages."""
         resets = [
             Publication(self._names.place(self._group, place), _encode("", 0, 0, made_at), {_EXPECTED: str(number)})
             for place, number in stale
@@ -242,7 +242,7 @@ class NatsLog:
         self, expected: PartitionState, *, owner: str, position: int, attempts: int
     ) -> PartitionState | None:
         """Change a record that is still as expected."""
-        await self._sure()
+        await self._verify()
         stored_at = self._when(expected.place, position)
         change = Publication(
             self._names.place(self._group, expected.place),
@@ -259,7 +259,7 @@ class NatsLog:
         return replace(expected, owner=owner, token=int(saved["seq"]), position=position, attempts=attempts)
 
     def _when(self, place: TopicPartition, position: int) -> int:
-        """When the message at a position was stored: whoever reads on behind it sees then whether it is the same."""
+        """When the message at a position was stored. The next reader sees by it whether the log is the same."""
         known, stored_at = self._stored_at.get(place, (0, 0))
         return stored_at if known == position and stored_at else self._follower.stored_at(place, position)
 
@@ -277,30 +277,30 @@ class NatsLog:
         await self._follower.stop_reading(place)
 
     def has_messages(self, place: TopicPartition, after: int) -> bool:
-        """Whether something lies behind a position."""
+        """Whether there are messages after a position."""
         return self._follower.has_messages(place, after)
 
     async def refresh(self) -> None:
-        """Mend what broke; news come by themselves. Raises `BrokerError` where only another connection helps."""
+        """Repair what broke; messages arrive by themselves. Raises `BrokerError` if only another connection helps."""
         if self._connection.ended:
             raise BrokerError("NATS closed the connection for good", hint="subscribe again")
-        await self._mended(self._follower.mend)
+        await self._with_repair(self._follower.repair)
 
     async def read(self, place: TopicPartition, after: int, limit: int) -> Sequence[Entry]:
-        """Read what follows a position."""
+        """Read the messages after a position."""
         return await self._follower.read(place, after, limit)
 
     async def close(self) -> None:
         """Stop listening."""
         await self._follower.close()
         if self._wakes is not None:
-            self._connection.on_broken.remove(self._doubt)
+            self._connection.on_broken.remove(self._distrust)
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(self._timeout_seconds):
                     await self._wakes.unsubscribe()
 
-    def _doubt(self) -> None:
-        self._in_doubt = True
+    def _distrust(self) -> None:
+        self._unverified = True
 
     async def _woken(self, message: Msg) -> None:
         if message.data != self._member.encode():
