@@ -121,7 +121,10 @@ def _definition(code: object) -> str:
 
 
 def _is_own(filename: str) -> bool:
-    return not filename.startswith(("<frozen", "<string")) and not filename.startswith(_LIBRARIES)
+    # A compiled module, such as a driver's, is named relative to where it was built: "asyncmy/errors.pyx".
+    if filename.startswith(("<frozen", "<string")) or filename.endswith((".pyx", ".pxd", ".pxi")):
+        return False
+    return not filename.startswith(_LIBRARIES)
 
 
 @lru_cache(maxsize=512)

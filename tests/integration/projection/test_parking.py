@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from tests.integration.projection.engines import WITH_MARIADB, empty_database
 from tests.integration.projection.models import (
     Deposited,
     ReadModel,
@@ -28,6 +30,12 @@ from freehold.projection.parked_stream import ParkedStreamRetrier
 from freehold.projection.store import CHECKPOINTS, ParkedStream
 
 _ONCE = Retry(attempts=1)
+
+
+@pytest.fixture(params=WITH_MARIADB)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database."""
+    return empty_database(request, tmp_path)
 
 
 def _parking(running: RunningService, model: ReadModel) -> ParkedStreamRetrier:

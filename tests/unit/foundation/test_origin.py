@@ -41,6 +41,18 @@ def test_the_line_is_the_last_one_of_a_persons_own() -> None:
     assert describe(error) == f"JSONDecodeError in in_a_library, {place}"
 
 
+def test_a_line_of_a_compiled_driver_is_a_librarys() -> None:
+    """Its frames name the source that it was built from, which is on no import path."""
+    driver: dict[str, Callable[[], None]] = {}
+    exec(compile("def execute():\n    raise LookupError", "asyncmy/errors.pyx", "exec"), driver)
+
+    def in_a_driver() -> None:
+        driver["execute"]()
+
+    place = f"tests/unit/foundation/test_origin.py:{_line('in_a_driver() -> None') + 1}"
+    assert origin(_caught(in_a_driver)) == place
+
+
 def test_an_error_of_freehold_keeps_its_text_and_gets_the_place() -> None:
     place = f"tests/unit/foundation/test_origin.py:{_line('raise Unavailable')}"
     assert describe(_caught(wrapped)) == f"the other service is away, at {place}"
