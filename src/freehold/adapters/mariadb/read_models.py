@@ -27,6 +27,7 @@ from typing import ClassVar, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.mysql import DATETIME
+from sqlalchemy.dialects.mysql.mariadb import MariaDBDialect
 from sqlalchemy.exc import CompileError
 from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
@@ -52,6 +53,7 @@ __all__ = ["MariaDbReadModelStore"]
 _HURRY_SECONDS: Final = 1
 _KEY_CHARACTERS_MAX: Final = 512
 """As long as the name of a stream: a text without a length cannot be a key, or be in an index."""
+_DIALECT: Final = MariaDBDialect()
 _OPTIONS: Final = {"mariadb_engine": "InnoDB", "mariadb_charset": "utf8mb4", "mariadb_collate": COLLATION}
 _NAMED: Final = "TABLE_SCHEMA = coalesce($1, DATABASE()) AND TABLE_NAME = $2"
 _KIND: Final = f"SELECT TABLE_TYPE FROM information_schema.TABLES WHERE {_NAMED}"
@@ -197,7 +199,7 @@ class MariaDbReadModelStore(SqlReadModelStore):
         for column in made.columns:
             if type(column.type) is sa.DateTime:
                 column.type = DATETIME(fsp=6)
-            elif column.name in keys and isinstance(column.type, sa.String) and column.type.length is None:
+            elif column.name in keys and isinstance(column.type, sa.String) and _is_unbounded(column.type):
                 column.type = sa.String(_KEY_CHARACTERS_MAX, collation=column.type.collation)
         return made
 
@@ -206,6 +208,12 @@ class MariaDbReadModelStore(SqlReadModelStore):
 
     def _name(self, name: str) -> str:
         return f"`{name.replace('`', '``')}`"
+
+
+def _is_unbounded(kind: sa.String) -> bool:
+    """Whether a type is a text without a length, by its variant for MariaDB where it has one."""
+    here = kind.dialect_impl(_DIALECT)
+    return isinstance(here, sa.String) and here.length is None
 
 
 async def _shown(own: SqlConnection, view: sa.Table) -> str | None:
