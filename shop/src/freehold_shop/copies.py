@@ -13,14 +13,16 @@ from sqlalchemy import BigInteger, Column, MetaData, Table, Text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold import SqlConnection
+from freehold.transaction import Transaction
 from freehold_shop.reference.contracts import CountryDefined
-from freehold_shop.upsert import insert_into
+from freehold_shop.upsert import is_mariadb, upsert_into
 from freehold_shop.users.contracts import CustomerRegistered, UserUpdated
 
 __all__ = [
     "COMPARED_SECONDS",
     "COUNTRY_COPY_DDL",
     "CUSTOMER_COPY_DDL",
+    "MARIADB_COPIES_DDL",
     "CustomerCopy",
     "CustomerFacts",
     "country_copy_table",
@@ -46,6 +48,24 @@ COUNTRY_COPY_DDL = """CREATE TABLE country_copy (
 )"""
 
 
+MARIADB_COPIES_DDL = (
+    """CREATE TABLE IF NOT EXISTS customer_copy (
+        customer_id VARCHAR(255) PRIMARY KEY,
+        name TEXT NOT NULL,
+        email TEXT NOT NULL,
+        country TEXT NOT NULL,
+        address TEXT NOT NULL,
+        revision BIGINT NOT NULL
+    ) CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin""",
+    """CREATE TABLE IF NOT EXISTS country_copy (
+        code VARCHAR(255) PRIMARY KEY,
+        name TEXT NOT NULL,
+        currency TEXT NOT NULL
+    ) CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin""",
+)
+"""Both tables on MariaDB, where each statement commits and is repeated after a crash."""
+
+
 COMPARED_SECONDS = 900.0
 """How often replicas are compared with their source. Drift is reported; an operator repairs it by command."""
 
@@ -56,6 +76,15 @@ ON CONFLICT (customer_id) DO UPDATE SET
     name = excluded.name, email = excluded.email, country = excluded.country, address = excluded.address,
     revision = excluded.revision
 WHERE customer_copy.revision < excluded.revision"""
+_KEEP_CUSTOMER_MARIADB = """
+INSERT INTO customer_copy (customer_id, name, email, country, address, revision)
+VALUES ($1, $2, $3, $4, $5, $6)
+ON DUPLICATE KEY UPDATE
+    name = IF(revision < VALUES(revision), VALUES(name), name),
+    email = IF(revision < VALUES(revision), VALUES(email), email),
+    country = IF(revision < VALUES(revision), VALUES(country), country),
+    address = IF(revision < VALUES(revision), VALUES(address), address),
+    revision = GREATEST(revision, VALUES(revision))"""
 _FIND_CUSTOMER = "SELECT country, address FROM customer_copy WHERE customer_id = $1"
 
 CustomerFacts = CustomerRegistered | UserUpdated
@@ -95,10 +124,11 @@ def country_copy_table(metadata: MetaData) -> Table:
     )
 
 
-async def keep_customer(sql: SqlConnection, facts: CustomerFacts) -> None:
+async def keep_customer(tx: Transaction, facts: CustomerFacts) -> None:
     """Write the replica's row, unless the stored one has the same revision or a newer one."""
     values = (facts.customer_id, facts.name, facts.email, facts.country, facts.address, facts.revision)
-    await sql.execute(_KEEP_CUSTOMER, values)
+    statement = _KEEP_CUSTOMER_MARIADB if is_mariadb(tx.connection) else _KEEP_CUSTOMER
+    await tx.sql.execute(statement, values)
 
 
 async def find_customer_copy(sql: SqlConnection, customer_id: str) -> CustomerCopy | None:
@@ -109,9 +139,5 @@ async def find_customer_copy(sql: SqlConnection, customer_id: str) -> CustomerCo
 
 async def keep_country(connection: AsyncConnection, table: Table, event: CountryDefined) -> None:
     """Write the replica's row of a country. The last event wins, since the events of a key come in order."""
-    statement = insert_into(table, connection)
-    statement = statement.on_conflict_do_update(
-        index_elements=[table.c.code],
-        set_={"name": statement.excluded.name, "currency": statement.excluded.currency},
-    )
+    statement = upsert_into(table, connection, ("name", "currency"))
     await connection.execute(statement, {"code": event.code, "name": event.name, "currency": event.currency})

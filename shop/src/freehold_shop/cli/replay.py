@@ -20,7 +20,7 @@ from freehold_shop.replay import session
 from freehold_shop.replay.display import ProgressBar, print_outcome
 from freehold_shop.replay.session import Interrupted, Outcome, Wanted
 from freehold_shop.retail import RetailInputError
-from freehold_shop.supervisor.plan import parse_instances
+from freehold_shop.supervisor.plan import parse_engines, parse_instances
 
 __all__ = ["replay"]
 
@@ -53,6 +53,13 @@ def _rate(_ctx: click.Context, _param: click.Parameter, value: str) -> float | N
     "--instances", multiple=True, metavar="SERVICE=N", help="Processes of a service, in a shop started for the replay."
 )
 @click.option(
+    "--engine",
+    "engines",
+    multiple=True,
+    metavar="SERVICE=ENGINE",
+    help="Put a service on postgresql or mariadb, in a shop started with --profile servers; repeatable.",
+)
+@click.option(
     "--patience",
     type=seconds(1),
     default=300.0,
@@ -70,6 +77,7 @@ def replay(
     rejects: Path | None,
     state: Path | None,
     instances: tuple[str, ...],
+    engines: tuple[str, ...],
     patience: float,
 ) -> int:
     """Put the orders of retail FILEs through the shop, and verify that nothing was lost.
@@ -88,6 +96,7 @@ def replay(
             rate_per_second=rate,
             rejects=rejects,
             instances=parse_instances(instances),
+            engines=parse_engines(engines),
             patience_seconds=patience,
         )
         outcome = asyncio.run(

@@ -21,7 +21,7 @@ from freehold_shop.cli.output import json_option, print_json, state_option
 from freehold_shop.cli.stream import OrderStream, StreamCounts
 from freehold_shop.supervisor.client import Shop, start_shop
 from freehold_shop.supervisor.errors import ShopNotRunning
-from freehold_shop.supervisor.plan import Checkout, Plan, Profile, parse_instances
+from freehold_shop.supervisor.plan import Checkout, Plan, Profile, parse_engines, parse_instances
 
 __all__ = ["run"]
 
@@ -35,6 +35,13 @@ _SUMMARY_SECONDS = 2.0
 @click.option("--single-process", is_flag=True, help="All services in one process.")
 @click.option("--instances", multiple=True, metavar="SERVICE=N", help="Run N processes of a service; repeatable.")
 @click.option(
+    "--engine",
+    "engines",
+    multiple=True,
+    metavar="SERVICE=ENGINE",
+    help="Put a service on postgresql or mariadb, on the servers profile; repeatable.",
+)
+@click.option(
     "--orders-per-second",
     type=FiniteRange(0, 1_000),
     default=2.0,
@@ -47,6 +54,7 @@ def run(
     profile: str,
     checkout: str,
     instances: tuple[str, ...],
+    engines: tuple[str, ...],
     orders_per_second: float,
     state: Path,
     *,
@@ -64,6 +72,7 @@ def run(
         single_process=single_process,
         usual_ports=True,
         instances=parse_instances(instances),
+        engines=parse_engines(engines),
     )
     with contextlib.suppress(asyncio.CancelledError):
         asyncio.run(_run(plan, orders_per_second, as_json=as_json))

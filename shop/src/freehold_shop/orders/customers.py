@@ -24,4 +24,4 @@ async def ensure_customer(tx: Transaction, customer_id: str) -> None:
     customer = await fetch("users", f"/customers/{customer_id}", CustomerRegistered)
     if customer is None:
         raise Problem(422, "unknown-customer", "the customer must be registered first")
-    await keep_customer(tx.sql, customer)
+    await keep_customer(tx, customer)

@@ -100,10 +100,11 @@ def routes(running: RunningService) -> APIRouter:
 
     @router.get("/orders/{order_id}")
     async def show_order(order_id: Identity) -> dict[str, Any]:
-        row = await read_one(running, (*_HEAD, "lines"), "FROM orders WHERE order_id = $1", [order_id])
+        row = await read_one(running, (*_HEAD, "orders.lines"), "FROM orders WHERE order_id = $1", [order_id])
         if row is None:
             raise not_found("order")
-        return {**row, "lines": [_line(document) for document in json.loads(row["lines"])]}
+        lines = [_line(document) for document in json.loads(row["orders.lines"])]
+        return {**{name: row[name] for name in _HEAD}, "lines": lines}
 
     @router.get("/returns/{return_ref}")
     async def show_return(return_ref: Identity, tx: Tx) -> dict[str, Any]:

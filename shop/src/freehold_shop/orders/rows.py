@@ -1,12 +1,14 @@
 """The projection into `orders` and `order_return`, in the transaction that appends the events: it has no lag.
 
 The service reads these tables for decisions over several orders, and for API requests without a consistency token.
-Imports Freehold's projections, the tables and the rules.
+Imports SQLAlchemy, Freehold's projections, the tables and the rules.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+from sqlalchemy import update
 
 from freehold import DecodedEvent, Projection, ProjectionContext
 from freehold_shop.orders.changes import STATUS_EVENTS, Changes
@@ -16,21 +18,16 @@ from freehold_shop.orders.tables import order_return, orders
 
 __all__ = ["order_rows"]
 
+# `lines` is a reserved word of MariaDB: so an insert has the columns in the order of their declaration, unnamed.
 _INSERT = """
-INSERT INTO {orders} (
-    order_id, customer_id, status, checkout, currency, total_pence, lines, placed_at_ms, created_at_ms
-)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"""
+INSERT INTO {orders} VALUES ($1, $2, $3, NULL, $4, $5, $6, $7, $8, $9, NULL)"""
 _UPDATE_STATUS = """
 UPDATE {orders} SET
-    status = CASE WHEN status IN ($3, $4) THEN status ELSE CAST($2 AS TEXT) END,
-    reason = coalesce(CAST($5 AS TEXT), reason), ended_at_ms = coalesce(CAST($6 AS BIGINT), ended_at_ms)
+    status = CASE WHEN status IN ($3, $4) THEN status ELSE $2 END,
+    reason = coalesce($5, reason), ended_at_ms = coalesce($6, ended_at_ms)
 WHERE order_id = $1"""
-_LINES = "SELECT lines FROM {orders} WHERE order_id = $1"
-_KEEP_LINES = "UPDATE {orders} SET lines = $2 WHERE order_id = $1"
-_REQUEST = """
-INSERT INTO {order_return} (return_ref, order_id, lines, currency, refund_pence, refunded, restocked)
-VALUES ($1, $2, $3, $4, $5, $6, $7)"""
+_LINES = "SELECT placed.lines FROM {orders} AS placed WHERE order_id = $1"
+_REQUEST = "INSERT INTO {order_return} VALUES ($1, $2, $3, $4, $5, $6, $7)"
 _REFUNDED = "UPDATE {order_return} SET refunded = $3 WHERE return_ref = $1 AND order_id = $2"
 _RESTOCKED = "UPDATE {order_return} SET restocked = $3 WHERE return_ref = $1 AND order_id = $2"
 
@@ -81,7 +78,8 @@ async def write_rows(batch: Sequence[DecodedEvent], write: ProjectionContext) ->
 async def _keep_return(event: OrderReturnRequested, write: ProjectionContext) -> None:
     document = (await write.sql.fetch(_named(_LINES, write), (event.order_id,)))[0][0]
     left = lines_document(mark_returned(sold_lines(document), event.lines))
-    await write.sql.execute(_named(_KEEP_LINES, write), (event.order_id, left))
+    table = write.table(orders)
+    await write.connection.execute(update(table).where(table.c.order_id == event.order_id).values(lines=left))
     lines, refund = lines_document(event.lines), event.refund
     values = (event.return_ref, event.order_id, lines, refund.currency, refund.pence, False, False)
     await write.sql.execute(_named(_REQUEST, write), values)

@@ -50,13 +50,13 @@ RESERVATION_EXPIRED = "reservation-expired"
 @orders.handles(CustomerRegistered)
 async def copy_customer(event: CustomerRegistered, tx: Transaction) -> None:
     """Insert the customer into the replica."""
-    await keep_customer(tx.sql, event)
+    await keep_customer(tx, event)
 
 
 @orders.handles(UserUpdated)
 async def update_customer(event: UserUpdated, tx: Transaction) -> None:
     """Update the customer in the replica."""
-    await keep_customer(tx.sql, event)
+    await keep_customer(tx, event)
 
 
 @orders.handles(CountryDefined)

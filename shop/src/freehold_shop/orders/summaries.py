@@ -22,8 +22,8 @@ INSERT INTO {order_summary} (
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""
 _UPDATE_STATUS = """
 UPDATE {order_summary} SET
-    status = CASE WHEN status IN ($3, $4) THEN status ELSE CAST($2 AS TEXT) END,
-    ended_at_ms = coalesce(CAST($5 AS BIGINT), ended_at_ms)
+    status = CASE WHEN status IN ($3, $4) THEN status ELSE $2 END,
+    ended_at_ms = coalesce($5, ended_at_ms)
 WHERE order_id = $1"""
 
 summaries = Projection(

@@ -23,7 +23,7 @@ from freehold_shop.replay.summary import Summary
 from freehold_shop.retail import RejectsWriter, read_orders
 from freehold_shop.supervisor.client import Shop, attach, running_shop
 from freehold_shop.supervisor.errors import ShopNotRunning
-from freehold_shop.supervisor.plan import DEFAULT_STATE
+from freehold_shop.supervisor.plan import DEFAULT_STATE, Engine
 from freehold_shop.supervisor.state import read_state
 from freehold_shop.verify.model import Verification
 
@@ -54,6 +54,7 @@ class Wanted:
     rate_per_second: float | None = None
     rejects: Path | None = None
     instances: Mapping[str, int] = field(default_factory=dict)
+    engines: Mapping[str, Engine] = field(default_factory=dict)
     patience_seconds: float = 300.0
     quiet_seconds: float = 60.0
 
@@ -196,6 +197,7 @@ async def _shop(wanted: Wanted, directory: Path) -> AsyncIterator[Shop]:
             checkout=wanted.checkout or "saga",
             state_directory=directory,
             instances=wanted.instances,
+            engines=wanted.engines,
         ) as started:
             yield started
         return
@@ -209,6 +211,12 @@ async def _shop(wanted: Wanted, directory: Path) -> AsyncIterator[Shop]:
             f"a shop runs on {directory} already, with its own number of instances",
             hint="stop it, or name another directory with --state",
         )
+    for service, engine in wanted.engines.items():
+        if shop.engine(service) != engine:
+            raise ConfigurationError(
+                f"a shop runs on {directory} already, and {service} is not on {engine} in it",
+                hint="stop it, or name another directory with --state",
+            )
     yield shop
 
 

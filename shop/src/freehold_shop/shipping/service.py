@@ -52,13 +52,13 @@ class AddressNotHereYet(Exception):
 @shipping.handles(CustomerRegistered)
 async def copy_customer(event: CustomerRegistered, tx: Transaction) -> None:
     """Insert the customer's address into the replica."""
-    await keep_customer(tx.sql, event)
+    await keep_customer(tx, event)
 
 
 @shipping.handles(UserUpdated)
 async def update_customer(event: UserUpdated, tx: Transaction) -> None:
     """Update the customer's address in the replica. Prepared parcels keep theirs."""
-    await keep_customer(tx.sql, event)
+    await keep_customer(tx, event)
 
 
 @shipping.handles(CreateShipment)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from freehold import ConfigurationError, FreeholdError, Unavailable
 from freehold_shop.supervisor.kernel import die_with_parent, hold_lock
-from freehold_shop.supervisor.plan import DEFAULT_STATE, Checkout, Plan, Profile, parse_instances
+from freehold_shop.supervisor.plan import DEFAULT_STATE, Checkout, Plan, Profile, parse_engines, parse_instances
 
 __all__ = ["main"]
 
@@ -35,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             single_process=options.single_process,
             usual_ports=options.usual_ports,
             instances=parse_instances(options.instances),
+            engines=parse_engines(options.engines),
         )
         plan.state_directory.mkdir(parents=True, exist_ok=True)
         lock = hold_lock(plan.state_directory, _ORPHANS_SECONDS)
@@ -60,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--single-process", action="store_true", help="all services in one process")
     parser.add_argument("--usual-ports", action="store_true", help="ports from 8000 on, where they are free")
     parser.add_argument("--instances", action="append", default=[], metavar="SERVICE=N")
+    parser.add_argument("--engine", dest="engines", action="append", default=[], metavar="SERVICE=ENGINE")
     parser.add_argument("--parent", type=int, default=0, help="end when this process, our parent, ends")
     return parser
 

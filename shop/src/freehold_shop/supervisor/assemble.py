@@ -147,7 +147,9 @@ def _infrastructure(plan: Plan) -> Infrastructure:
         case Profile.SERVERS:
             services = [each.service for each in SERVICES.values()]
             options = Settings.load(services[0].name).broker_options
-            return ServersInfrastructure(plan.state_directory, rights=broker_rights(services), options=options)
+            return ServersInfrastructure(
+                plan.state_directory, rights=broker_rights(services), options=options, engines=plan.engines
+            )
 
 
 def _load_adapters() -> None:

@@ -19,12 +19,13 @@ import tempfile
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from freehold_shop.servers.process import end_process
 from freehold_shop.supervisor import control
 from freehold_shop.supervisor.errors import ControlRefused, ShopAlreadyRuns, ShopDidNotStart, ShopNotRunning
 from freehold_shop.supervisor.kernel import is_locked, send_signal
-from freehold_shop.supervisor.plan import DEFAULT_STATE, Checkout, Plan, Profile
+from freehold_shop.supervisor.plan import DEFAULT_STATE, Checkout, Engine, Plan, Profile
 from freehold_shop.supervisor.state import Secrets, ShopState, process_lives, read_secrets, read_state
 
 __all__ = ["FaultState", "Shop", "attach", "running_shop", "start_shop"]
@@ -61,6 +62,10 @@ class Shop:
     def provider_url(self) -> str:
         """The payment and e-mail providers' double."""
         return self.urls["providers"]
+
+    def engine(self, service: str) -> str:
+        """The engine of a service's database, by the scheme of its URL; empty for a service without a database."""
+        return urlsplit(self.databases.get(service, "")).scheme.partition("+")[0]
 
     def state(self) -> ShopState:
         """The state that the supervisor wrote last."""
@@ -175,6 +180,7 @@ async def running_shop(
     checkout: Checkout | str = Checkout.SAGA,
     state_directory: Path | None = None,
     instances: Mapping[str, int] | None = None,
+    engines: Mapping[str, Engine] | None = None,
     single_process: bool = False,
     usual_ports: bool = False,
     ready_seconds: float = READY_SECONDS,
@@ -191,6 +197,7 @@ async def running_shop(
         single_process=single_process,
         usual_ports=usual_ports,
         instances=dict(instances or {}),
+        engines=dict(engines or {}),
     )
     try:
         shop = await start_shop(plan, ready_seconds=ready_seconds)
@@ -215,6 +222,8 @@ def _spawn(plan: Plan, directory: Path) -> subprocess.Popen[bytes]:
     arguments += ["--usual-ports"] if plan.usual_ports else []
     for service, count in plan.instances.items():
         arguments += ["--instances", f"{service}={count}"]
+    for service, engine in plan.engines.items():
+        arguments += ["--engine", f"{service}={engine}"]
     with _log_file(directory).open("wb") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "freehold_shop.supervisor", *arguments],

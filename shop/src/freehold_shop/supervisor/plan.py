@@ -9,7 +9,18 @@ from pathlib import Path
 
 from freehold import ConfigurationError
 
-__all__ = ["DEFAULT_STATE", "INSTANCES_MAX", "SERVICE_NAMES", "Checkout", "Plan", "Profile", "parse_instances"]
+__all__ = [
+    "DEFAULT_STATE",
+    "INSTANCES_MAX",
+    "ON_MARIADB",
+    "SERVICE_NAMES",
+    "Checkout",
+    "Engine",
+    "Plan",
+    "Profile",
+    "parse_engines",
+    "parse_instances",
+]
 
 DEFAULT_STATE = Path(".freehold/shop")
 SERVICE_NAMES = (
@@ -25,13 +36,22 @@ SERVICE_NAMES = (
     "gateway",
 )
 INSTANCES_MAX = 8
+ON_MARIADB = frozenset({"orders"})
+"""The services that can run on MariaDB. The statements of the others are for SQLite and PostgreSQL only."""
 
 
 class Profile(StrEnum):
-    """The infrastructure of a shop: SQLite files and the embedded broker, or PostgreSQL and NATS."""
+    """The infrastructure of a shop: SQLite files and the embedded broker, or database servers and NATS."""
 
     EMBEDDED = "embedded"
     SERVERS = "servers"
+
+
+class Engine(StrEnum):
+    """The database server of a service on the servers profile; without a choice it is PostgreSQL."""
+
+    POSTGRESQL = "postgresql"
+    MARIADB = "mariadb"
 
 
 class Checkout(StrEnum):
@@ -43,7 +63,9 @@ class Checkout(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A shop to run. `instances` has the services that run more than once.
+    """A shop to run. `instances` has the services that run more than once, `engines` the chosen engines.
+
+    A service without a chosen engine stays on the one that its data in this state directory are on.
 
     With `usual_ports` the services listen on the ports of `freehold_shop.settings.DEFAULT_PORTS`, where they are free;
     otherwise on their last ports in this state directory, or on any. The constructor raises `ConfigurationError`.
@@ -55,6 +77,7 @@ class Plan:
     single_process: bool = False
     usual_ports: bool = False
     instances: Mapping[str, int] = field(default_factory=dict)
+    engines: Mapping[str, Engine] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check the options."""
@@ -69,6 +92,23 @@ class Plan:
             raise ConfigurationError(
                 "a single process runs each service once", hint="leave out --instances or --single-process"
             )
+        self._check_engines()
+
+    def _check_engines(self) -> None:
+        for service, engine in self.engines.items():
+            if service not in SERVICE_NAMES:
+                raise ConfigurationError(f"there is no service '{service}'", hint=f"one of {', '.join(SERVICE_NAMES)}")
+            if service == "gateway":
+                raise ConfigurationError("the gateway has no database", hint=f"leave out --engine {service}={engine}")
+            if engine is Engine.MARIADB and service not in ON_MARIADB:
+                raise ConfigurationError(
+                    f"{service} cannot run on MariaDB: its statements are for SQLite and PostgreSQL only",
+                    hint=f"these services can: {', '.join(sorted(ON_MARIADB))}",
+                )
+        if self.engines and self.profile is Profile.EMBEDDED:
+            raise ConfigurationError(
+                "the embedded profile has SQLite files only", hint="give --profile servers, or leave out --engine"
+            )
 
 
 def parse_instances(texts: Iterable[str]) -> dict[str, int]:
@@ -80,3 +120,21 @@ def parse_instances(texts: Iterable[str]) -> dict[str, int]:
             raise ConfigurationError(f"'{text}' is not SERVICE=N", hint="for example --instances orders=2")
         instances[service] = int(count)
     return instances
+
+
+def parse_engines(texts: Iterable[str]) -> dict[str, Engine]:
+    """Parse texts of the form `orders=mariadb`.
+
+    Raises `ConfigurationError` for any other form, for an engine that does not exist, and for a service with two.
+    """
+    engines: dict[str, Engine] = {}
+    names = [each.value for each in Engine]
+    for text in texts:
+        service, equals, name = text.partition("=")
+        if not (service and equals):
+            raise ConfigurationError(f"'{text}' is not SERVICE=ENGINE", hint="for example --engine orders=mariadb")
+        if name not in names:
+            raise ConfigurationError(f"there is no engine '{name}'", hint=f"one of {', '.join(names)}")
+        if engines.setdefault(service, Engine(name)) != name:
+            raise ConfigurationError(f"two engines are chosen for {service}", hint="choose one")
+    return engines

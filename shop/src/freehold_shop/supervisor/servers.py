@@ -1,4 +1,4 @@
-"""The servers infrastructure: PostgreSQL with a database and a role, and NATS with an account, for each service.
+"""The servers infrastructure: for each service a database and a user on PostgreSQL or MariaDB, and an account of NATS.
 
 Databases and the broker that the settings `FREEHOLD_<SERVICE>_DATABASE` and `FREEHOLD_BROKER` name are used as they
 are; the rest is started in the state directory. Imports the starters of servers, the accounts, and the troubles.
@@ -17,11 +17,14 @@ from freehold import ConfigurationError, Unavailable
 from freehold.broker import OPERATOR, STREAMS_OWNER, BrokerOptions, BrokerRights
 from freehold.runtime import broker_accounts, keep_passwords
 from freehold_shop.faults.fault import Trouble
-from freehold_shop.servers import RunningServer, start_nats, start_postgres
+from freehold_shop.servers import RunningServer, start_mariadb, start_nats, start_postgres
 from freehold_shop.servers.nats import empty_store
 from freehold_shop.supervisor.accounts import provision
 from freehold_shop.supervisor.child_task import ChildTask, Work
 from freehold_shop.supervisor.databases import DatabaseTroubles
+from freehold_shop.supervisor.mariadb_accounts import create_accounts, service_urls
+from freehold_shop.supervisor.plan import Engine
+from freehold_shop.supervisor.state import chosen_engines, write_engines
 from freehold_shop.supervisor.streamlimit import LIMIT_FILE, lift_limit, limit_stream
 from freehold_shop.supervisor.streams import Streams
 
@@ -38,35 +41,65 @@ class ServersInfrastructure:
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     rights: Sequence[BrokerRights] = ()
     options: BrokerOptions = field(default_factory=BrokerOptions)
+    engines: Mapping[str, Engine] = field(default_factory=dict)
     broker: str = field(default="", repr=False)
     brokers: Mapping[str, str] = field(default_factory=dict, repr=False)
     databases: Mapping[str, str] = field(default_factory=dict, repr=False)
     _postgres: RunningServer | None = None
+    _mariadb: RunningServer | None = None
     _nats: RunningServer | None = None
     _nats_wanted: bool = False
     _limited: bool = False
     _streams: Streams | None = None
-    _own: frozenset[str] = frozenset()
+    _chosen: Mapping[str, Engine] = field(default_factory=dict)
     _troubles: DatabaseTroubles | None = None
 
     def prepare(self, services: Sequence[str]) -> None:
-        """Start the servers, and make a role and a database for each service without a database in the settings.
+        """Start the servers, and make a user and a database for each service without a database in the settings.
 
-        Ends the faults that a killed shop has left.
+        A server that no service needs is not started. Ends the faults that a killed shop has left.
         """
         given = {service: self._given(service) for service in services if self._given(service)}
-        self._own = frozenset(services) - frozenset(given)
-        made: Mapping[str, str] = {}
-        if self._own:
-            self._postgres = start_postgres(self.directory / "postgres")
-            self._troubles = DatabaseTroubles(self._postgres.url)
-            wanted = [service for service in services if service in self._own]
-            made = provision(self._postgres.url, wanted, self.directory / "passwords.json")
-            self._clear_databases()
-        self.databases = {**given, **made}
+        self._refuse_second_database(given)
+        own = [service for service in services if service not in given]
+        self._chosen = chosen_engines(self.directory, own, self.engines)
+        self.databases = {**given, **self._on_postgres(), **self._on_mariadb()}
+        write_engines(self.directory, self._chosen)
         self.broker = self.environ.get("FREEHOLD_BROKER", "")
         if not self.broker:
             self._start_nats()
+
+    def _refuse_second_database(self, given: Mapping[str, str]) -> None:
+        for service in sorted(given.keys() & self.engines.keys()):
+            raise ConfigurationError(
+                f"the settings name a database of {service} already",
+                hint=f"unset {_setting(service)}, or leave out --engine {service}={self.engines[service]}",
+            )
+
+    def _on_postgres(self) -> Mapping[str, str]:
+        """Start PostgreSQL if a service needs it, and return the URLs of the databases there."""
+        services = self._services_on(Engine.POSTGRESQL)
+        if not services:
+            return {}
+        self._postgres = start_postgres(self.directory / "postgres")
+        self._troubles = DatabaseTroubles(self._postgres.url)
+        urls = provision(self._postgres.url, services, self.directory / "passwords.json")
+        self._clear_databases()
+        return urls
+
+    def _on_mariadb(self) -> Mapping[str, str]:
+        """Start MariaDB if a service needs it, and return the URLs of the databases there."""
+        services = self._services_on(Engine.MARIADB)
+        if not services:
+            return {}
+        self._mariadb = start_mariadb(self.directory / "mariadb")
+        admin = self._mariadb.url
+        urls = service_urls(admin, services, self.directory / "mariadb-passwords.json")
+        self._do("making the databases of MariaDB", lambda: create_accounts(admin, urls))
+        return urls
+
+    def _services_on(self, engine: Engine) -> Sequence[str]:
+        return [service for service, chosen in self._chosen.items() if chosen is engine]
 
     def _start_nats(self) -> None:
         """Start NATS with an account for each service, and make the streams, which services have no right to make."""
@@ -89,14 +122,15 @@ class ServersInfrastructure:
         self._streams.make()
 
     def pids(self) -> Mapping[str, int]:
-        """PostgreSQL and NATS, where the shop has started them and they run."""
-        servers = {"postgres": self._postgres, "nats": self._nats}
+        """The servers that the shop has started and that run."""
+        servers = {"postgres": self._postgres, "mariadb": self._mariadb, "nats": self._nats}
         return {name: server.pid for name, server in servers.items() if server is not None and server.running}
 
     def revive(self) -> None:
         """Restart a server of the shop that has ended without a fault."""
-        if self._postgres is not None and not self._postgres.running:
-            self._postgres.start()
+        for server in (self._postgres, self._mariadb):
+            if server is not None and not server.running:
+                server.start()
         if self._nats is not None and self._nats_wanted and not self._nats.running:
             self._nats.start()
         if self._streams is not None:
@@ -156,16 +190,16 @@ class ServersInfrastructure:
         if self._postgres is not None and self._postgres.running:
             with contextlib.suppress(Unavailable):
                 self._clear_databases()
-        for server in (self._nats, self._postgres):
+        for server in (self._nats, self._mariadb, self._postgres):
             if server is not None:
                 server.stop()
 
     def _clear_databases(self) -> None:
-        for service in sorted(self._own):
+        for service in sorted(self._services_on(Engine.POSTGRESQL)):
             self._troubles_of(service).clear(service)
 
     def _given(self, service: str) -> str:
-        return self.environ.get(f"FREEHOLD_{service.upper().replace('-', '_')}_DATABASE", "")
+        return self.environ.get(_setting(service), "")
 
     def _do(self, what: str, work: Work) -> None:
         ChildTask(what, work, self.directory / "logs" / "faults.log", _LIMIT_SECONDS).wait()
@@ -178,9 +212,18 @@ class ServersInfrastructure:
         return self._nats
 
     def _troubles_of(self, service: str) -> DatabaseTroubles:
-        if self._troubles is None or service not in self._own:
+        if self._troubles is not None and self._chosen.get(service) is Engine.POSTGRESQL:
+            return self._troubles
+        if service in self._chosen:
             raise ConfigurationError(
-                f"this shop has not made the database of {service}",
-                hint=f"unset FREEHOLD_{service.upper()}_DATABASE to let the shop make one",
+                f"{service} is on {self._chosen[service]}, where this fault cannot be made",
+                hint="a shop with the service on postgresql can make it",
             )
-        return self._troubles
+        raise ConfigurationError(
+            f"this shop has not made the database of {service}",
+            hint=f"unset {_setting(service)} to let the shop make one",
+        )
+
+
+def _setting(service: str) -> str:
+    return f"FREEHOLD_{service.upper().replace('-', '_')}_DATABASE"

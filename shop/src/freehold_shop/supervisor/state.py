@@ -1,7 +1,7 @@
 """The files of a state directory: `state.json` has processes and addresses, `secrets.json` (0600) the databases' URLs.
 
-`freehold.toml` (0600) has the URLs for the command `freehold`. Each file is replaced atomically, so a reader sees a
-whole one. Imports msgspec and the plan.
+`freehold.toml` (0600) has the URLs for the command `freehold`, `engines.json` the engine of each service. Each file is
+replaced atomically, so a reader sees a whole one. Imports msgspec and the plan.
 """
 
 from __future__ import annotations
@@ -10,25 +10,28 @@ import contextlib
 import os
 import secrets as randomness
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 
 import msgspec
 
+from freehold import ConfigurationError
 from freehold_shop.settings import OUTBOX_SENT_RETENTION_SECONDS
 from freehold_shop.supervisor.errors import ShopNotRunning
-from freehold_shop.supervisor.plan import Checkout, Profile
+from freehold_shop.supervisor.plan import Checkout, Engine, Profile
 
 __all__ = [
     "ProcessState",
     "RunningProcess",
     "Secrets",
     "ShopState",
+    "chosen_engines",
     "keep_token_secret",
     "process_lives",
     "read_secrets",
     "read_state",
+    "write_engines",
     "write_secrets",
     "write_settings",
     "write_state",
@@ -37,6 +40,7 @@ __all__ = [
 STATE_FILE = "state.json"
 SECRETS_FILE = "secrets.json"
 SETTINGS_FILE = "freehold.toml"
+ENGINES_FILE = "engines.json"
 
 
 class ProcessState(StrEnum):
@@ -122,6 +126,40 @@ def keep_token_secret(directory: Path) -> str:
     except ShopNotRunning:
         known = ""
     return known or randomness.token_urlsafe(32)
+
+
+def chosen_engines(directory: Path, services: Sequence[str], wanted: Mapping[str, Engine]) -> dict[str, Engine]:
+    """The engine of each service: the one that its data are on, otherwise the wanted one, otherwise PostgreSQL.
+
+    Raises `ConfigurationError` where the data are on another engine than the wanted one: they are not moved.
+    """
+    recorded = _recorded_engines(directory, services)
+    for service, engine in wanted.items():
+        found = recorded.get(service, engine)
+        if found is not engine:
+            raise ConfigurationError(
+                f"the data of {service} in {directory} are on {found}, not on {engine}",
+                hint=f"leave out --engine {service}={engine}, or choose another directory with --state",
+            )
+    return {service: recorded.get(service) or wanted.get(service, Engine.POSTGRESQL) for service in services}
+
+
+def write_engines(directory: Path, engines: Mapping[str, Engine]) -> None:
+    """Add to `engines.json`, once each of these services has its database."""
+    engines = {**_recorded_engines(directory, ()), **engines}
+    _replace(directory / ENGINES_FILE, msgspec.json.encode(engines), 0o644)
+
+
+def _recorded_engines(directory: Path, services: Sequence[str]) -> Mapping[str, Engine]:
+    """What `engines.json` says. A directory from before there was a choice has all its data on PostgreSQL."""
+    file = directory / ENGINES_FILE
+    if not file.exists():
+        older = (directory / STATE_FILE).exists() and (directory / "postgres").exists()
+        return dict.fromkeys(services, Engine.POSTGRESQL) if older else {}
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=dict[str, Engine])
+    except msgspec.MsgspecError as error:
+        raise ConfigurationError(f"{file} cannot be read", hint="restore it, or choose another --state") from error
 
 
 def read_state(directory: Path) -> ShopState:

@@ -81,7 +81,7 @@ def load_orders(scratch: Scratch, reader: Reader, settled_before_ms: int | None)
     scratch.load("INSERT OR REPLACE INTO request VALUES (?, ?)", _promises(reader))
     scratch.load(
         "INSERT INTO saga VALUES (?, ?, ?, ?, ?)",
-        reader.rows("SELECT CAST(id AS TEXT), definition, key, status, failure FROM freehold_saga"),
+        reader.rows(f'SELECT {reader.uuid("id")}, definition, "key", status, failure FROM freehold_saga'),
     )
 
 
@@ -158,7 +158,7 @@ def load_copies(scratch: Scratch, service: str, reader: Reader) -> None:
 
 def _promises(reader: Reader) -> Iterator[tuple[str, str]]:
     """The orders whose placing was confirmed, from the stored responses that have a total."""
-    for key, body in reader.rows("SELECT key, body FROM freehold_idempotency WHERE status IN (200, 201)"):
+    for key, body in reader.rows('SELECT "key", body FROM freehold_idempotency WHERE status IN (200, 201)'):
         promised = _answers.decode(bytes(body))
         if promised.total_pence is not None:
             yield key, promised.order_id
@@ -172,7 +172,8 @@ def _facts(reader: Reader, query: str, *leading: str) -> Iterator[tuple[Any, ...
 
 
 def _orders(reader: Reader, sold: Counter[str]) -> Iterator[tuple[Any, ...]]:
-    query = "SELECT order_id, customer_id, checkout, status, total_pence, lines, created_at_ms, ended_at_ms FROM orders"
+    query = """SELECT order_id, customer_id, checkout, status, total_pence, "lines", created_at_ms, ended_at_ms
+        FROM orders"""
     for order_id, customer_id, checkout, status, total_pence, document, placed_at_ms, ended_at_ms in reader.rows(query):
         lines = json.loads(document)
         if status in SOLD_STATUSES:
@@ -191,7 +192,7 @@ def _orders(reader: Reader, sold: Counter[str]) -> Iterator[tuple[Any, ...]]:
 
 def _returns(reader: Reader) -> Iterator[tuple[Any, ...]]:
     query = (
-        "SELECT return_ref, order_id, refund_pence, lines, refunded, restocked, requested_at_ms"
+        'SELECT return_ref, order_id, refund_pence, "lines", refunded, restocked, requested_at_ms'
         " FROM order_return JOIN return_request USING (return_ref)"
     )
     for return_ref, order_id, refund_pence, lines, refunded, restocked, requested_at_ms in reader.rows(query):

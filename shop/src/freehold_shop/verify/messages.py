@@ -109,18 +109,19 @@ def load_restored_span(scratch: Scratch, reader: Reader) -> None:
 
 
 def _waiting_queries(reader: Reader) -> Mapping[str, str]:
+    identity, key = reader.uuid("id"), '"key"'
     return {
-        "outbox": f"SELECT CAST(id AS TEXT), key, {reader.ms('staged_at')}, reason FROM freehold_outbox",
-        "deferred": f"SELECT receipt_key, key, {reader.ms('deferred_at')}, reason FROM freehold_deferred",
+        "outbox": f"SELECT {identity}, {key}, {reader.ms('staged_at')}, reason FROM freehold_outbox",
+        "deferred": f"SELECT receipt_key, {key}, {reader.ms('deferred_at')}, reason FROM freehold_deferred",
         "dead-letter": (
-            f"SELECT CAST(id AS TEXT), key, {reader.ms('failed_at')}, type || ' ' || reason"
+            f"SELECT {identity}, {key}, {reader.ms('failed_at')}, type || ' ' || reason"
             " FROM freehold_dead_letter WHERE status = 'dead'"
         ),
         "parked": (
-            f"SELECT CAST(event_id AS TEXT), stream, {reader.ms('parked_at')}, projection || ' ' || error"
+            f"SELECT {reader.uuid('event_id')}, stream, {reader.ms('parked_at')}, projection || ' ' || error"
             " FROM freehold_parked"
         ),
-        "timer": f"SELECT CAST(id AS TEXT), key, {reader.ms('due_at')}, name FROM freehold_schedule",
+        "timer": f"SELECT {identity}, {key}, {reader.ms('due_at')}, name FROM freehold_schedule",
     }
 
 

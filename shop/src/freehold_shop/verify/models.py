@@ -33,9 +33,9 @@ _HOLDS = ("never", "held", "over")
 _FOLDED = "INSERT INTO folded VALUES (?, ?, ?, ?)"
 _MODELLED = "INSERT INTO modelled VALUES (?, ?, ?, ?)"
 
-_ORDERS = """SELECT order_id, customer_id, status, reason, checkout, currency, total_pence, lines, placed_at_ms,
+_ORDERS = """SELECT order_id, customer_id, status, reason, checkout, currency, total_pence, "lines", placed_at_ms,
     created_at_ms, ended_at_ms FROM orders"""
-_RETURNS = "SELECT return_ref, order_id, lines, currency, refund_pence, refunded, restocked FROM order_return"
+_RETURNS = 'SELECT return_ref, order_id, "lines", currency, refund_pence, refunded, restocked FROM order_return'
 _SUMMARY = """SELECT order_id, customer_id, status, currency, total_pence, line_count, pieces, placed_at_ms, ended_at_ms
     FROM order_summary"""
 _PROFILE = "SELECT customer_id, name, email, country, revision FROM customer_profile"
@@ -75,7 +75,7 @@ def load_models(scratch: Scratch, service: str, reader: Reader) -> None:
 
 def load_kept(scratch: Scratch, reader: Reader) -> None:
     """Load the messages that the overview has stored, and how often."""
-    kept = "SELECT CAST(id AS TEXT), count(*) FROM freehold_event GROUP BY id"
+    kept = f"SELECT {reader.uuid('id')}, count(*) FROM freehold_event GROUP BY id"
     scratch.load("INSERT INTO kept VALUES (?, ?)", reader.rows(kept))
 
 
@@ -135,7 +135,7 @@ def _histories(reader: Reader, category: str) -> Iterator[tuple[str, int, list[S
 
 def _checkpoints(reader: Reader, projection: str) -> Mapping[int, int]:
     """The checkpoints of the live generation, by partition."""
-    query = f"""SELECT partition, position FROM freehold_checkpoint JOIN freehold_projection AS live
+    query = f"""SELECT "partition", position FROM freehold_checkpoint JOIN freehold_projection AS live
         USING (projection, generation) WHERE live.state = 'live' AND projection = '{projection}'"""
     return dict(reader.rows(query))
 

@@ -26,7 +26,7 @@ _BACKLOG: Mapping[str, str] = {
     "read models behind": """SELECT count(*) FROM freehold_checkpoint AS reached
         JOIN freehold_projection AS live USING (projection, generation)
         WHERE live.state = 'live' AND EXISTS (SELECT 1 FROM freehold_event
-            WHERE position > reached.position AND bucket % live.partitions = reached.partition)""",
+            WHERE position > reached.position AND bucket % live.partitions = reached."partition")""",
 }
 _ORDERS_BACKLOG: Mapping[str, str] = {
     "orders": "SELECT count(*) FROM orders WHERE status IN ('placed', 'stock-reserved', 'payment-held')",

@@ -1,7 +1,7 @@
 """Readers of a service's database that cannot change it: in one snapshot, a page of rows at a time.
 
-SQLite is opened with `mode=ro`, PostgreSQL in a read-only repeatable-read transaction with a cursor on the server.
-Imports the drivers, and of Freehold the runtime and the errors.
+SQLite is opened with `mode=ro`, PostgreSQL and MariaDB in a read-only repeatable-read transaction, and rows stay on the
+server until they are read. Imports the drivers, and of Freehold the runtime and the errors.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from typing import Any, Protocol
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 import psycopg
+from asyncmy.errors import MySQLError
 
 from freehold import ConfigurationError, DatabaseError, FreeholdError, Unavailable
 from freehold.runtime import DatabaseOptions, open_stores
+from freehold_shop.verify.mariadb_reader import open_mariadb
 
 __all__ = ["PAGE_ROWS", "Reader", "can_write", "open_reader", "postgres_dsn", "sqlite_path"]
 
@@ -32,13 +34,19 @@ class Reader(Protocol):
 
     @property
     def dialect(self) -> str:
-        """`sqlite` or `postgresql`."""
+        """`sqlite`, `postgresql` or `mariadb`."""
 
     def rows(self, query: str) -> Iterator[tuple[Any, ...]]:
-        """The rows of a query that takes no parameters, in pages of `PAGE_ROWS`."""
+        """The rows of a query that takes no parameters, in pages of `PAGE_ROWS`.
+
+        A query quotes a name that an engine reserves (`"key"`), and is read before the next one begins.
+        """
 
     def ms(self, column: str) -> str:
         """The SQL expression of a time column of Freehold's tables in milliseconds since 1970."""
+
+    def uuid(self, column: str) -> str:
+        """The SQL expression of a UUID column of Freehold's tables as text."""
 
 
 @contextlib.contextmanager
@@ -51,7 +59,7 @@ def open_reader(url: str, service: str | None = None) -> Iterator[Reader]:
     try:
         with _opened(url) as reader:
             yield reader
-    except (sqlite3.Error, psycopg.Error) as error:
+    except (sqlite3.Error, psycopg.Error, MySQLError) as error:
         translated = _translated(url, error)
         raise translated.of_service(service) if service else translated from error
     except FreeholdError as error:
@@ -70,8 +78,13 @@ def _opened(url: str) -> Iterator[Reader]:
         case "postgresql" | "postgres":
             with _postgres(url) as reader:
                 yield reader
+        case "mariadb":
+            with open_mariadb(url, connect_seconds=_CONNECT_LIMIT_SECONDS, page_rows=PAGE_ROWS) as reader:
+                yield reader
         case _:
-            raise ConfigurationError(f"a database of scheme '{scheme}' cannot be verified", hint="sqlite or postgresql")
+            raise ConfigurationError(
+                f"a database of scheme '{scheme}' cannot be verified", hint="sqlite, postgresql or mariadb"
+            )
 
 
 def can_write(url: str) -> str | None:
@@ -99,9 +112,9 @@ def postgres_dsn(url: str) -> str:
     return f"postgresql://{parts.netloc}{parts.path}{query}"
 
 
-def _translated(url: str, error: sqlite3.Error | psycopg.Error) -> FreeholdError:
+def _translated(url: str, error: sqlite3.Error | psycopg.Error | MySQLError) -> FreeholdError:
     """The error translated by the engine's adapter."""
-    file = f"sqlite:///{sqlite_path(url)}" if not urlsplit(url).scheme.startswith("postgres") else ""
+    file = "" if urlsplit(url).scheme.startswith(("postgres", "mariadb")) else f"sqlite:///{sqlite_path(url)}"
     found = open_stores(file or url).database.translate_error(error)
     if isinstance(found, DatabaseError) and not found.hint:
         found.hint = "freehold db status shows what is missing"
@@ -171,6 +184,10 @@ class _SqliteReader:
         """See `Reader`."""
         return f"{column} / 1000"
 
+    def uuid(self, column: str) -> str:
+        """See `Reader`."""
+        return f"CAST({column} AS TEXT)"
+
 
 class _PostgresReader:
     dialect = "postgresql"
@@ -188,3 +205,7 @@ class _PostgresReader:
     def ms(self, column: str) -> str:
         """See `Reader`."""
         return f"CAST(extract(epoch FROM {column}) * 1000 AS bigint)"
+
+    def uuid(self, column: str) -> str:
+        """See `Reader`."""
+        return f"CAST({column} AS TEXT)"
