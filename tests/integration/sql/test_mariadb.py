@@ -28,7 +28,7 @@ from freehold.migrations import Migration
 from freehold.outbox.store import OUTBOX
 from freehold.ports import Stores
 from freehold.runtime.adapters import open_stores
-from freehold.sql import SQL
+from freehold.sql import SQL, sql_of
 from freehold_shop.servers import RunningServer
 
 pytestmark = pytest.mark.servers
@@ -58,13 +58,13 @@ async def test_a_lock_timeout_ends_the_whole_transaction(stores: Stores, way: st
     """The engine undoes one statement, and would commit the rest although the block did not see the error."""
     database = stores.database
     async with database.begin() as holder:
-        await holder.sql.execute("UPDATE thing SET n = 7 WHERE id = 2")  # type: ignore[attr-defined] # an SQL database
+        await sql_of(holder).execute("UPDATE thing SET n = 7 WHERE id = 2")
         with pytest.raises((ConcurrencyConflict, TransactionEnded)):
             async with database.begin() as db_tx:
-                await db_tx.sql.execute("UPDATE thing SET n = 1 WHERE id = 1")  # type: ignore[attr-defined]
+                await sql_of(db_tx).execute("UPDATE thing SET n = 1 WHERE id = 1")
                 with suppress(Exception):
                     if way == "sql":
-                        await db_tx.sql.execute("UPDATE thing SET n = 1 WHERE id = 2")  # type: ignore[attr-defined]
+                        await sql_of(db_tx).execute("UPDATE thing SET n = 1 WHERE id = 2")
                     else:
                         await db_tx.native.exec_driver_sql("UPDATE thing SET n = 1 WHERE id = 2")
     assert await _things(stores) == [(1, 0), (2, 7)]
@@ -76,7 +76,7 @@ async def test_a_deadlock_ends_the_whole_transaction(stores: Stores) -> None:
 
     async def change(first: int, second: int) -> None:
         async with stores.database.begin() as db_tx:
-            sql = db_tx.sql  # type: ignore[attr-defined] # an SQL database
+            sql = sql_of(db_tx)
             await sql.execute("UPDATE thing SET n = n + 1 WHERE id = $1", (first,))
             await both.wait()
             with suppress(ConcurrencyConflict):
@@ -99,7 +99,7 @@ async def test_a_call_that_is_cut_at_any_await_leaves_its_answer_to_nobody(store
             async with stores[SQL].direct() as sql:
                 await sql.fetch("SELECT $1, 'of somebody else'", (-number - 1,))
             async with stores.database.begin() as db_tx:
-                await db_tx.sql.fetch("SELECT $1, 'of somebody else'", (-number - 1,))  # type: ignore[attr-defined]
+                await sql_of(db_tx).fetch("SELECT $1, 'of somebody else'", (-number - 1,))
 
         task = asyncio.create_task(ask())
         for _ in range(steps):
@@ -110,7 +110,7 @@ async def test_a_call_that_is_cut_at_any_await_leaves_its_answer_to_nobody(store
         async with stores[SQL].direct() as sql:
             assert [tuple(row) for row in await sql.fetch("SELECT $1, 'mine'", (steps,))] == [(steps, "mine")]
         async with stores.database.begin() as db_tx:
-            rows = await db_tx.sql.fetch("SELECT $1, 'mine'", (steps,))  # type: ignore[attr-defined] # an SQL database
+            rows = await sql_of(db_tx).fetch("SELECT $1, 'mine'", (steps,))
             assert [tuple(row) for row in rows] == [(steps, "mine")]
 
 
@@ -145,7 +145,7 @@ async def test_what_defines_a_table_cannot_be_part_of_a_transaction(stores: Stor
     """It commits what was before it: the block is told, instead of believing that it could be rolled back."""
     with pytest.raises(TransactionMisused):
         async with stores.database.begin() as db_tx:
-            await db_tx.sql.execute("CREATE TABLE other (id INT)")  # type: ignore[attr-defined] # an SQL database
+            await sql_of(db_tx).execute("CREATE TABLE other (id INT)")
 
 
 @pytest.mark.empty_database
@@ -197,7 +197,7 @@ async def test_the_answer_to_a_commit_that_is_lost_leaves_the_outcome_unknown(
         await sql.execute("CREATE TABLE thing (id INT PRIMARY KEY, n INT NOT NULL)")
     with pytest.raises(Unavailable, match="not known"):
         async with stores.database.begin() as db_tx:
-            await db_tx.sql.execute("INSERT INTO thing (id, n) VALUES (1, 1)")  # type: ignore[attr-defined]
+            await sql_of(db_tx).execute("INSERT INTO thing (id, n) VALUES (1, 1)")
             disposable_mariadb.kill()
     disposable_mariadb.start()
     assert await _things(stores) in ([], [(1, 1)])
