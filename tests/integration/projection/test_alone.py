@@ -122,7 +122,7 @@ async def test_what_says_nothing_of_an_event_does_not_count(url: str) -> None:
 
 async def test_a_doubt_lasts_beyond_what_one_read_looks_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A partition's next event may be far away: a read that came to none has not passed what the batch had."""
-    monkeypatch.setattr("freehold.adapters.sqlite.events._WINDOW_MIN", 4)
+    monkeypatch.setattr("freehold.adapters.sql.indexed_events._WINDOW_MIN", 4)
     url, model = f"sqlite:///{tmp_path}/bank.db", read_model()
     names = [f"a{number}" for number in range(40)]
     rare = next(each for each in names if bucket_of(f"account-{each}") % 4 == 0)

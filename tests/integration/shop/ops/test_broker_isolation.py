@@ -393,7 +393,7 @@ async def test_a_topic_that_a_service_has_no_right_to_is_named_and_holds_up_no_o
     outcomes = await brokers["payments"].publish([message("orders.events"), message("payments.events")], 10.0)
     assert isinstance(outcomes[0], PublishFailed)
     assert isinstance(outcomes[0].error, Unavailable)
-    assert "may not publish" in str(outcomes[0].error)
+    assert "does not permit these credentials to publish" in str(outcomes[0].error)
     assert "orders.events" in str(outcomes[0].error)
     assert isinstance(outcomes[1], PublishConfirmed)
 
