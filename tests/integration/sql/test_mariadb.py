@@ -232,3 +232,35 @@ async def test_who_may_not_connect_is_told_what_to_look_at(mariadb_server: Runni
             await open_stores(url, _OPTIONS).database.open()
     with pytest.raises(Unavailable):
         await open_stores("mariadb://nobody@127.0.0.1:1/mysql", _OPTIONS).database.open()
+
+
+async def test_a_grant_covers_the_named_database_and_no_other(stores: Stores, mariadb_url: str) -> None:
+    """`_` in the name of a database stands for any letter in a GRANT."""
+    suffix = mariadb_url.rpartition("_")[2]
+    named, other, user = f"till_{suffix}", f"tillx{suffix}", f"clerk{suffix}"
+    (grant,) = await stores.database.grants(user, named)
+    async with stores[SQL].direct() as sql:
+        try:
+            for statement in (
+                f"CREATE DATABASE {named}",
+                f"CREATE DATABASE {other}",
+                f"CREATE USER {user} IDENTIFIED BY 'x'",
+                grant,
+            ):
+                await sql.execute(statement)
+            place = mariadb_url.rpartition("@")[2].rpartition("/")[0]
+            clerk = open_stores(f"mariadb://{user}:x@{place}/{named}", _OPTIONS)
+            try:
+                await clerk.database.open()
+                async with clerk[SQL].direct() as theirs:
+                    seen = "SELECT SCHEMA_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME LIKE 'till%'"
+                    assert [row[0] for row in await theirs.fetch(seen)] == [named]
+            finally:
+                await clerk.database.close()
+        finally:
+            for statement in (
+                f"DROP USER IF EXISTS {user}",
+                f"DROP DATABASE IF EXISTS {named}",
+                f"DROP DATABASE IF EXISTS {other}",
+            ):
+                await sql.execute(statement)

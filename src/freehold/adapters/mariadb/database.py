@@ -7,6 +7,7 @@ statements commits by itself and may be run again, under a lock of the session t
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any, Final, cast
@@ -106,7 +107,8 @@ class MariaDbDatabase(EngineDatabase):
             raise ConfigurationError(f"'{role}' cannot be the name of a user", hint="name, or name@host")
         async with self.direct() as sql:
             database = str((await sql.fetch("SELECT DATABASE()"))[0][0]) if schema is None else schema
-        place = database.replace("`", "``")
+        # In a GRANT `_` and `%` stand for any letters, so that other databases would be covered too.
+        place = re.sub(r"([\\_%])", r"\\\1", database).replace("`", "``")
         return [f"GRANT SELECT, INSERT, UPDATE, DELETE ON `{place}`.* TO '{name}'@'{host or '%'}'"]
 
     async def run_checks(self) -> list[CheckResult]:
