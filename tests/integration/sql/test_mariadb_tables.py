@@ -7,6 +7,7 @@ from datetime import datetime
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.dialects.mysql import DATETIME
 
 from freehold.conformance.harness import StoresHarness
 from freehold.errors import ConcurrencyConflict, DeclarationError
@@ -122,6 +123,18 @@ async def test_tables_tell_letters_and_microseconds_apart(harness: StoresHarness
             ("A", at),
             ("a ", at),
         }
+
+
+async def test_the_variant_of_a_column_is_its_type(harness: StoresHarness) -> None:
+    at = sa.DateTime().with_variant(DATETIME(fsp=3), "mariadb")
+    table = sa.Table("visits", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True), sa.Column("at", at))
+    async with harness.first.database.begin() as db_tx:
+        await harness.first[READ_MODELS].create(db_tx, [table], OLD)
+        rows = await sql_of(db_tx).fetch(
+            "SELECT datetime_precision FROM information_schema.columns"
+            " WHERE table_schema = DATABASE() AND table_name = 'visits__g1' AND column_name = 'at'"
+        )
+        assert [row[0] for row in rows] == [3]
 
 
 async def test_a_key_of_zero_is_kept(harness: StoresHarness) -> None:

@@ -197,7 +197,7 @@ class MariaDbReadModelStore(SqlReadModelStore):
         ]
         keys = {column.name for group in (*constraints, *made.indexes) for column in group.columns}
         for column in made.columns:
-            if type(column.type) is sa.DateTime:
+            if type(column.type.dialect_impl(_DIALECT)) is sa.DateTime:  # with a variant for MariaDB it is another
                 column.type = DATETIME(fsp=6)
             elif column.name in keys and isinstance(column.type, sa.String) and _is_unbounded(column.type):
                 column.type = sa.String(_KEY_CHARACTERS_MAX, collation=column.type.collation)
