@@ -49,6 +49,7 @@ SECONDS: Final[Mapping[str, float]] = {
     "tests/integration/shop/ops/test_faults.py": 40,
     "tests/integration/shop/ops/test_parts.py": 20,
     "tests/integration/shop/ops/test_running.py": 90,
+    "tests/integration/shop/ops/test_servers_mariadb.py": 50,
     "tests/integration/shop/ops/test_servers_profile.py": 60,
     "tests/integration/shop/replay/test_replay.py": 120,
     "tests/integration/shop/services/test_checkout.py": 30,

@@ -136,7 +136,7 @@ def test_what_is_declared_is_described(project: Project, typed: Typed) -> None:
         by_name["till"]["needs"]
     )
     ports = {each["port"]: each for each in typed("describe", "--ports", "--json").document["ports"]}
-    assert ports["views"]["engines"] == ["PostgreSQL", "SQLite"]
+    assert ports["views"]["engines"] == ["MariaDB", "PostgreSQL", "SQLite"]
     assert {"service": "till", "pattern": "outbox"} in ports["outbox"]["needed_by"]
     chart = typed("describe", "--mermaid").out
     assert chart.splitlines()[0] == "flowchart LR"

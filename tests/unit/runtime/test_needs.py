@@ -60,7 +60,7 @@ def test_a_view_on_an_engine_without_views_is_refused_with_the_engines_that_have
     told = str(refused.value)
     assert "service 'trial': materialized view needs the port 'views' (materialized views)" in told
     assert "which memory does not have" in told
-    assert refused.value.hint == "engines that have 'views': PostgreSQL, SQLite; needed by ones"
+    assert refused.value.hint == "engines that have 'views': MariaDB, PostgreSQL, SQLite; needed by ones"
 
 
 def test_all_that_is_missing_is_told_at_once() -> None:
@@ -100,7 +100,7 @@ def test_datasets_on_an_engine_without_tables_are_refused(declared: str) -> None
         service.publishes_dataset(Dataset("trial.people", "person", ("name",)), table="person")
     with pytest.raises(MissingPort, match=r"needs the port 'datasets' \(rows that are compared\)") as refused:
         RunningService(service, settings_for("trial", database="memory://needs"), broker=memory_broker())
-    assert refused.value.hint.startswith("engines that have 'datasets': PostgreSQL, SQLite; needed by ")
+    assert refused.value.hint.startswith("engines that have 'datasets': MariaDB, PostgreSQL, SQLite; needed by ")
 
 
 @pytest.mark.parametrize("tables", [True, False])
@@ -120,4 +120,4 @@ def test_a_projection_with_tables_on_an_engine_without_them_is_refused(tables: b
         return
     with pytest.raises(MissingPort, match="projection with tables needs the port 'read_models'") as refused:
         make()
-    assert refused.value.hint == "engines that have 'read_models': PostgreSQL, SQLite; needed by happenings"
+    assert refused.value.hint == "engines that have 'read_models': MariaDB, PostgreSQL, SQLite; needed by happenings"
