@@ -172,5 +172,5 @@ def test_a_server_dies_with_the_process_that_started_it(
         server = psutil.Process(int(starter.stdout.readline()))
         starter.send_signal(signal.SIGKILL)
         starter.wait(timeout=10)
-    _, alive = psutil.wait_procs([server], timeout=10)
+    _, alive = psutil.wait_procs([server], timeout=60)
     assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []

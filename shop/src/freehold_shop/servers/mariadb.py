@@ -80,8 +80,8 @@ def start_mariadb(directory: Path, *, port: int | None = None) -> RunningServer:
             command=lambda port: _serving(program, place, port),
             ready=lambda pid, _port: _is_ready(place, pid),
             stop_signals=((signal.SIGTERM, 10.0),),
-            # It ignores SIGINT.
-            orphan_signal=signal.SIGTERM,
+            # It ignores SIGINT, and a SIGTERM that comes while it starts makes it hang. Its commits are durable.
+            orphan_signal=signal.SIGKILL,
             user=account.uid if account.switch else None,
             group=account.gid if account.switch else None,
         ),
@@ -183,11 +183,14 @@ def _statements(scripts: Path, password: str) -> Iterator[str]:
 
 
 def _is_ready(place: Path, pid: int) -> bool:
-    """Whether this server has written its process id, which it does when it has recovered and listens.
+    """Whether this server has logged that it accepts connections.
 
-    The number distinguishes it from an earlier server on the same data.
+    It writes its process id and opens its port before that. The number distinguishes it from an earlier server on the
+    same data, whose lines are in the same file.
     """
     try:
-        return (place / "server.pid").read_text(encoding="ascii").strip() == str(pid)
+        log = (place / "server.log").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return False
+    _, started, lines = log.rpartition(f" as process {pid}\n")
+    return bool(started) and "ready for connections" in lines
