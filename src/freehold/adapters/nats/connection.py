@@ -24,6 +24,7 @@ T = TypeVar("T")
 
 # The driver declares an int, but accepts a fraction of a second.
 _RECONNECT_WAIT_SECONDS: Final[Any] = 0.2
+_RESETS_MAX: Final = 3
 _PING_SECONDS: Final = 2
 _PENDING_BYTES_MAX: Final = 64 * 1024 * 1024
 _HINT: Final = "is nats-server running, with JetStream (-js)?"
@@ -40,6 +41,7 @@ class NatsConnection:
         self._client = Client()
         self._opened = False
         self._failures: list[Exception] = []
+        self._resets = 0
         self._refused = asyncio.Event()
         self._broken = asyncio.Event()
         self.on_broken: list[Callable[[], None]] = []
@@ -105,11 +107,19 @@ class NatsConnection:
             await asyncio.gather(connecting, refused, return_exceptions=True)
 
     async def _failed(self, error: Exception) -> None:
-        """Count the servers that were tried at the first connection. Later errors show in the calls that fail."""
-        if not self._opened:
-            self._failures.append(error)
-            if len(self._failures) >= len(self._servers):
-                self._refused.set()
+        """Count the servers that were tried at the first connection. Later errors show in the calls that fail.
+
+        A server that refuses the credentials may reset the connection before its reason was read; another attempt of
+        the driver reads it.
+        """
+        if self._opened:
+            return
+        if isinstance(error, ConnectionResetError) and self._resets < _RESETS_MAX * len(self._servers):
+            self._resets += 1
+            return
+        self._failures.append(error)
+        if len(self._failures) >= len(self._servers):
+            self._refused.set()
 
     async def close(self) -> None:
         """Close the connection. Never raises."""
