@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any, Final, cast
 from weakref import WeakValueDictionary
@@ -190,13 +190,6 @@ class MariaDbDatabase(EngineDatabase):
         if got != 1:
             raise Unavailable("another process migrates this database", hint="try again when it has ended")
 
-    async def make_place(self, sql: SqlConnection) -> None:
-        """Nothing to do: the database is the place."""
-
-    async def signatures(self, sql: SqlConnection, functions: Sequence[str]) -> Mapping[str, Sequence[str]]:
-        """There are no functions."""
-        return {}
-
     def reason_of(self, error: BaseException) -> str:
         """What the engine says of a statement of a migration."""
         return reason_of(error)
@@ -208,9 +201,6 @@ class MariaDbDatabase(EngineDatabase):
     async def found(self, sql: SqlConnection, expected: Catalogue) -> Catalogue:
         """What the server's catalogue says."""
         return await found(sql.fetch)
-
-    async def look_closer(self, sql: SqlConnection, expected: Catalogue, found: Catalogue) -> None:
-        """The catalogue tells all that is compared."""
 
     async def relations(self, names: Sequence[str]) -> dict[str, str]:
         """What the server's catalogue says."""

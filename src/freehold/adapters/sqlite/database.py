@@ -11,15 +11,13 @@ import asyncio
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, cast
 
 import aiosqlite
 from sqlalchemy import event
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from freehold.adapters.sql.engine.connection import SqlConnection
@@ -49,6 +47,7 @@ from freehold.adapters.sqlite.doctor import run_checks
 from freehold.adapters.sqlite.errors import reason_of, translate_error
 from freehold.adapters.sqlite.file import DatabaseFile
 from freehold.adapters.sqlite.probe import locked_by_another, named, write_row
+from freehold.adapters.sqlite.url import parse_url
 from freehold.clock import Clock
 from freehold.database import CheckResult, DatabaseFeatures, DatabaseOptions, DatabaseTransaction
 from freehold.disk import check_free_space
@@ -70,7 +69,6 @@ FEATURES: Final = DatabaseFeatures(
 _SWITCH_SECONDS: Final = 0.01
 _VERSION_MIN: Final = (3, 35, 0)
 _TABLES_OF_A_BROKER: Final = {"message", "progress", "member", "setting"}
-_SYNCHRONOUS: Final = {"full", "normal", "extra"}
 
 
 class SqliteDatabase(EngineDatabase):
@@ -85,7 +83,7 @@ class SqliteDatabase(EngineDatabase):
             packaged_schema("freehold.adapters.sqlite", "sqlite"),
             migrations,
         )
-        self._url, self._synchronous = _parse(url)
+        self._url, self._synchronous = parse_url(url)
         self._writer: asyncio.Lock | None = None
         self._holds_lock = False
         self._at = self._file_at_path()
@@ -214,13 +212,6 @@ class SqliteDatabase(EngineDatabase):
     async def lock_migrations(self, sql: SqlConnection) -> None:
         """Do nothing: the transaction holds the only write lock."""
 
-    async def make_place(self, sql: SqlConnection) -> None:
-        """Do nothing: there are no schemas."""
-
-    async def signatures(self, sql: SqlConnection, functions: Sequence[str]) -> Mapping[str, Sequence[str]]:
-        """None: there are no functions."""
-        return {}
-
     def reason_of(self, error: BaseException) -> str:
         """The engine's message for a failed statement of a migration; empty where it may quote values."""
         return reason_of(error)
@@ -232,9 +223,6 @@ class SqliteDatabase(EngineDatabase):
     async def found(self, sql: SqlConnection, expected: Catalogue) -> Catalogue:
         """The catalogue of the file."""
         return await found(sql.fetch)
-
-    async def look_closer(self, sql: SqlConnection, expected: Catalogue, found: Catalogue) -> None:
-        """Do nothing: the file contains the texts of all objects."""
 
     async def relations(self, names: Sequence[str]) -> dict[str, str]:
         """The kinds of the existing tables and views by name; a schema before a name is ignored."""
@@ -373,25 +361,6 @@ class SqliteDatabase(EngineDatabase):
                 if time.monotonic() >= deadline:
                     raise
             await asyncio.sleep(_SWITCH_SECONDS)  # a file lock sends no signal
-
-
-def _parse(text: str) -> tuple[URL, str]:
-    try:
-        url = make_url(text)
-    except (ArgumentError, ValueError):
-        raise ConfigurationError("the SQLite URL cannot be read", hint="sqlite:///orders.db") from None
-    if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
-        raise ConfigurationError("the SQLite URL names no file", hint="sqlite:///orders.db, or memory:// for tests")
-    if "schema" in url.query:
-        raise ConfigurationError("SQLite has no schemas", hint="give each service a file of its own, without ?schema=")
-    if unknown := sorted(set(url.query) - {"synchronous"}):
-        raise ConfigurationError(
-            f"the SQLite URL has unknown parameters: {', '.join(unknown)}", hint="the only one is synchronous"
-        )
-    synchronous = str(url.query.get("synchronous", "full")).lower()
-    if synchronous not in _SYNCHRONOUS:
-        raise ConfigurationError("synchronous in the SQLite URL is unknown", hint="write full, extra or normal")
-    return url.set(drivername="sqlite+aiosqlite", query={}), synchronous
 
 
 def _stranger() -> Unavailable:

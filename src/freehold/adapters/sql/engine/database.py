@@ -112,13 +112,14 @@ class EngineDatabase(ABC):
             await self.lock_migrations(db_tx.sql)
             yield db_tx.sql
 
-    @abstractmethod
-    async def make_place(self, sql: SqlConnection) -> None:
+    async def make_place(self, sql: SqlConnection) -> None:  # noqa: B027 - most engines have no schemas
         """Create the schema for the tables where it is missing; nothing on an engine without schemas."""
 
-    @abstractmethod
     async def signatures(self, sql: SqlConnection, functions: Sequence[str]) -> Mapping[str, Sequence[str]]:
-        """The signatures of these functions in the schema of the tables, by name, as DROP FUNCTION takes them."""
+        """The signatures of these functions in the schema of the tables, by name, as DROP FUNCTION takes them; none on
+        an engine without functions.
+        """
+        return {}
 
     @abstractmethod
     def reason_of(self, error: BaseException) -> str:
@@ -132,8 +133,9 @@ class EngineDatabase(ABC):
     async def found(self, sql: SqlConnection, expected: Catalogue) -> Catalogue:
         """The part of `expected` that is in the database."""
 
-    @abstractmethod
-    async def look_closer(self, sql: SqlConnection, expected: Catalogue, found: Catalogue) -> None:
+    async def look_closer(  # noqa: B027 - most catalogues show all that is compared
+        self, sql: SqlConnection, expected: Catalogue, found: Catalogue
+    ) -> None:
         """Add to `found` what the engine's catalogue does not show."""
 
     @abstractmethod
