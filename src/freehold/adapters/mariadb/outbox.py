@@ -18,16 +18,16 @@ removed, or rolled back.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from freehold.adapters.mariadb.dialect import LOCKS
-from freehold.adapters.sql.engine.connection import SqlConnection, SqlDatabase, sql_of
+from freehold.adapters.sql.engine.connection import SqlDatabase, sql_of
 from freehold.adapters.sql.engine.dialect import Dialect
-from freehold.adapters.sql.outbox import REASON_CHARACTERS_MAX, SqlOutboxStore
+from freehold.adapters.sql.statement_outbox import StatementOutboxStore
 from freehold.broker import OutgoingMessage
 from freehold.database import DatabaseTransaction
-from freehold.outbox.store import EVER_SECONDS, OutboxBatch, StagedMessage
+from freehold.outbox.store import EVER_SECONDS, OutboxBatch
 
 __all__ = ["STAGED_SQL", "MariaDbOutboxStore", "held_sql", "taken_sql"]
 
@@ -65,11 +65,12 @@ def taken_sql(row: str, written: str, since: str) -> str:
     )
 
 
-class MariaDbOutboxStore(SqlOutboxStore):
+class MariaDbOutboxStore(StatementOutboxStore):
     """Rows by position."""
 
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
+        self._raise_pending_sql = _RAISE_PENDING
         held = f"SELECT h.partition FROM ({held_sql(dialect)}) AS h"
         self._fetch = f"""
 BEGIN NOT ATOMIC
@@ -169,37 +170,6 @@ END"""
                 ((last,),) = await sql.fetch(f"SELECT {_LAST}")
                 await sql.execute(_SWEEP, (last,))
         return self._fetched(rows, limit)
-
-    async def reschedule(
-        self, leases: Mapping[int, int], message: StagedMessage, delay_seconds: float, reason: str
-    ) -> bool:
-        """Block the row's key, in one statement."""
-        rest = (self._dialect.now(), delay_seconds, reason[:REASON_CHARACTERS_MAX], message.position)
-        async with self._database.direct() as sql:
-            return await sql.execute(self._reschedule, (self._leases(leases), *rest)) == 1
-
-    async def _remove(self, sql: SqlConnection, leases: str, positions: Collection[int]) -> int:
-        return await sql.execute(self._remove_sql, (leases, self._dialect.list_value(positions)))
-
-    async def _confirm(self, leases: str, positions: Collection[int], pending_watermarks: Mapping[int, int]) -> int:
-        async with self._database.begin() as db_tx:
-            removed = await self._remove(db_tx.sql, leases, positions) if positions else 0
-            await db_tx.sql.execute(self._confirm_sql, (leases, self._positions_json(pending_watermarks)))
-            return removed
-
-    async def _keep(
-        self, leases: str, positions: Collection[int], pending_watermarks: Mapping[int, int], losses: int
-    ) -> int:
-        async with self._database.begin() as db_tx:
-            parameters = (leases, self._dialect.list_value(positions), self._dialect.now(), losses)
-            await db_tx.sql.execute(self._keep_sql, parameters)
-            removed = await self._remove(db_tx.sql, leases, positions)
-            if pending_watermarks:
-                await db_tx.sql.execute(self._confirm_sql, (leases, self._positions_json(pending_watermarks)))
-            return removed
-
-    async def _raise_pending(self, sql: SqlConnection, partition: int, position: int) -> None:
-        await sql.execute(_RAISE_PENDING, (partition, position))
 
     def _leases(self, leases: Mapping[int, int]) -> str:
         return super()._leases(dict(sorted(leases.items())))
