@@ -16,7 +16,7 @@ import asyncmy
 
 from freehold.runtime.adapters import open_stores
 
-__all__ = ["MariaDbDatabases"]
+__all__ = ["MariaDbDatabases", "run_on"]
 
 _TABLES = "SELECT TABLE_NAME, TABLE_TYPE, UPDATE_TIME FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE()"
 _KEPT = {
@@ -62,7 +62,7 @@ class MariaDbDatabases:
     async def _made(self, *, empty: bool) -> str:
         name = f"test_{uuid4().hex[:12]}"
         url = f"{self._server_url.rpartition('/')[0]}/{name}"
-        await _run_on(self._server_url, f"CREATE DATABASE {name}")
+        await run_on(self._server_url, f"CREATE DATABASE {name}")
         if not empty:
             database = open_stores(url).database
             await database.open()
@@ -70,13 +70,13 @@ class MariaDbDatabases:
                 await database.upgrade()
             finally:
                 await database.close()
-            self._tables = frozenset(row[0] for row in await _run_on(url, _TABLES))
+            self._tables = frozenset(row[0] for row in await run_on(url, _TABLES))
         return url
 
     async def _is_emptied(self, url: str) -> bool:
-        found = await _run_on(url, _TABLES)
+        found = await run_on(url, _TABLES)
         if not self._tables or not self._tables <= {row[0] for row in found}:
-            await _run_on(self._server_url, f"DROP DATABASE {url.rpartition('/')[2]}")
+            await run_on(self._server_url, f"DROP DATABASE {url.rpartition('/')[2]}")
             return False
         statements = ["SET FOREIGN_KEY_CHECKS = 0"]
         for table, kind, changed_at in found:
@@ -88,11 +88,11 @@ class MariaDbDatabases:
                 # Deleted rows stay in the indexes until they are purged, and whoever inserts the same key locks the gap
                 # beside them: so the tests of a suite would wait for what the test before them has left.
                 statements.append(f"TRUNCATE TABLE `{table}`")
-        await _run_on(url, *statements)
+        await run_on(url, *statements)
         return True
 
 
-async def _run_on(url: str, *statements: str) -> list[tuple[Any, ...]]:
+async def run_on(url: str, *statements: str) -> list[tuple[Any, ...]]:
     """The rows of the last statement; each commits by itself."""
     at = urlsplit(url)
     async with (

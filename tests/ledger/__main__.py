@@ -15,10 +15,11 @@ from pathlib import Path
 
 from tests.ledger.baseline import FILE, Baseline, Change, Growth, changes, read, render
 from tests.ledger.count import counted
-from tests.ledger.counters import on_postgres, on_sqlite
+from tests.ledger.counters import on_mariadb, on_postgres, on_sqlite
 from tests.ledger.page import PAGE, page
+from tests.mariadb import MariaDbDatabases
 
-from freehold_shop.servers import start_postgres
+from freehold_shop.servers import start_mariadb, start_postgres
 
 
 def main() -> None:
@@ -49,17 +50,24 @@ def _growths(differ: Sequence[Change], why: str) -> list[Growth]:
 
 
 def _count() -> dict[str, dict[str, Mapping[str, int]]]:
-    """Count on both engines, one after the other."""
+    """Count on all engines, one after the other."""
     with tempfile.TemporaryDirectory(prefix="freehold-") as made:
         directory = Path(made)
         directory.chmod(0o755)  # the server is another user where we are root
         engines = {}
-        for name in ("sqlite", "postgresql"):
+        for name in ("sqlite", "postgresql", "mariadb"):
             (directory / name).mkdir(mode=0o755)
         engines["sqlite"] = asyncio.run(counted(on_sqlite(directory / "sqlite"), directory / "sqlite"))
         server = start_postgres(directory / "server")
         try:
             engines["postgresql"] = asyncio.run(counted(on_postgres(server.url), directory / "postgresql"))
+        finally:
+            server.stop()
+        server = start_mariadb(directory / "mariadb-server")
+        try:
+            with MariaDbDatabases(server.url) as databases:
+                url = databases.take(empty=False)
+            engines["mariadb"] = asyncio.run(counted(on_mariadb(url), directory / "mariadb"))
         finally:
             server.stop()
     flows = engines["sqlite"]

@@ -1,17 +1,19 @@
 """What a database was asked to do, counted below the library: `Counters` of each engine. Imports the wire and drivers.
 
-statements  SQLite: its own trace of what it carries out. PostgreSQL: what the server answers on the wire.
-            BEGIN and COMMIT are among them, what a function of the database does inside is not.
+statements  SQLite: its own trace of what it carries out. PostgreSQL: what the server answers on the wire. MariaDB: the
+            queries on the wire. BEGIN and COMMIT are among them, what a function of the database does inside is not.
 trips       waits for an answer of the server. A file has none.
 commits     transactions that wrote something and were flushed to disk. SQLite: the commit records of its `-wal`;
-            PostgreSQL: the transactions that logical decoding finds in its log.
+            PostgreSQL: the transactions that logical decoding finds in its log; MariaDB: InnoDB's own count.
 """
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import struct
 from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -19,13 +21,15 @@ from unittest.mock import patch
 from urllib.parse import urlsplit
 
 import psycopg
-from tests.ledger.wire import Wire, wire
+from tests.ledger.wire import MariaDbReader, PostgresReader, Wire, wire
+from tests.mariadb import run_on
 
-__all__ = ["Counters", "on_postgres", "on_sqlite"]
+__all__ = ["Counters", "on_mariadb", "on_postgres", "on_sqlite"]
 
 _WAL_HEADER_BYTES: Final = 32
 _FRAME_HEADER_BYTES: Final = 24
 _SLOT: Final = "ledger"
+_COMMITS: Final = "trx_commits_insert_update"
 
 
 class Counters(Protocol):
@@ -155,8 +159,57 @@ async def on_postgres(url: str) -> AsyncIterator[Counters]:
         slot = _SLOT + beside.info.dbname
         beside.execute("SELECT pg_create_logical_replication_slot(%s, 'test_decoding')", (slot,))
         try:
-            async with wire(parts.hostname, parts.port) as (port, counted):
+            async with wire(parts.hostname, parts.port, PostgresReader) as (port, counted):
                 login = parts.netloc.rpartition("@")[0]
                 yield _OnPostgres(parts._replace(netloc=f"{login}@127.0.0.1:{port}").geturl(), counted, beside)
         finally:
             beside.execute("SELECT pg_drop_replication_slot(%s)", (slot,))
+
+
+class _OnMariaDb:
+    """Counts on one server, which does nothing else meanwhile."""
+
+    def __init__(self, url: str, counted: Wire, beside: Callable[[str], list[tuple[Any, ...]]]) -> None:
+        self.url = url
+        self._wire = counted
+        self._beside = beside
+        self._from = (0, 0, 0)
+
+    def begin(self) -> None:
+        """Count from here on."""
+        self._from = (self._wire.statements, self._wire.trips, self._commits())
+
+    def end(self) -> Mapping[str, int]:
+        """Statements, round trips and commits."""
+        statements, trips, commits = self._from
+        return {
+            "statements": self._wire.statements - statements,
+            "trips": self._wire.trips - trips,
+            "commits": self._commits() - commits,
+        }
+
+    def _commits(self) -> int:
+        return int(self._beside(f"SELECT COUNT FROM information_schema.INNODB_METRICS WHERE NAME = '{_COMMITS}'")[0][0])
+
+
+@asynccontextmanager
+async def on_mariadb(url: str) -> AsyncIterator[Counters]:
+    """Count on a database without rows, which is reached through a proxy."""
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    assert parts.port is not None
+    with ThreadPoolExecutor(1, "mariadb") as apart:
+
+        def beside(statement: str) -> list[tuple[Any, ...]]:
+            return apart.submit(asyncio.run, run_on(url, statement)).result()
+
+        # The statistics of tables are written by transactions of the server's own, at times of its own.
+        beside("SET GLOBAL innodb_stats_auto_recalc = OFF")
+        beside(f"SET GLOBAL innodb_monitor_enable = {_COMMITS}")
+        try:
+            async with wire(parts.hostname, parts.port, MariaDbReader) as (port, counted):
+                login = parts.netloc.rpartition("@")[0]
+                yield _OnMariaDb(parts._replace(netloc=f"{login}@127.0.0.1:{port}").geturl(), counted, beside)
+        finally:
+            beside(f"SET GLOBAL innodb_monitor_disable = {_COMMITS}")
+            beside("SET GLOBAL innodb_stats_auto_recalc = ON")

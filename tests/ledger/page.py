@@ -22,7 +22,8 @@ names the feature and its cost.
 
 - **Statements**: what the database carries out, `BEGIN` and `COMMIT` among them. A statement with many rows of
   parameters counts once a row where the engine runs it once a row.
-- **Round trips**: how often PostgreSQL is waited for. Statements that are sent together share one. SQLite has none.
+- **Round trips**: how often the server is waited for. Statements that are sent together share one. SQLite has none, and
+  on MariaDB each statement is one.
 - **Commits**: transactions that wrote something, and so waited for the disk.
 
 Handlers and calls of the flows do nothing themselves, and a projection writes one row an event: add your own
@@ -30,15 +31,20 @@ statements to what is here. Statements are prepared already, as they are from th
 broker are not counted. The memory engine has no statements.
 """
 _TITLES: Final = {"statements": "statements", "trips": "round trips", "commits": "commits"}
+_COLUMNS: Final = (
+    "| step | SQLite: statements | commits | PostgreSQL: statements | round trips | commits"
+    " | MariaDB: round trips | commits |"
+)
 _HEADINGS: Final = {"http": "HTTP"}
+_ENGINES: Final = ("sqlite", "postgresql", "mariadb")
 _IDLE_HEAD: Final = """
 ## An idle service
 
 What a service with an outbox, an inbox, a saga and two projections does in a minute in which nothing happens, with the
 default settings and all loops in one process. Loops that find nothing look again after `poll_seconds`, at the latest.
 
-| in a minute | SQLite | PostgreSQL |
-| --- | --- | --- |
+| in a minute | SQLite | PostgreSQL | MariaDB |
+| --- | ---: | ---: | ---: |
 """
 _GROWN_HEAD: Final = """
 ## What has grown, and why
@@ -70,17 +76,23 @@ def page(baseline: Baseline) -> str:
 def _section(title: str, flows: list[tuple[str, Mapping[str, Mapping[str, int]]]]) -> str:
     lines = [
         f"\n## {_HEADINGS.get(title) or title.capitalize()}\n",
-        "| step | SQLite: statements | commits | PostgreSQL: statements | round trips | commits |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        _COLUMNS,
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for name, engines in flows:
-        lite, postgres = engines["sqlite"], engines["postgresql"]
-        numbers = (lite["statements"], lite["commits"], *(postgres[each] for each in _TITLES))
+        lite, postgres, maria = engines["sqlite"], engines["postgresql"], engines["mariadb"]
+        numbers = (
+            *(lite["statements"], lite["commits"]),
+            *(postgres[each] for each in _TITLES),
+            *(maria["trips"], maria["commits"]),
+        )
         lines.append(f"| {name} | {' | '.join(map(str, numbers))} |")
     return "\n".join(lines) + "\n"
 
 
 def _idle(engines: Mapping[str, Mapping[str, int]]) -> str:
     rows = {**_TITLES, "wakes": "loops that wake"}
-    lite, postgres = engines["sqlite"], engines["postgresql"]
-    return "".join(f"| {title} | {lite.get(counter, '-')} | {postgres[counter]} |\n" for counter, title in rows.items())
+    return "".join(
+        f"| {title} | {' | '.join(str(engines[each].get(counter, '-')) for each in _ENGINES)} |\n"
+        for counter, title in rows.items()
+    )

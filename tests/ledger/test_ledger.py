@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.ledger.baseline import Baseline, Change, changes, history, parse, read, render, unexplained
 from tests.ledger.count import counted
-from tests.ledger.counters import on_postgres, on_sqlite
+from tests.ledger.counters import on_mariadb, on_postgres, on_sqlite
 from tests.ledger.flows import FLOWS
 from tests.ledger.idle import IDLE
 from tests.ledger.page import PAGE, page
@@ -24,6 +24,11 @@ async def test_each_step_costs_on_sqlite_what_the_baseline_says(tmp_path: Path) 
 @pytest.mark.servers
 async def test_each_step_costs_on_postgres_what_the_baseline_says(postgres_url: str, tmp_path: Path) -> None:
     _check("postgresql", await counted(on_postgres(postgres_url), tmp_path))
+
+
+@pytest.mark.servers
+async def test_each_step_costs_on_mariadb_what_the_baseline_says(mariadb_url: str, tmp_path: Path) -> None:
+    _check("mariadb", await counted(on_mariadb(mariadb_url), tmp_path))
 
 
 def test_the_page_is_up_to_date() -> None:

@@ -1,8 +1,11 @@
-"""A proxy before PostgreSQL that counts what goes over the wire: statements, and round trips. Imports asyncio only.
+"""A proxy before a server that counts what goes over the wire: statements, and round trips. Imports asyncio only.
 
-It reads the protocol, not the code above it, so that nothing can be done past it. A round trip begins when the client
-asks for an answer (Query, Sync, Flush) and no other answer is due: statements that are sent along without waiting for
-the one before share one. A statement is what the server says that it has carried out, or refused.
+It reads the protocol, not the code above it, so that nothing can be done past it.
+
+PostgreSQL: a round trip begins when the client asks for an answer (Query, Sync, Flush) and no other answer is due:
+statements that are sent along without waiting for the one before share one. A statement is what the server says that it
+has carried out, or refused.
+MariaDB: each command of the client is a round trip, and its queries are the statements.
 """
 
 from __future__ import annotations
@@ -12,15 +15,18 @@ import contextlib
 import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, Protocol
 
-__all__ = ["Wire", "wire"]
+__all__ = ["MariaDbReader", "PostgresReader", "Reader", "Wire", "wire"]
 
 _SSL_REQUEST: Final = 80877103
 _ASKS: Final = frozenset(b"QSHF")
 """Query, Sync, Flush, FunctionCall: the client waits for an answer to these."""
 _ENDS: Final = frozenset(b"CIsE")
 """CommandComplete, EmptyQueryResponse, PortalSuspended, ErrorResponse: a statement has come to an end."""
+_QUIT: Final = 1
+_QUERIES: Final = frozenset((3, 23))
+"""COM_QUERY, COM_STMT_EXECUTE."""
 _CHUNK_BYTES: Final = 65536
 
 
@@ -30,6 +36,16 @@ class Wire:
     def __init__(self) -> None:
         self.statements = 0
         self.trips = 0
+
+
+class Reader(Protocol):
+    """Reads one connection through the proxy."""
+
+    def from_client(self, data: bytes) -> None:
+        """Read what the client sends."""
+
+    def from_server(self, data: bytes) -> None:
+        """Read what the server sends."""
 
 
 class _Frames:
@@ -62,8 +78,8 @@ class _Frames:
         return code
 
 
-class _Connection:
-    """One connection through the proxy."""
+class PostgresReader:
+    """Reads a connection to PostgreSQL."""
 
     def __init__(self, counted: Wire) -> None:
         self._counted = counted
@@ -91,8 +107,29 @@ class _Connection:
         self._counted.statements += kind in _ENDS
 
 
+class MariaDbReader:
+    """Reads a connection to MariaDB. A packet with the number 0 begins a command; the login has higher ones."""
+
+    def __init__(self, counted: Wire) -> None:
+        self._counted = counted
+        self._rest = b""
+
+    def from_client(self, data: bytes) -> None:
+        """Cut what came into packets: three bytes of length, the number, the command."""
+        data = self._rest + data
+        while len(data) >= 4 and len(data) >= (end := 4 + int.from_bytes(data[:3], "little")):
+            if data[3] == 0 and data[4] != _QUIT:
+                self._counted.trips += 1
+                self._counted.statements += data[4] in _QUERIES
+            data = data[end:]
+        self._rest = data
+
+    def from_server(self, data: bytes) -> None:
+        """Nothing is counted of it."""
+
+
 @asynccontextmanager
-async def wire(host: str, port: int) -> AsyncIterator[tuple[int, Wire]]:
+async def wire(host: str, port: int, reads: Callable[[Wire], Reader]) -> AsyncIterator[tuple[int, Wire]]:
     """Open a proxy before a server; yields its port on the loopback, and what it counts."""
     counted, running = Wire(), set[asyncio.Task[None]]()
 
@@ -100,7 +137,7 @@ async def wire(host: str, port: int) -> AsyncIterator[tuple[int, Wire]]:
         task = asyncio.current_task()
         assert task is not None
         running.add(task)
-        connection = _Connection(counted)
+        connection = reads(counted)
         server_reader, server_writer = await asyncio.open_connection(host, port)
         try:
             async with asyncio.TaskGroup() as both:
