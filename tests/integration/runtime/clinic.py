@@ -33,9 +33,9 @@ _TABLES = Migration(
     "100-tables",
     {
         "": [
-            "CREATE TABLE patient (name text NOT NULL PRIMARY KEY, visits integer NOT NULL)",
-            "CREATE TABLE copied (name text NOT NULL PRIMARY KEY, visits integer NOT NULL)",
-            "CREATE TABLE bed (name text NOT NULL PRIMARY KEY)",
+            "CREATE TABLE patient (name varchar(100) NOT NULL PRIMARY KEY, visits integer NOT NULL)",
+            "CREATE TABLE copied (name varchar(100) NOT NULL PRIMARY KEY, visits integer NOT NULL)",
+            "CREATE TABLE bed (name varchar(100) NOT NULL PRIMARY KEY)",
         ]
     },
 )
@@ -79,10 +79,8 @@ class Care(Saga[Case], name="clinic.care", key="name"):
 async def admit(message: Admit, tx: Transaction) -> None:
     if message.fails:
         raise ValueError("planned")
-    await tx.sql.execute(
-        "INSERT INTO patient AS p VALUES ($1, 1) ON CONFLICT (name) DO UPDATE SET visits = p.visits + 1",
-        (message.name,),
-    )
+    if not await tx.sql.execute("UPDATE patient SET visits = visits + 1 WHERE name = $1", (message.name,)):
+        await tx.sql.execute("INSERT INTO patient (name, visits) VALUES ($1, 1)", (message.name,))
     tx.append(f"patient-{message.name}", Seen(message.name))
     tx.publish(Admitted(message.name))
 
@@ -94,7 +92,8 @@ async def free(message: Free, tx: Transaction) -> None:
 
 @clinic.handles(Admitted)
 async def admitted(message: Admitted, tx: Transaction) -> None:
-    await tx.sql.execute("INSERT INTO bed VALUES ($1) ON CONFLICT DO NOTHING", (message.name,))
+    await tx.sql.execute("DELETE FROM bed WHERE name = $1", (message.name,))
+    await tx.sql.execute("INSERT INTO bed (name) VALUES ($1)", (message.name,))
 
 
 _metadata = sa.MetaData()

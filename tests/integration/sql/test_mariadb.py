@@ -124,6 +124,22 @@ async def test_keys_that_differ_in_case_or_blanks_are_different(stores: Stores) 
     assert {record.name for record in await stores[LEASES].list("") if record.owner == "me"} == {"a"}
 
 
+async def test_doctor_finds_keys_of_the_services_tables_that_ignore_case(stores: Stores) -> None:
+    async with stores[SQL].direct() as sql:
+        for name, collation in (
+            ("loose", "utf8mb4_general_ci"),
+            ("strict", "utf8mb4_nopad_bin"),
+            ("padded", "utf8mb4_bin"),
+        ):
+            await sql.execute(
+                f"CREATE TABLE {name} (id VARCHAR(20) COLLATE {collation} PRIMARY KEY, title VARCHAR(20))"
+            )
+    (found,) = [each for each in await stores.database.run_checks() if each.subject == "keys"]
+    assert found.ok
+    assert found.detail == "take different texts for one: loose.id (utf8mb4_general_ci), padded.id (utf8mb4_bin)"
+    assert "utf8mb4_nopad_bin" in found.fix
+
+
 async def test_a_statement_that_no_packet_holds_is_refused_before_it_is_sent(stores: Stores) -> None:
     """The server would close the connection; bytes are told by their number alone."""
     with pytest.raises(DatabaseError, match="max_allowed_packet"):

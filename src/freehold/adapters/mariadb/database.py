@@ -7,7 +7,6 @@ statements commits by itself and may be run again, under a lock of the session t
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any, Final, cast
@@ -26,6 +25,7 @@ from freehold.adapters.mariadb.dialect import MariaDbDialect
 from freehold.adapters.mariadb.doctor import run_checks
 from freehold.adapters.mariadb.errors import reason_of, translate_error
 from freehold.adapters.mariadb.probe import write_row
+from freehold.adapters.mariadb.rights import examine_rights, grants
 from freehold.adapters.mariadb.statements import joined
 from freehold.adapters.mariadb.url import parse_url
 from freehold.adapters.sql.engine.connection import SqlConnection
@@ -101,20 +101,15 @@ class MariaDbDatabase(EngineDatabase):
         return translate_error(error)
 
     async def grants(self, role: str, schema: str | None = None) -> list[str]:
-        """Statements that let a user do what run time needs, on every table of the database."""
-        name, _, host = role.partition("@")
-        if not name or any(letter in role for letter in "'\\`\0"):
-            raise ConfigurationError(f"'{role}' cannot be the name of a user", hint="name, or name@host")
+        """The statements that let a user do what run time needs."""
         async with self.direct() as sql:
-            database = str((await sql.fetch("SELECT DATABASE()"))[0][0]) if schema is None else schema
-        # In a GRANT `_` and `%` stand for any letters, so that other databases would be covered too.
-        place = re.sub(r"([\\_%])", r"\\\1", database).replace("`", "``")
-        return [f"GRANT SELECT, INSERT, UPDATE, DELETE ON `{place}`.* TO '{name}'@'{host or '%'}'"]
+            return await grants(sql, role, schema)
 
     async def run_checks(self) -> list[CheckResult]:
-        """Look at the server's version and settings."""
+        """Check the server's version and settings, and the rights of the user."""
+        steps = [(f"freehold/{step.name}", step.for_dialect("mariadb")) for step in self._packaged.tables]
         async with self.direct() as sql:
-            return await run_checks(sql)
+            return [*await run_checks(sql), *await examine_rights(sql, self.expected(steps).tables)]
 
     async def probe(self, timeout_seconds: float) -> None:
         """Write a row and commit it. On the reserved connection: those of the pool may all wait for a lock."""

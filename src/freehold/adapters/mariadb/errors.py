@@ -31,6 +31,11 @@ _ABOUT_STATEMENTS: Final = frozenset(
     {1050, 1051, 1054, 1060, 1061, 1064, 1072, 1075, 1091, 1103, 1109, 1146, 1166, 1170, 1193, 1235, 1305, 4161}
 )
 """Syntax and names: the message is made of the statement's own words."""
+_HINT: Final = (
+    "run freehold db upgrade, and rebuilds, as a user that may create tables; grant this one what is printed by"
+    " freehold db grants; freehold doctor lists the missing rights"
+)
+_DENIED: Final = re.compile(r"^([A-Z, ]+) command denied to user .* for (?:table|column|routine) ([\w`.$-]+)")
 _LOST: Final = "the connection to MariaDB was lost"
 _DUPLICATE_KEY: Final = re.compile(r" for key '([\w.]+)'$")
 
@@ -143,10 +148,7 @@ def reason_of(error: BaseException) -> str:
 
 def _by_number(number: int, error: BaseException) -> FreeholdError:
     if number in _RIGHTS:
-        return PermissionDenied(
-            f"the database user lacks a right ({number})",
-            hint="as the owner of the tables: freehold db grants prints the rights that run time needs",
-        )
+        return PermissionDenied(f"the database user lacks {_right(error)} ({number})", hint=_HINT)
     kind, reason = ERROR_TABLE.get(number, (ErrorMeaning.REFUSAL, ""))
     match kind:
         case ErrorMeaning.OUTAGE:
@@ -159,6 +161,13 @@ def _by_number(number: int, error: BaseException) -> FreeholdError:
             return ConfigurationError(reason, hint="look at the database URL of this service")
         case ErrorMeaning.REFUSAL | ErrorMeaning.ANSWER:
             return _refusal(number, error)
+
+
+def _right(error: BaseException) -> str:
+    """The right that is missing, and on what: the server's message for it is made of names alone."""
+    texts = (str(each.args[1]) for each in _chain(error) if _home(each) == "asyncmy" and len(each.args) > 1)
+    found = next(filter(None, map(_DENIED.match, texts)), None)
+    return f"the right {found[1]} on {found[2].replace('`', '')}" if found else "a right"
 
 
 def _refusal(number: int, error: BaseException) -> FreeholdError:
