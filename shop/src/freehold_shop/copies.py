@@ -10,19 +10,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sqlalchemy import BigInteger, Column, MetaData, Table, Text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold import SqlConnection
 from freehold.transaction import Transaction
+from freehold_shop.columns import BY_CODE_POINT
 from freehold_shop.reference.contracts import CountryDefined
-from freehold_shop.upsert import is_mariadb, upsert_into
+from freehold_shop.upsert import DIALECTS, upsert_sql
 from freehold_shop.users.contracts import CustomerRegistered, UserUpdated
 
 __all__ = [
     "COMPARED_SECONDS",
     "COUNTRY_COPY_DDL",
+    "COUNTRY_COPY_MARIADB",
     "CUSTOMER_COPY_DDL",
-    "MARIADB_COPIES_DDL",
+    "CUSTOMER_COPY_MARIADB",
     "CustomerCopy",
     "CustomerFacts",
     "country_copy_table",
@@ -48,43 +49,46 @@ COUNTRY_COPY_DDL = """CREATE TABLE country_copy (
 )"""
 
 
-MARIADB_COPIES_DDL = (
-    """CREATE TABLE IF NOT EXISTS customer_copy (
+CUSTOMER_COPY_MARIADB = f"""CREATE TABLE IF NOT EXISTS customer_copy (
         customer_id VARCHAR(255) PRIMARY KEY,
         name TEXT NOT NULL,
         email TEXT NOT NULL,
         country TEXT NOT NULL,
         address TEXT NOT NULL,
         revision BIGINT NOT NULL
-    ) CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin""",
-    """CREATE TABLE IF NOT EXISTS country_copy (
+    ) {BY_CODE_POINT}"""
+
+COUNTRY_COPY_MARIADB = f"""CREATE TABLE IF NOT EXISTS country_copy (
         code VARCHAR(255) PRIMARY KEY,
         name TEXT NOT NULL,
         currency TEXT NOT NULL
-    ) CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin""",
-)
-"""Both tables on MariaDB, where each statement commits and is repeated after a crash."""
-
+    ) {BY_CODE_POINT}"""
 
 COMPARED_SECONDS = 900.0
 """How often replicas are compared with their source. Drift is reported; an operator repairs it by command."""
 
-_KEEP_CUSTOMER = """
-INSERT INTO customer_copy (customer_id, name, email, country, address, revision)
-VALUES ($1, $2, $3, $4, $5, $6)
-ON CONFLICT (customer_id) DO UPDATE SET
-    name = excluded.name, email = excluded.email, country = excluded.country, address = excluded.address,
-    revision = excluded.revision
-WHERE customer_copy.revision < excluded.revision"""
-_KEEP_CUSTOMER_MARIADB = """
-INSERT INTO customer_copy (customer_id, name, email, country, address, revision)
-VALUES ($1, $2, $3, $4, $5, $6)
-ON DUPLICATE KEY UPDATE
-    name = IF(revision < VALUES(revision), VALUES(name), name),
-    email = IF(revision < VALUES(revision), VALUES(email), email),
-    country = IF(revision < VALUES(revision), VALUES(country), country),
-    address = IF(revision < VALUES(revision), VALUES(address), address),
-    revision = GREATEST(revision, VALUES(revision))"""
+_FACTS = ("name", "email", "country", "address", "revision")
+_KEEP_CUSTOMER = {
+    dialect: upsert_sql(
+        dialect,
+        "customer_copy",
+        ("customer_id", *_FACTS),
+        "customer_id",
+        {name: f"new.{name}" for name in _FACTS},
+        where="old.revision < new.revision",
+    )
+    for dialect in DIALECTS
+}
+_KEEP_COUNTRY = {
+    dialect: upsert_sql(
+        dialect,
+        "country_copy",
+        ("code", "name", "currency"),
+        "code",
+        {"name": "new.name", "currency": "new.currency"},
+    )
+    for dialect in DIALECTS
+}
 _FIND_CUSTOMER = "SELECT country, address FROM customer_copy WHERE customer_id = $1"
 
 CustomerFacts = CustomerRegistered | UserUpdated
@@ -127,8 +131,7 @@ def country_copy_table(metadata: MetaData) -> Table:
 async def keep_customer(tx: Transaction, facts: CustomerFacts) -> None:
     """Write the replica's row, unless the stored one has the same revision or a newer one."""
     values = (facts.customer_id, facts.name, facts.email, facts.country, facts.address, facts.revision)
-    statement = _KEEP_CUSTOMER_MARIADB if is_mariadb(tx.connection) else _KEEP_CUSTOMER
-    await tx.sql.execute(statement, values)
+    await tx.sql.execute(_KEEP_CUSTOMER[tx.connection.dialect.name], values)
 
 
 async def find_customer_copy(sql: SqlConnection, customer_id: str) -> CustomerCopy | None:
@@ -137,7 +140,7 @@ async def find_customer_copy(sql: SqlConnection, customer_id: str) -> CustomerCo
     return CustomerCopy(*rows[0]) if rows else None
 
 
-async def keep_country(connection: AsyncConnection, table: Table, event: CountryDefined) -> None:
+async def keep_country(tx: Transaction, event: CountryDefined) -> None:
     """Write the replica's row of a country. The last event wins, since the events of a key come in order."""
-    statement = upsert_into(table, connection, ("name", "currency"))
-    await connection.execute(statement, {"code": event.code, "name": event.name, "currency": event.currency})
+    statement = _KEEP_COUNTRY[tx.connection.dialect.name]
+    await tx.sql.execute(statement, (event.code, event.name, event.currency))

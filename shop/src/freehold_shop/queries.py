@@ -1,6 +1,6 @@
 """Queries on a service's database for its API: one statement, outside of any transaction, so that reads never queue.
 
-Statements are SQL with `$1`, `$2` … on both engines. Imports Freehold's runtime, errors and projections.
+Statements are SQL with `$1`, `$2` … on every engine. Imports Freehold's runtime, errors and projections.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ FRESH_SECONDS = 5.0
 async def read(
     running: RunningService, columns: Sequence[str], rest: str, parameters: Sequence[object] = ()
 ) -> list[dict[str, Any]]:
-    """Run `SELECT columns rest`; each row is a mapping by column name.
+    """Run `SELECT columns rest`; each row is a mapping by column name, without the name of its table.
+
+    A column whose name an engine reserves needs its table's name before it (`orders.lines`).
 
     Raises what the database's port raises, and `Unavailable` where a table is locked for the moment, or where a read
     model of the service is not built yet, so that its tables are missing.
@@ -37,7 +39,8 @@ async def read(
         if missing := await _not_built(running):
             raise Unavailable(f"the read model '{missing}' is not built yet", hint="try again") from error
         raise
-    return [dict(zip(columns, row, strict=True)) for row in rows]
+    names = [column.rpartition(".")[2] for column in columns]
+    return [dict(zip(names, row, strict=True)) for row in rows]
 
 
 async def _not_built(running: RunningService) -> str:

@@ -1,59 +1,110 @@
-"""Inserts that meet an existing row, on each engine: SQLAlchemy has a construct of its own for each dialect.
+"""Inserts that meet an existing row, on each engine.
 
-`ON CONFLICT` is of PostgreSQL and SQLite; MariaDB has `ON DUPLICATE KEY UPDATE` and `INSERT IGNORE`.
-
-A claim is built once for each table and dialect, since it runs for every message. Imports SQLAlchemy only.
+PostgreSQL and SQLite have `ON CONFLICT`; MariaDB has `ON DUPLICATE KEY UPDATE`, and refuses a plain INSERT of a key
+that exists. Its `INSERT IGNORE` is not used: it also cuts a text that is too long. The statements have `$1`, `$2` … for
+their columns, in this order, and are for `tx.sql`. Imports SQLAlchemy and Freehold.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from functools import cache
+from typing import Any, Final
 
-from sqlalchemy import Executable, Table
-from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy import Table, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-__all__ = ["Insert", "claim_row", "insert_for", "insert_into", "is_mariadb", "upsert_into"]
+from freehold import DatabaseError
+from freehold.transaction import Transaction
 
-Insert = sqlite.Insert | postgresql.Insert
+__all__ = ["DIALECTS", "insert_missing", "insert_once", "insert_sql", "upsert_sql"]
 
-
-def insert_into(table: Table, connection: AsyncConnection) -> Insert:
-    """An insert with `on_conflict_do_nothing` and `on_conflict_do_update` for this connection's engine."""
-    return insert_for(table, connection.dialect.name)
-
-
-def insert_for(table: Table, dialect: str) -> Insert:
-    """Like `insert_into`, for a dialect by name."""
-    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+DIALECTS: Final = ("sqlite", "postgresql", "mariadb")
+_MARIADB: Final = "mariadb"
+_DUPLICATE: Final = 1062
+_ROW: Final = re.compile(r"\b(new|old)\.(\w+)")
 
 
-def is_mariadb(connection: AsyncConnection) -> bool:
-    """Whether the connection is to MariaDB."""
-    return connection.dialect.name == "mariadb"
+def insert_sql(dialect: str, table: str, columns: Sequence[str]) -> str:
+    """An INSERT of one row. Columns are quoted, since some engine reserves the name, as MariaDB does `lines`."""
+    quote = "`" if dialect == _MARIADB else '"'
+    names = ", ".join(f"{quote}{column}{quote}" for column in columns)
+    places = ", ".join(f"${number}" for number in range(1, len(columns) + 1))
+    return f"INSERT INTO {table} ({names}) VALUES ({places})"  # noqa: S608 - names of our own tables
 
 
-def upsert_into(table: Table, connection: AsyncConnection, columns: Sequence[str]) -> Executable:
-    """An insert that sets these columns of a row whose primary key exists."""
-    if is_mariadb(connection):
-        added = mysql.insert(table)
-        return added.on_duplicate_key_update({name: added.inserted[name] for name in columns})
-    statement = insert_into(table, connection)
-    return statement.on_conflict_do_update(
-        index_elements=list(table.primary_key), set_={name: statement.excluded[name] for name in columns}
+def upsert_sql(
+    dialect: str, table: str, columns: Sequence[str], key: str, changes: Mapping[str, str], *, where: str = ""
+) -> str:
+    """An INSERT of one row that changes the existing one instead, where there is one with the same key.
+
+    changes  an expression for each column that changes; without any the existing row stays as it is. In these and in
+             `where`, `new.column` is the value of the row to insert, `old.column` that of the existing row.
+    where    a condition on the existing row, which stays as it is where that is false. A column that it reads comes
+             last in `changes`: MariaDB assigns one after the other, and each sees what was assigned before it.
+    """
+    if dialect == _MARIADB:
+        changes = changes or {columns[0]: f"old.{columns[0]}"}
+        given = {column: f"IF({where}, {each}, old.{column})" if where else each for column, each in changes.items()}
+        changed = ", ".join(f"`{column}` = {_named(each, 'VALUES(`{}`)', '`{}`')}" for column, each in given.items())
+        return f"{insert_sql(dialect, table, columns)}\nON DUPLICATE KEY UPDATE {changed}"
+    if not changes:
+        return f"{insert_sql(dialect, table, columns)}\nON CONFLICT DO NOTHING"
+    names = ('excluded."{}"', 'known."{}"')
+    changed = ", ".join(f'"{column}" = {_named(each, *names)}' for column, each in changes.items())
+    condition = f"\nWHERE {_named(where, *names)}" if where else ""
+    return (
+        f"{insert_sql(dialect, f'{table} AS known', columns)}\nON CONFLICT ({key}) DO UPDATE SET {changed}{condition}"
     )
 
 
-async def claim_row(connection: AsyncConnection, table: Table, row: Mapping[str, object]) -> bool:
-    """Insert a row unless its primary key exists; false: it does. Waits for a concurrent insert of the key."""
-    claimed = await connection.execute(_claim(table, connection.dialect.name), dict(row))
-    return claimed.first() is not None
+def _named(expression: str, new: str, old: str) -> str:
+    return _ROW.sub(lambda found: (new if found[1] == "new" else old).format(found[2]), expression)
 
 
-@cache
-def _claim(table: Table, dialect: str) -> Executable:
-    if dialect == "mariadb":
-        # IGNORE also makes a warning of a value that does not fit, which the API's limits on texts prevent.
-        return mysql.insert(table).prefix_with("IGNORE").returning(*table.primary_key)
-    return insert_for(table, dialect).on_conflict_do_nothing().returning(*table.primary_key)
+async def insert_once(tx: Transaction, statement: str, values: Sequence[object]) -> bool:
+    """Run an INSERT of one row; false: a row with its key exists, and stays. Waits for a concurrent insert of the key.
+
+    Raises what `tx.sql` raises.
+    """
+    if tx.connection.dialect.name != _MARIADB:
+        return bool(await tx.sql.execute(f"{statement}\nON CONFLICT DO NOTHING", values))
+    try:
+        return bool(await tx.sql.execute(statement, values))
+    except DatabaseError as error:
+        if _number(error.__cause__) == _DUPLICATE:
+            return False
+        raise
+
+
+async def insert_missing(connection: AsyncConnection, table: Table, rows: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Insert the rows whose key does not exist yet; returns these keys. The key is one column of texts.
+
+    Waits for a concurrent insert of such a key.
+    """
+    (key,) = table.primary_key
+    dialect = connection.dialect.name
+    if dialect != _MARIADB:
+        added = postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+        inserted = await connection.execute(added.on_conflict_do_nothing().returning(key), list(rows))
+        return set(inserted.scalars())
+    missing = {str(row[key.name]): row for row in rows}
+    while missing:
+        try:
+            await connection.execute(insert(table), list(missing.values()))
+        except IntegrityError as error:
+            # All or none were inserted. Each statement reads what has been committed until then.
+            known = set((await connection.execute(select(key).where(key.in_(missing)))).scalars())
+            if not known or _number(error.orig) != _DUPLICATE:
+                raise
+            missing = {name: row for name, row in missing.items() if name not in known}
+        else:
+            break
+    return set(missing)
+
+
+def _number(error: BaseException | None) -> object:
+    """The number of an error of MariaDB; None where there is none."""
+    return error.args[0] if error is not None and error.args else None

@@ -12,7 +12,7 @@ from freehold.errors import ConfigurationError
 from freehold_shop.cli.run import run
 from freehold_shop.replay.session import Wanted, replay
 from freehold_shop.supervisor.__main__ import main
-from freehold_shop.supervisor.plan import Engine, Plan, Profile, parse_engines
+from freehold_shop.supervisor.plan import SERVICE_NAMES, Engine, Plan, Profile, parse_engines
 from freehold_shop.supervisor.servers import ServersInfrastructure
 from freehold_shop.supervisor.state import STATE_FILE, chosen_engines, write_engines
 
@@ -22,6 +22,13 @@ SERVICES = ["orders", "users"]
 def test_engines_are_given_by_service() -> None:
     assert parse_engines(["orders=mariadb", "users=postgresql"]) == {"orders": "mariadb", "users": "postgresql"}
     assert parse_engines(["orders=mariadb", "orders=mariadb"]) == {"orders": "mariadb"}
+
+
+def test_all_is_for_the_services_that_are_not_named() -> None:
+    engines = parse_engines(["all=mariadb", "users=postgresql"])
+    assert engines.pop("users") == "postgresql"
+    assert engines == dict.fromkeys(set(SERVICE_NAMES) - {"users", "gateway"}, "mariadb")
+    assert Plan(Path("shop"), profile=Profile.SERVERS, engines=engines).engines == engines
 
 
 @pytest.mark.parametrize(
@@ -45,7 +52,6 @@ def test_other_texts_are_refused(texts: list[str], reason: str) -> None:
     [
         ({"billing": Engine.MARIADB}, Profile.SERVERS, "there is no service 'billing'"),
         ({"gateway": Engine.MARIADB}, Profile.SERVERS, "the gateway has no database"),
-        ({"inventory": Engine.MARIADB}, Profile.SERVERS, "inventory cannot run on MariaDB: its statements are for"),
         ({"orders": Engine.MARIADB}, Profile.EMBEDDED, "the embedded profile has SQLite files only"),
         ({"orders": Engine.POSTGRESQL}, Profile.EMBEDDED, "the embedded profile has SQLite files only"),
     ],

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from freehold import Service
 from freehold.transaction import Transaction
 from freehold_shop.catalog.contracts import ProductChanged, ProductListed
 from freehold_shop.catalog.tables import MIGRATIONS, product
 from freehold_shop.money import Money
-from freehold_shop.upsert import insert_into
+from freehold_shop.upsert import insert_missing
 
 __all__ = ["ProductData", "catalog", "change_product", "list_products"]
 
@@ -34,12 +34,9 @@ async def list_products(tx: Transaction, wanted: Sequence[ProductData]) -> int:
     if not wanted:
         return 0
     by_sku = {each.sku: each for each in wanted}
-    listed = await tx.connection.execute(
-        insert_into(product, tx.connection).on_conflict_do_nothing().returning(product.c.sku),
-        [{**asdict(by_sku[sku]), "revision": 1} for sku in sorted(by_sku)],
-    )
-    new_skus = list(listed.scalars())
-    for sku in new_skus:
+    rows = [{**asdict(by_sku[sku]), "revision": 1} for sku in sorted(by_sku)]
+    new_skus = await insert_missing(tx.connection, product, rows)
+    for sku in sorted(new_skus):
         new = by_sku[sku]
         tx.publish(ProductListed(sku, new.description, Money(new.price_pence, new.currency), revision=1))
     return len(new_skus)
@@ -56,11 +53,11 @@ async def change_product(tx: Transaction, wanted: ProductData) -> bool:
             currency=wanted.currency,
             revision=product.c.revision + 1,
         )
-        .returning(product.c.revision)
     )
-    revision = changed.scalar_one_or_none()
-    if revision is None:
+    if not changed.rowcount:
         return False
+    # The row stays locked until the commit, so this reads what was just written.
+    found = await tx.connection.execute(select(product.c.revision).where(product.c.sku == wanted.sku))
     price = Money(wanted.price_pence, wanted.currency)
-    tx.publish(ProductChanged(wanted.sku, wanted.description, price, revision))
+    tx.publish(ProductChanged(wanted.sku, wanted.description, price, found.scalar_one()))
     return True

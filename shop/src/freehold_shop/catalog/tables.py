@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Column, MetaData, Table, Text
 
 from freehold import Migration
+from freehold_shop.columns import BY_CODE_POINT
 
 __all__ = ["MIGRATIONS", "metadata", "product"]
 
@@ -32,7 +33,16 @@ MIGRATIONS = (
                     currency TEXT NOT NULL,
                     revision BIGINT NOT NULL
                 )""",
-            )
+            ),
+            "mariadb": (
+                f"""CREATE TABLE IF NOT EXISTS product (
+                    sku VARCHAR(255) PRIMARY KEY,
+                    description TEXT NOT NULL,
+                    price_pence BIGINT NOT NULL CHECK (price_pence > 0),
+                    currency TEXT NOT NULL,
+                    revision BIGINT NOT NULL
+                ) {BY_CODE_POINT}""",
+            ),
         },
     ),
 )

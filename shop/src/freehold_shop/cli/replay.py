@@ -57,7 +57,7 @@ def _rate(_ctx: click.Context, _param: click.Parameter, value: str) -> float | N
     "engines",
     multiple=True,
     metavar="SERVICE=ENGINE",
-    help="Put a service on postgresql or mariadb, in a shop started with --profile servers; repeatable.",
+    help="Put a service, or all, on postgresql or mariadb, in a shop started with --profile servers; repeatable.",
 )
 @click.option(
     "--patience",

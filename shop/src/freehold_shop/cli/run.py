@@ -39,7 +39,7 @@ _SUMMARY_SECONDS = 2.0
     "engines",
     multiple=True,
     metavar="SERVICE=ENGINE",
-    help="Put a service on postgresql or mariadb, on the servers profile; repeatable.",
+    help="Put a service, or all, on postgresql or mariadb, on the servers profile; repeatable.",
 )
 @click.option(
     "--orders-per-second",

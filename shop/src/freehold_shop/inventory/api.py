@@ -75,7 +75,7 @@ def routes(running: RunningService) -> APIRouter:
     @router.post("/holds/query")
     async def show_holds(body: WantedHolds) -> list[dict[str, Any]]:
         rest = f"FROM reservation WHERE status = '{ReservationStatus.HELD}' AND order_id IN ({places(body.order_ids)})"
-        held = await read(running, ("order_id", "lines"), rest, body.order_ids)
+        held = await read(running, ("order_id", "reservation.lines"), rest, body.order_ids)
         return [{"order_id": row["order_id"], "lines": _lines(row["lines"])} for row in held]
 
     @router.get("/reservations/{order_id}")

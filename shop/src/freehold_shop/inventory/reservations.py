@@ -29,6 +29,7 @@ from freehold_shop.inventory.shelf import Claim, shelf_of
 from freehold_shop.inventory.statements import RECEIPT_CLAIM, RESERVATION_FIND, RESERVATION_SET_STATUS
 from freehold_shop.moments import moment_ms
 from freehold_shop.settings import settings
+from freehold_shop.upsert import insert_once
 
 __all__ = ["ReturnTooEarly", "commit", "expire", "receive", "release", "reserve", "restock"]
 
@@ -99,7 +100,7 @@ async def receive(tx: Transaction, receipt_ref: str, lines: Sequence[StockLine])
     """Add a stock receipt to the stock, once for a reference. False: it was received before."""
     shelf = shelf_of(tx)
     await shelf.take_turn()
-    if not await tx.sql.execute(RECEIPT_CLAIM, (receipt_ref,)):
+    if not await insert_once(tx, RECEIPT_CLAIM, (receipt_ref,)):
         return False
     await shelf.receive(lines_document(merge_lines(lines)), receipt_ref)
     return True

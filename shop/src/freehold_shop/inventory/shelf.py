@@ -1,19 +1,20 @@
 """Stock and reservations in the database, one implementation for each engine. Imports the rules and the statements.
 
-One transaction at a time moves stock: on PostgreSQL it first takes an advisory lock, the turn; SQLite has one writer
-anyway.
+One transaction at a time moves stock: it first takes the turn, an advisory lock of PostgreSQL and a row that is locked
+on MariaDB; SQLite has one writer anyway.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from freehold import SqlConnection
 from freehold.transaction import Transaction
 from freehold_shop.inventory import statements
 from freehold_shop.inventory.domain import RECEIVE, Movement, ReservationStatus
 from freehold_shop.moments import moment_ms
+from freehold_shop.upsert import insert_once, insert_sql
 
 __all__ = ["Claim", "Ended", "Shelf", "shelf_of"]
 
@@ -59,7 +60,11 @@ class Shelf(Protocol):
 def shelf_of(tx: Transaction) -> Shelf:
     """The shelf in this transaction, for its engine."""
     at_ms = moment_ms(tx)
-    return _PostgresShelf(tx.sql, at_ms) if tx.connection.dialect.name == "postgresql" else _SqliteShelf(tx.sql, at_ms)
+    match tx.connection.dialect.name:
+        case "postgresql":
+            return _PostgresShelf(tx.sql, at_ms)
+        case dialect:
+            return _StepwiseShelf(tx, _STATEMENTS[dialect], at_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,39 +99,51 @@ class _PostgresShelf:
         await self.sql.execute(statements.POSTGRES_RECEIVE, _movement_values(lines, RECEIVE, reference, self.at_ms))
 
 
+_STATEMENTS: Final = {"sqlite": statements.SQLITE, "mariadb": statements.MARIADB}
+_CLAIM: Final = {dialect: insert_sql(dialect, "reservation", statements.RESERVATION_COLUMNS) for dialect in _STATEMENTS}
+
+
 @dataclass(frozen=True, slots=True)
-class _SqliteShelf:
-    sql: SqlConnection
+class _StepwiseShelf:
+    """SQLite and MariaDB: first the turn, then one statement after the other. Each reads what committed before it."""
+
+    tx: Transaction
+    statements: statements.Statements
     at_ms: int
 
     async def take_turn(self) -> None:
-        return
+        if self.statements.take_turn:
+            await self.tx.sql.fetch(self.statements.take_turn)
 
     async def claim(self, claim: Claim) -> bool:
-        return bool(await self.sql.execute(statements.SQLITE_CLAIM, _claim_values(claim, self.at_ms)))
+        await self.take_turn()
+        return await insert_once(self.tx, _CLAIM[self.tx.connection.dialect.name], _claim_values(claim, self.at_ms))
 
     async def end_hold(self, order_id: str, status: ReservationStatus, movement: Movement) -> Ended | None:
-        rows = await self.sql.fetch(statements.SQLITE_LEAVE_HELD, (order_id, status.value, self.at_ms))
+        await self.take_turn()
+        rows = await self.tx.sql.fetch(statements.RESERVATION_FIND_HELD, (order_id,))
         if not rows:
             return None
         lines, expiry_id = rows[0]
+        await self.tx.sql.execute(statements.RESERVATION_SET_STATUS, (order_id, status.value, self.at_ms))
         await self.move(movement, lines, order_id)
         return Ended(expiry_id)
 
     async def move(self, movement: Movement, lines: str, reference: str) -> None:
         values = _movement_values(lines, movement, reference, self.at_ms)
-        await self.sql.execute(statements.SQLITE_MOVE, values[:3])
-        await self.sql.execute(statements.SQLITE_RECORD, values)
+        await self.tx.sql.execute(self.statements.move, values[:3])
+        await self.tx.sql.execute(self.statements.record, values)
 
     async def move_if_there(self, movement: Movement, lines: str, reference: str) -> int:
-        short = int((await self.sql.fetch(statements.SQLITE_COUNT_SHORT, (lines,)))[0][0])
+        short = int((await self.tx.sql.fetch(self.statements.count_short, (lines,)))[0][0])
         if not short:
             await self.move(movement, lines, reference)
         return short
 
     async def receive(self, lines: str, reference: str) -> None:
-        await self.sql.execute(statements.SQLITE_RECEIVE, (lines,))
-        await self.sql.execute(statements.SQLITE_RECORD, _movement_values(lines, RECEIVE, reference, self.at_ms))
+        await self.tx.sql.execute(self.statements.receive, (lines,))
+        values = _movement_values(lines, RECEIVE, reference, self.at_ms)
+        await self.tx.sql.execute(self.statements.record, values)
 
 
 def _claim_values(claim: Claim, at_ms: int) -> tuple[object, ...]:

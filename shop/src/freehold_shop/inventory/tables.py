@@ -9,6 +9,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Column, MetaData, Table, Text
 
 from freehold import Migration
+from freehold_shop.columns import BY_CODE_POINT
 
 __all__ = ["MIGRATIONS", "metadata", "reservation", "stock", "stock_movement", "stock_receipt"]
 
@@ -65,6 +66,36 @@ _COMMON = (
 )
 
 
+_MARIADB = (
+    f"""CREATE TABLE IF NOT EXISTS stock (
+        sku VARCHAR(255) PRIMARY KEY,
+        on_hand BIGINT NOT NULL CHECK (on_hand >= 0),
+        reserved BIGINT NOT NULL CHECK (reserved >= 0),
+        CHECK (reserved <= on_hand)
+    ) {BY_CODE_POINT}""",
+    f"""CREATE TABLE IF NOT EXISTS reservation (
+        order_id VARCHAR(255) PRIMARY KEY,
+        status TEXT NOT NULL,
+        `lines` LONGTEXT NOT NULL,
+        expiry_id TEXT,
+        changed_at_ms BIGINT NOT NULL
+    ) {BY_CODE_POINT}""",
+    f"CREATE TABLE IF NOT EXISTS stock_receipt (receipt_ref VARCHAR(255) PRIMARY KEY) {BY_CODE_POINT}",
+    f"""CREATE TABLE IF NOT EXISTS stock_movement (
+        position BIGINT AUTO_INCREMENT PRIMARY KEY,
+        sku VARCHAR(255) NOT NULL,
+        delta_on_hand BIGINT NOT NULL,
+        delta_reserved BIGINT NOT NULL,
+        reason VARCHAR(255) NOT NULL,
+        reference TEXT NOT NULL,
+        at_ms BIGINT NOT NULL
+    ) {BY_CODE_POINT}""",
+    # The row that a transaction locks before it moves stock.
+    "CREATE TABLE IF NOT EXISTS stock_turn (id INTEGER PRIMARY KEY)",
+    "INSERT INTO stock_turn (id) VALUES (1) ON DUPLICATE KEY UPDATE id = id",
+)
+
+
 def _movement(position: str) -> str:
     return f"""CREATE TABLE stock_movement (
         position {position},
@@ -83,6 +114,7 @@ MIGRATIONS = (
         {
             "sqlite": (*_COMMON, _movement("INTEGER PRIMARY KEY")),
             "postgresql": (*_COMMON, _movement("BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY")),
+            "mariadb": _MARIADB,
         },
     ),
 )

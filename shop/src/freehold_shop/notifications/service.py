@@ -14,6 +14,7 @@ from freehold_shop.notifications.contracts import NotificationSent, SendConfirma
 from freehold_shop.notifications.tables import MIGRATIONS
 from freehold_shop.orders.contracts import CheckoutMode, OrderCancelled, OrderConfirmed
 from freehold_shop.providers.errors import ProviderRefused
+from freehold_shop.upsert import insert_once
 
 __all__ = ["notifications"]
 
@@ -21,8 +22,7 @@ CONFIRMATION = "order-confirmed"
 CANCELLATION = "order-cancelled"
 
 _INSERT = """
-INSERT INTO notification (order_id, template, customer_id, email_id, sent_at_ms) VALUES ($1, $2, $3, $4, $5)
-ON CONFLICT DO NOTHING"""
+INSERT INTO notification (order_id, template, customer_id, email_id, sent_at_ms) VALUES ($1, $2, $3, $4, $5)"""
 
 notifications = Service(
     "notifications",
@@ -56,5 +56,5 @@ async def _send(tx: Transaction, order_id: str, customer_id: str, template: str)
     sent = await client.send_email(
         to_ref=customer_id, template=template, order_id=order_id, idempotency_key=f"{template}/{order_id}"
     )
-    if await tx.sql.execute(_INSERT, (order_id, template, customer_id, sent.email_id, moment_ms(tx))):
+    if await insert_once(tx, _INSERT, (order_id, template, customer_id, sent.email_id, moment_ms(tx))):
         tx.publish(NotificationSent(order_id, template))

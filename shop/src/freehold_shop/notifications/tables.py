@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Column, MetaData, Table, Text
 
 from freehold import Migration
+from freehold_shop.columns import BY_CODE_POINT
 
 __all__ = ["MIGRATIONS", "metadata", "notification"]
 
@@ -33,7 +34,17 @@ MIGRATIONS = (
                     sent_at_ms BIGINT NOT NULL,
                     PRIMARY KEY (order_id, template)
                 )""",
-            )
+            ),
+            "mariadb": (
+                f"""CREATE TABLE IF NOT EXISTS notification (
+                    order_id VARCHAR(255) NOT NULL,
+                    template VARCHAR(255) NOT NULL,
+                    customer_id TEXT NOT NULL,
+                    email_id TEXT NOT NULL,
+                    sent_at_ms BIGINT NOT NULL,
+                    PRIMARY KEY (order_id, template)
+                ) {BY_CODE_POINT}""",
+            ),
         },
     ),
 )

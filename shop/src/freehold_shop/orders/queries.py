@@ -103,7 +103,7 @@ def routes(running: RunningService) -> APIRouter:
         row = await read_one(running, (*_HEAD, "orders.lines"), "FROM orders WHERE order_id = $1", [order_id])
         if row is None:
             raise not_found("order")
-        lines = [_line(document) for document in json.loads(row["orders.lines"])]
+        lines = [_line(document) for document in json.loads(row["lines"])]
         return {**{name: row[name] for name in _HEAD}, "lines": lines}
 
     @router.get("/returns/{return_ref}")

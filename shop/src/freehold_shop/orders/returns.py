@@ -30,7 +30,7 @@ from freehold_shop.orders.order import NoteRefunded, NoteRestocked, RequestRetur
 from freehold_shop.orders.placement import BOOK
 from freehold_shop.orders.tables import orders, return_request
 from freehold_shop.payments.contracts import RefundPayment
-from freehold_shop.upsert import claim_row
+from freehold_shop.upsert import insert_missing
 
 __all__ = ["NewReturn", "OrderInFlight", "ReturnWithoutSale", "note_refunded", "note_restocked", "request_return"]
 
@@ -60,16 +60,13 @@ async def request_return(tx: Transaction, wanted: NewReturn) -> bool:
 
     Raises `OrderInFlight`, `ReturnWithoutSale`; the caller's transaction must then not commit.
     """
-    claimed = await claim_row(
-        tx.connection,
-        return_request,
-        {
-            "return_ref": wanted.return_ref,
-            "customer_id": wanted.customer_id,
-            "unmatched": "[]",
-            "requested_at_ms": now_ms(),
-        },
-    )
+    row = {
+        "return_ref": wanted.return_ref,
+        "customer_id": wanted.customer_id,
+        "unmatched": "[]",
+        "requested_at_ms": now_ms(),
+    }
+    claimed = await insert_missing(tx.connection, return_request, [row])
     if not claimed:
         return False
     matching = match_return(wanted.lines, await _past_orders(tx, wanted))

@@ -15,19 +15,42 @@ from freehold_shop.orders.changes import STATUS_EVENTS, Changes
 from freehold_shop.orders.domain import OrderStatus, lines_document, mark_returned, sold_lines
 from freehold_shop.orders.history import OrderReturnRefunded, OrderReturnRequested, OrderReturnRestocked
 from freehold_shop.orders.tables import order_return, orders
+from freehold_shop.upsert import DIALECTS, insert_sql
 
 __all__ = ["order_rows"]
 
-# `lines` is a reserved word of MariaDB: so an insert has the columns in the order of their declaration, unnamed.
-_INSERT = """
-INSERT INTO {orders} VALUES ($1, $2, $3, NULL, $4, $5, $6, $7, $8, $9, NULL)"""
+_INSERT = {
+    dialect: insert_sql(
+        dialect,
+        "{orders}",
+        (
+            "order_id",
+            "customer_id",
+            "status",
+            "checkout",
+            "currency",
+            "total_pence",
+            "lines",
+            "placed_at_ms",
+            "created_at_ms",
+        ),
+    )
+    for dialect in DIALECTS
+}
 _UPDATE_STATUS = """
 UPDATE {orders} SET
     status = CASE WHEN status IN ($3, $4) THEN status ELSE $2 END,
     reason = coalesce($5, reason), ended_at_ms = coalesce($6, ended_at_ms)
 WHERE order_id = $1"""
 _LINES = "SELECT placed.lines FROM {orders} AS placed WHERE order_id = $1"
-_REQUEST = "INSERT INTO {order_return} VALUES ($1, $2, $3, $4, $5, $6, $7)"
+_REQUEST = {
+    dialect: insert_sql(
+        dialect,
+        "{order_return}",
+        ("return_ref", "order_id", "lines", "currency", "refund_pence", "refunded", "restocked"),
+    )
+    for dialect in DIALECTS
+}
 _REFUNDED = "UPDATE {order_return} SET refunded = $3 WHERE return_ref = $1 AND order_id = $2"
 _RESTOCKED = "UPDATE {order_return} SET restocked = $3 WHERE return_ref = $1 AND order_id = $2"
 
@@ -46,7 +69,7 @@ async def write_rows(batch: Sequence[DecodedEvent], write: ProjectionContext) ->
     changes = Changes.of(batch)
     if changes.placed:
         await write.sql.execute_many(
-            _named(_INSERT, write),
+            _named(_INSERT[write.connection.dialect.name], write),
             [
                 (
                     event.order_id, event.customer_id, OrderStatus.PLACED.value, event.checkout.value,
@@ -82,7 +105,7 @@ async def _keep_return(event: OrderReturnRequested, write: ProjectionContext) ->
     await write.connection.execute(update(table).where(table.c.order_id == event.order_id).values(lines=left))
     lines, refund = lines_document(event.lines), event.refund
     values = (event.return_ref, event.order_id, lines, refund.currency, refund.pence, False, False)
-    await write.sql.execute(_named(_REQUEST, write), values)
+    await write.sql.execute(_named(_REQUEST[write.connection.dialect.name], write), values)
 
 
 def _named(statement: str, write: ProjectionContext) -> str:

@@ -22,7 +22,7 @@ from freehold_shop.orders.contracts import CheckoutMode
 from freehold_shop.orders.order import Stage
 from freehold_shop.orders.rows import order_rows
 from freehold_shop.orders.summaries import summaries
-from freehold_shop.orders.tables import MIGRATIONS, country_copy
+from freehold_shop.orders.tables import MIGRATIONS
 from freehold_shop.payments.contracts import (
     PaymentCaptured,
     PaymentDeclined,
@@ -62,7 +62,7 @@ async def update_customer(event: UserUpdated, tx: Transaction) -> None:
 @orders.handles(CountryDefined)
 async def copy_country(event: CountryDefined, tx: Transaction) -> None:
     """Write the country into the replica."""
-    await keep_country(tx.connection, country_copy, event)
+    await keep_country(tx, event)
 
 
 @orders.handles(StockReserved)

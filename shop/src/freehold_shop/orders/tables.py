@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Index, MetaData, Table, Text
 
 from freehold import Migration
+from freehold_shop.columns import BY_CODE_POINT, Key
 from freehold_shop.copies import (
     COUNTRY_COPY_DDL,
+    COUNTRY_COPY_MARIADB,
     CUSTOMER_COPY_DDL,
-    MARIADB_COPIES_DDL,
+    CUSTOMER_COPY_MARIADB,
     country_copy_table,
     customer_copy_table,
 )
@@ -29,19 +31,16 @@ __all__ = [
 
 metadata = MetaData()
 
-# MariaDB indexes 3072 bytes, and a character has up to four.
-_Key = Text().with_variant(String(255), "mariadb")
-
 customer_copy = customer_copy_table(metadata)
 country_copy = country_copy_table(metadata)
 
 orders = Table(
     "orders",
     metadata,
-    Column("order_id", _Key, primary_key=True),
-    Column("customer_id", _Key, nullable=False),
-    Column("status", _Key, nullable=False),
-    Column("reason", _Key),  # why it was cancelled
+    Column("order_id", Key, primary_key=True),
+    Column("customer_id", Key, nullable=False),
+    Column("status", Key, nullable=False),
+    Column("reason", Key),  # why it was cancelled
     Column("checkout", Text, nullable=False),
     Column("currency", Text, nullable=False),
     Column("total_pence", BigInteger, nullable=False),
@@ -56,8 +55,8 @@ orders = Table(
 return_request = Table(
     "return_request",
     metadata,
-    Column("return_ref", _Key, primary_key=True),
-    Column("customer_id", _Key),
+    Column("return_ref", Key, primary_key=True),
+    Column("customer_id", Key),
     Column("unmatched", Text),  # JSON: [[sku, quantity], …]
     Column("requested_at_ms", BigInteger),
 )
@@ -65,8 +64,8 @@ return_request = Table(
 order_return = Table(
     "order_return",
     metadata,
-    Column("return_ref", _Key, primary_key=True),
-    Column("order_id", _Key, primary_key=True),
+    Column("return_ref", Key, primary_key=True),
+    Column("order_id", Key, primary_key=True),
     Column("lines", Text, nullable=False),  # JSON, as in orders; the last number is 0
     Column("currency", Text, nullable=False),
     Column("refund_pence", BigInteger, nullable=False),
@@ -78,9 +77,9 @@ order_return = Table(
 order_summary = Table(
     "order_summary",
     metadata,
-    Column("order_id", _Key, primary_key=True),
-    Column("customer_id", _Key, nullable=False),
-    Column("status", _Key, nullable=False),
+    Column("order_id", Key, primary_key=True),
+    Column("customer_id", Key, nullable=False),
+    Column("status", Key, nullable=False),
     Column("currency", Text, nullable=False),
     Column("total_pence", BigInteger, nullable=False),
     Column("line_count", BigInteger, nullable=False),
@@ -131,13 +130,14 @@ MIGRATIONS = (
                 "CREATE INDEX order_return_of_order ON order_return (order_id)",
             ),
             "mariadb": (
-                *MARIADB_COPIES_DDL,
-                """CREATE TABLE IF NOT EXISTS return_request (
+                CUSTOMER_COPY_MARIADB,
+                COUNTRY_COPY_MARIADB,
+                f"""CREATE TABLE IF NOT EXISTS return_request (
                     return_ref VARCHAR(255) PRIMARY KEY,
                     customer_id VARCHAR(255) NOT NULL,
                     unmatched LONGTEXT NOT NULL,
                     requested_at_ms BIGINT NOT NULL
-                ) CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin""",
+                ) {BY_CODE_POINT}""",
             ),
         },
     ),

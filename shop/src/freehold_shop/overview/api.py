@@ -23,7 +23,7 @@ __all__ = ["ORDERS_MAX", "routes"]
 
 ORDERS_MAX = 1_000
 _PROFILE = ("customer_id", "name", "email", "country")
-_ORDER = ("order_id", *(column for column in COLUMNS if column != "customer_id"))
+_ORDER = ("order_id", *(f"customer_order.{column}" for column in COLUMNS if column != "customer_id"))
 _NOTIFICATION = ("order_id", "template")
 
 

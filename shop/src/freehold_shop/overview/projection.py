@@ -14,36 +14,42 @@ from freehold_shop.notifications.contracts import NotificationSent
 from freehold_shop.orders.contracts import OrderPlaced
 from freehold_shop.overview.order_state import COLUMNS, ORDER_EVENTS, Facts, facts_of
 from freehold_shop.overview.tables import customer_notification, customer_order, customer_profile
+from freehold_shop.upsert import DIALECTS, upsert_sql
 from freehold_shop.users.contracts import CustomerRegistered, UserUpdated
 
 __all__ = ["customer_360", "customer_stream", "merge", "order_stream"]
 
 _RISING: Final = frozenset({"standing", "hold"})
-_KEEP_PROFILE: Final = """
-INSERT INTO {profile} AS known (customer_id, name, email, country, revision) VALUES ($1, $2, $3, $4, $5)
-ON CONFLICT (customer_id) DO UPDATE SET
-    name = excluded.name, email = excluded.email, country = excluded.country, revision = excluded.revision
-WHERE known.revision < excluded.revision"""
-_ORDERS_KNOWN: Final = "SELECT order_id FROM customer_order WHERE customer_id = $1"
-_NOTIFIED: Final = "INSERT INTO {notification} (order_id, template) VALUES ($1, $2) ON CONFLICT DO NOTHING"
-
-
-def _keep_order() -> str:
-    """The upsert of an order: null changes no column, and a column of `_RISING` only increases."""
-    updates = [
-        f"{name} = CASE WHEN excluded.{name} > known.{name} THEN excluded.{name} ELSE known.{name} END"
-        if name in _RISING
-        else f"{name} = coalesce(excluded.{name}, known.{name})"
-        for name in COLUMNS
-    ]
-    places = ", ".join(f"${number}" for number in range(1, len(COLUMNS) + 2))
-    return (
-        f"INSERT INTO {{order}} AS known (order_id, {', '.join(COLUMNS)}) VALUES ({places})"  # noqa: S608 - our names
-        f" ON CONFLICT (order_id) DO UPDATE SET {', '.join(updates)}"
+_FACTS: Final = ("name", "email", "country", "revision")
+_KEEP_PROFILE: Final = {
+    dialect: upsert_sql(
+        dialect,
+        "{profile}",
+        ("customer_id", *_FACTS),
+        "customer_id",
+        {name: f"new.{name}" for name in _FACTS},
+        where="old.revision < new.revision",
     )
+    for dialect in DIALECTS
+}
+_ORDERS_KNOWN: Final = "SELECT order_id FROM customer_order WHERE customer_id = $1"
+_NOTIFIED: Final = {
+    dialect: upsert_sql(dialect, "{notification}", ("order_id", "template"), "order_id, template", {})
+    for dialect in DIALECTS
+}
 
 
-_KEEP_ORDER: Final = _keep_order()
+def _kept(name: str) -> str:
+    """What an order's column becomes: null changes no column, and a column of `_RISING` only increases."""
+    if name in _RISING:
+        return f"CASE WHEN new.{name} > old.{name} THEN new.{name} ELSE old.{name} END"
+    return f"coalesce(new.{name}, old.{name})"
+
+
+_KEEP_ORDER: Final = {
+    dialect: upsert_sql(dialect, "{order}", ("order_id", *COLUMNS), "order_id", {name: _kept(name) for name in COLUMNS})
+    for dialect in DIALECTS
+}
 
 
 def customer_stream(customer_id: str) -> str:
@@ -94,13 +100,16 @@ async def write_overview(batch: Sequence[DecodedEvent], write: ProjectionContext
                 notified.append((order_id, template))
             case _:
                 merge(orders.setdefault(event.order_id, {"standing": 0, "hold": 0}), facts_of(event))
+    dialect = write.connection.dialect.name
     if profiles:
-        await write.sql.execute_many(_KEEP_PROFILE.format(profile=write.name(customer_profile)), profiles)
+        await write.sql.execute_many(_KEEP_PROFILE[dialect].format(profile=write.name(customer_profile)), profiles)
     if orders:
         rows = [(order_id, *(facts.get(name) for name in COLUMNS)) for order_id, facts in sorted(orders.items())]
-        await write.sql.execute_many(_KEEP_ORDER.format(order=write.name(customer_order)), rows)
+        await write.sql.execute_many(_KEEP_ORDER[dialect].format(order=write.name(customer_order)), rows)
     if notified:
-        await write.sql.execute_many(_NOTIFIED.format(notification=write.name(customer_notification)), notified)
+        await write.sql.execute_many(
+            _NOTIFIED[dialect].format(notification=write.name(customer_notification)), notified
+        )
 
 
 def merge(known: Facts, new: Facts) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Index, MetaData, SmallInteger, Table, Text
 
+from freehold_shop.columns import Key
+
 __all__ = ["customer_notification", "customer_order", "customer_profile", "metadata"]
 
 metadata = MetaData()
@@ -16,7 +18,7 @@ metadata = MetaData()
 customer_profile = Table(
     "customer_profile",
     metadata,
-    Column("customer_id", Text, primary_key=True),
+    Column("customer_id", Key, primary_key=True),
     Column("name", Text, nullable=False),
     Column("email", Text, nullable=False),
     Column("country", Text, nullable=False),
@@ -26,8 +28,8 @@ customer_profile = Table(
 customer_order = Table(
     "customer_order",
     metadata,
-    Column("order_id", Text, primary_key=True),
-    Column("customer_id", Text),
+    Column("order_id", Key, primary_key=True),
+    Column("customer_id", Key),
     Column("currency", Text),
     Column("total_pence", BigInteger),
     Column("placed_at_ms", BigInteger),
@@ -45,6 +47,6 @@ customer_order = Table(
 customer_notification = Table(
     "customer_notification",
     metadata,
-    Column("order_id", Text, primary_key=True),
-    Column("template", Text, primary_key=True),
+    Column("order_id", Key, primary_key=True),
+    Column("template", Key, primary_key=True),
 )

@@ -26,6 +26,7 @@ from freehold_shop.payments.domain import (
     void_key,
 )
 from freehold_shop.providers.wire import Declined, Held
+from freehold_shop.upsert import insert_once
 
 __all__ = ["cancel", "capture", "hold", "refund_part", "void"]
 
@@ -33,11 +34,10 @@ _FIND = """
 SELECT order_id, customer_id, status, currency, amount_pence, captured_pence, refunded_pence,
     hold_id, capture_id, reason
 FROM payment WHERE order_id = $1"""
-_LOCK = {"sqlite": _FIND, "postgresql": _FIND + " FOR UPDATE"}
+_LOCK = _FIND + " FOR UPDATE"  # SQLite does not have it: its one writer is this transaction
 _CLAIM = """
 INSERT INTO payment (order_id, customer_id, status, currency, amount_pence, changed_at_ms)
-VALUES ($1, $2, $3, $4, $5, $6)
-ON CONFLICT DO NOTHING"""
+VALUES ($1, $2, $3, $4, $5, $6)"""
 _NOTE_HELD = "UPDATE payment SET status = 'held', hold_id = $3, changed_at_ms = $2 WHERE order_id = $1"
 _NOTE_DECLINED = "UPDATE payment SET status = 'declined', reason = $3, changed_at_ms = $2 WHERE order_id = $1"
 _NOTE_VOIDED = "UPDATE payment SET status = 'voided', changed_at_ms = $2 WHERE order_id = $1"
@@ -166,11 +166,11 @@ async def _refund(tx: Transaction, row: _Payment, return_ref: str, amount_pence:
 async def _claim(tx: Transaction, order_id: str, customer_id: str, amount: Money, status: PaymentStatus) -> bool:
     """Insert the row. False: there is one. Waits for a concurrent transaction that inserts it."""
     values = (order_id, customer_id, status.value, amount.currency, amount.pence, moment_ms(tx))
-    return bool(await tx.sql.execute(_CLAIM, values))
+    return await insert_once(tx, _CLAIM, values)
 
 
 async def _locked(tx: Transaction, order_id: str) -> _Payment | None:
-    rows = await tx.sql.fetch(_LOCK[tx.connection.dialect.name], (order_id,))
+    rows = await tx.sql.fetch(_FIND if tx.connection.dialect.name == "sqlite" else _LOCK, (order_id,))
     return _Payment(*rows[0]) if rows else None
 
 

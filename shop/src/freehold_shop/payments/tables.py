@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Column, MetaData, Table, Text
 
 from freehold import Migration
+from freehold_shop.columns import BY_CODE_POINT
 
 __all__ = ["MIGRATIONS", "metadata", "payment", "refund"]
 
@@ -64,7 +65,32 @@ MIGRATIONS = (
                     at_ms BIGINT NOT NULL,
                     PRIMARY KEY (order_id, return_ref)
                 )""",
-            )
+            ),
+            "mariadb": (
+                f"""CREATE TABLE IF NOT EXISTS payment (
+                    order_id VARCHAR(255) PRIMARY KEY,
+                    customer_id TEXT NOT NULL,
+                    status TEXT NOT NULL,
+                    currency TEXT NOT NULL,
+                    amount_pence BIGINT NOT NULL CHECK (amount_pence >= 0),
+                    captured_pence BIGINT NOT NULL DEFAULT 0,
+                    refunded_pence BIGINT NOT NULL DEFAULT 0,
+                    hold_id TEXT,
+                    capture_id TEXT,
+                    reason TEXT,
+                    changed_at_ms BIGINT NOT NULL,
+                    CHECK (captured_pence IN (0, amount_pence)),
+                    CHECK (refunded_pence BETWEEN 0 AND captured_pence)
+                ) {BY_CODE_POINT}""",
+                f"""CREATE TABLE IF NOT EXISTS refund (
+                    order_id VARCHAR(255) NOT NULL,
+                    return_ref VARCHAR(255) NOT NULL,
+                    amount_pence BIGINT NOT NULL CHECK (amount_pence > 0),
+                    refund_id TEXT NOT NULL,
+                    at_ms BIGINT NOT NULL,
+                    PRIMARY KEY (order_id, return_ref)
+                ) {BY_CODE_POINT}""",
+            ),
         },
     ),
 )

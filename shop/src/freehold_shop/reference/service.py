@@ -12,7 +12,7 @@ from freehold_shop.reference.contracts import COUNTRIES as COUNTRY_DATASET
 from freehold_shop.reference.contracts import CountryDefined, CurrencyDefined
 from freehold_shop.reference.tables import MIGRATIONS, country, currency
 from freehold_shop.retail.countries import COUNTRIES, CURRENCIES
-from freehold_shop.upsert import insert_into
+from freehold_shop.upsert import insert_missing
 
 __all__ = ["define_all", "reference", "seed"]
 
@@ -27,15 +27,11 @@ async def seed(running: RunningService) -> None:
 
 async def define_all(tx: Transaction) -> None:
     """Insert and publish the countries and currencies that are missing."""
-    currencies = [{"code": each.code, "name": each.name, "minor_digits": each.minor_digits} for each in CURRENCIES]
-    defined = await tx.connection.execute(
-        insert_into(currency, tx.connection).on_conflict_do_nothing().returning(*currency.c), currencies
-    )
-    for row in defined:
-        tx.publish(CurrencyDefined(row.code, row.name, row.minor_digits))
-    countries = [{"code": each.code, "name": each.name, "currency": each.currency} for each in COUNTRIES]
-    defined = await tx.connection.execute(
-        insert_into(country, tx.connection).on_conflict_do_nothing().returning(*country.c), countries
-    )
-    for row in defined:
-        tx.publish(CountryDefined(row.code, row.name, row.currency))
+    currencies = {each.code: each for each in CURRENCIES}
+    rows = [{"code": each.code, "name": each.name, "minor_digits": each.minor_digits} for each in CURRENCIES]
+    for code in sorted(await insert_missing(tx.connection, currency, rows)):
+        tx.publish(CurrencyDefined(code, currencies[code].name, currencies[code].minor_digits))
+    countries = {each.code: each for each in COUNTRIES}
+    rows = [{"code": each.code, "name": each.name, "currency": each.currency} for each in COUNTRIES]
+    for code in sorted(await insert_missing(tx.connection, country, rows)):
+        tx.publish(CountryDefined(code, countries[code].name, countries[code].currency))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Column, MetaData, Table, Text
 
 from freehold import Migration
+from freehold_shop.columns import BY_CODE_POINT
 
 __all__ = ["MIGRATIONS", "country", "currency", "metadata"]
 
@@ -33,7 +34,19 @@ MIGRATIONS = (
             "": (
                 "CREATE TABLE country (code TEXT PRIMARY KEY, name TEXT NOT NULL, currency TEXT NOT NULL)",
                 "CREATE TABLE currency (code TEXT PRIMARY KEY, name TEXT NOT NULL, minor_digits BIGINT NOT NULL)",
-            )
+            ),
+            "mariadb": (
+                f"""CREATE TABLE IF NOT EXISTS country (
+                    code VARCHAR(255) PRIMARY KEY,
+                    name TEXT NOT NULL,
+                    currency TEXT NOT NULL
+                ) {BY_CODE_POINT}""",
+                f"""CREATE TABLE IF NOT EXISTS currency (
+                    code VARCHAR(255) PRIMARY KEY,
+                    name TEXT NOT NULL,
+                    minor_digits BIGINT NOT NULL
+                ) {BY_CODE_POINT}""",
+            ),
         },
     ),
 )

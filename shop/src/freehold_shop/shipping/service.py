@@ -20,6 +20,7 @@ from freehold_shop.shipping.contracts import (
 )
 from freehold_shop.shipping.domain import UNDELIVERABLE, ShipmentStatus, is_deliverable
 from freehold_shop.shipping.tables import MIGRATIONS
+from freehold_shop.upsert import insert_once
 from freehold_shop.users.contracts import CUSTOMERS, CustomerRegistered, UserUpdated
 
 __all__ = ["AddressNotHereYet", "shipping"]
@@ -27,13 +28,8 @@ __all__ = ["AddressNotHereYet", "shipping"]
 _INSERT = """
 INSERT INTO shipment (order_id, shipment_id, customer_id, status, country, address, changed_at_ms)
 VALUES ($1, $2, $3, $4, $5, $6, $7)"""
-_PREPARE = f"{_INSERT} ON CONFLICT DO NOTHING"
 _FIND_STATUS = "SELECT status FROM shipment WHERE order_id = $1"
 _CANCEL = "UPDATE shipment SET status = 'cancelled', changed_at_ms = $2 WHERE order_id = $1 AND status = 'created'"
-_CANCEL_OR_BAR = f"""{_INSERT}
-ON CONFLICT (order_id) DO UPDATE SET status = 'cancelled', changed_at_ms = excluded.changed_at_ms
-WHERE shipment.status = 'created'
-RETURNING status"""
 _NOWHERE = CustomerCopy(country="", address="")
 
 shipping = Service(
@@ -75,8 +71,7 @@ async def create_shipment(command: CreateShipment, tx: Transaction) -> ShipmentC
 @shipping.handles(CancelShipment)
 async def cancel_shipment(command: CancelShipment, tx: Transaction) -> None:
     """Cancel the parcel."""
-    if await tx.sql.execute(_CANCEL, (command.order_id, moment_ms(tx))):
-        tx.publish(ShipmentChanged(command.order_id, ShipmentStatus.CANCELLED.value))
+    await _cancel(tx, command.order_id)
 
 
 @shipping.handles(PaymentHeld)
@@ -93,9 +88,16 @@ async def prepare_when_money_is_held(event: PaymentHeld, tx: Transaction) -> Non
 async def cancel_for_cancelled_order(event: OrderCancelled, tx: Transaction) -> None:
     """Cancel the parcel of a cancelled order, in both kinds of checkout, also where its request is still to come."""
     values = _values(tx, event.order_id, event.customer_id, ShipmentStatus.BARRED)
-    found = await tx.sql.fetch(_CANCEL_OR_BAR, values)
-    if found:
-        tx.publish(ShipmentChanged(event.order_id, found[0][0]))
+    if await insert_once(tx, _INSERT, values):
+        tx.publish(ShipmentChanged(event.order_id, ShipmentStatus.BARRED.value))
+    else:
+        await _cancel(tx, event.order_id)
+
+
+async def _cancel(tx: Transaction, order_id: str) -> None:
+    """Cancel the parcel unless the carrier has it."""
+    if await tx.sql.execute(_CANCEL, (order_id, moment_ms(tx))):
+        tx.publish(ShipmentChanged(order_id, ShipmentStatus.CANCELLED.value))
 
 
 async def _create(tx: Transaction, order_id: str, customer_id: str) -> ShipmentCreated | Rejected:
@@ -104,7 +106,7 @@ async def _create(tx: Transaction, order_id: str, customer_id: str) -> ShipmentC
         raise AddressNotHereYet(order_id)
     deliverable = is_deliverable(customer.country, customer.address)
     status = ShipmentStatus.CREATED if deliverable else ShipmentStatus.FAILED
-    if not await tx.sql.execute(_PREPARE, _values(tx, order_id, customer_id, status, customer)):
+    if not await insert_once(tx, _INSERT, _values(tx, order_id, customer_id, status, customer)):
         status = ShipmentStatus((await tx.sql.fetch(_FIND_STATUS, (order_id,)))[0][0])
     match status:
         case ShipmentStatus.CREATED | ShipmentStatus.DISPATCHED | ShipmentStatus.DELIVERED:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Column, MetaData, Table, Text
 
 from freehold import Migration
-from freehold_shop.copies import CUSTOMER_COPY_DDL, customer_copy_table
+from freehold_shop.columns import BY_CODE_POINT
+from freehold_shop.copies import CUSTOMER_COPY_DDL, CUSTOMER_COPY_MARIADB, customer_copy_table
 
 __all__ = ["MIGRATIONS", "customer_copy", "metadata", "shipment"]
 
@@ -40,7 +41,19 @@ MIGRATIONS = (
                     address TEXT NOT NULL,
                     changed_at_ms BIGINT NOT NULL
                 )""",
-            )
+            ),
+            "mariadb": (
+                CUSTOMER_COPY_MARIADB,
+                f"""CREATE TABLE IF NOT EXISTS shipment (
+                    order_id VARCHAR(255) PRIMARY KEY,
+                    shipment_id VARCHAR(255) NOT NULL UNIQUE,
+                    customer_id TEXT NOT NULL,
+                    status VARCHAR(255) NOT NULL,
+                    country TEXT NOT NULL,
+                    address TEXT NOT NULL,
+                    changed_at_ms BIGINT NOT NULL
+                ) {BY_CODE_POINT}""",
+            ),
         },
     ),
 )

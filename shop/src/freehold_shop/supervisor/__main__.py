@@ -14,7 +14,15 @@ from pathlib import Path
 
 from freehold import ConfigurationError, FreeholdError, Unavailable
 from freehold_shop.supervisor.kernel import die_with_parent, hold_lock
-from freehold_shop.supervisor.plan import DEFAULT_STATE, Checkout, Plan, Profile, parse_engines, parse_instances
+from freehold_shop.supervisor.plan import (
+    DEFAULT_STATE,
+    WRONG_USAGE,
+    Checkout,
+    Plan,
+    Profile,
+    parse_engines,
+    parse_instances,
+)
 
 __all__ = ["main"]
 
@@ -49,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run_shop(plan)
     except FreeholdError as error:
         sys.stderr.write(f"{error}\n")
-        return 3 if isinstance(error, Unavailable) else 2
+        return 3 if isinstance(error, Unavailable) else WRONG_USAGE
     return 0
 
 

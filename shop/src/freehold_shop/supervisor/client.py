@@ -21,11 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from freehold import ConfigurationError
 from freehold_shop.servers.process import end_process
 from freehold_shop.supervisor import control
 from freehold_shop.supervisor.errors import ControlRefused, ShopAlreadyRuns, ShopDidNotStart, ShopNotRunning
 from freehold_shop.supervisor.kernel import is_locked, send_signal
-from freehold_shop.supervisor.plan import DEFAULT_STATE, Checkout, Engine, Plan, Profile
+from freehold_shop.supervisor.plan import DEFAULT_STATE, WRONG_USAGE, Checkout, Engine, Plan, Profile
 from freehold_shop.supervisor.state import Secrets, ShopState, process_lives, read_secrets, read_state
 
 __all__ = ["FaultState", "Shop", "attach", "running_shop", "start_shop"]
@@ -161,7 +162,9 @@ async def start_shop(plan: Plan, *, ready_seconds: float = READY_SECONDS) -> Sho
     deadline = asyncio.get_running_loop().time() + ready_seconds
     try:
         while not _is_ready(directory, process.pid):
-            if process.poll() is not None:
+            if process.poll() == WRONG_USAGE:
+                raise ConfigurationError(_last_words(directory))
+            if process.returncode is not None:
                 raise ShopDidNotStart(_last_words(directory), hint=_logs(directory))
             if asyncio.get_running_loop().time() > deadline:
                 raise ShopDidNotStart(f"the shop was not ready in {ready_seconds:g} s", hint=_logs(directory))

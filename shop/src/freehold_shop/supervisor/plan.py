@@ -12,8 +12,9 @@ from freehold import ConfigurationError
 __all__ = [
     "DEFAULT_STATE",
     "INSTANCES_MAX",
-    "ON_MARIADB",
     "SERVICE_NAMES",
+    "WITH_DATABASE",
+    "WRONG_USAGE",
     "Checkout",
     "Engine",
     "Plan",
@@ -35,9 +36,11 @@ SERVICE_NAMES = (
     "overview",
     "gateway",
 )
+WITH_DATABASE = tuple(name for name in SERVICE_NAMES if name != "gateway")
 INSTANCES_MAX = 8
-ON_MARIADB = frozenset({"orders"})
-"""The services that can run on MariaDB. The statements of the others are for SQLite and PostgreSQL only."""
+WRONG_USAGE = 2
+"""The exit code of a supervisor whose options are wrong, or do not fit the data in its directory."""
+_ALL = "all"
 
 
 class Profile(StrEnum):
@@ -98,12 +101,9 @@ class Plan:
         for service, engine in self.engines.items():
             if service not in SERVICE_NAMES:
                 raise ConfigurationError(f"there is no service '{service}'", hint=f"one of {', '.join(SERVICE_NAMES)}")
-            if service == "gateway":
-                raise ConfigurationError("the gateway has no database", hint=f"leave out --engine {service}={engine}")
-            if engine is Engine.MARIADB and service not in ON_MARIADB:
+            if service not in WITH_DATABASE:
                 raise ConfigurationError(
-                    f"{service} cannot run on MariaDB: its statements are for SQLite and PostgreSQL only",
-                    hint=f"these services can: {', '.join(sorted(ON_MARIADB))}",
+                    f"the {service} has no database", hint=f"leave out --engine {service}={engine}"
                 )
         if self.engines and self.profile is Profile.EMBEDDED:
             raise ConfigurationError(
@@ -123,7 +123,7 @@ def parse_instances(texts: Iterable[str]) -> dict[str, int]:
 
 
 def parse_engines(texts: Iterable[str]) -> dict[str, Engine]:
-    """Parse texts of the form `orders=mariadb`.
+    """Parse texts of the form `orders=mariadb`; `all=mariadb` is for the services that are not named.
 
     Raises `ConfigurationError` for any other form, for an engine that does not exist, and for a service with two.
     """
@@ -137,4 +137,5 @@ def parse_engines(texts: Iterable[str]) -> dict[str, Engine]:
             raise ConfigurationError(f"there is no engine '{name}'", hint=f"one of {', '.join(names)}")
         if engines.setdefault(service, Engine(name)) != name:
             raise ConfigurationError(f"two engines are chosen for {service}", hint="choose one")
-    return engines
+    rest = engines.pop(_ALL, None)
+    return engines if rest is None else {**dict.fromkeys(WITH_DATABASE, rest), **engines}

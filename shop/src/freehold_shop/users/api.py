@@ -95,4 +95,4 @@ async def _check_countries(tx: Transaction, codes: set[str]) -> None:
         country = await fetch("reference", f"/countries/{code}", CountryDefined)
         if country is None:
             raise Problem(422, "unknown-country", f"there is no country {code}")
-        await keep_country(tx.connection, country_copy, country)
+        await keep_country(tx, country)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from freehold.transaction import Transaction
-from freehold_shop.upsert import insert_into
+from freehold_shop.upsert import insert_missing
 from freehold_shop.users.contracts import CustomerRegistered, UserUpdated
 from freehold_shop.users.tables import customer
 
@@ -31,12 +31,8 @@ async def register(tx: Transaction, wanted: Sequence[CustomerData]) -> list[str]
     if not wanted:
         return []
     by_id = {each.customer_id: each for each in wanted}
-    ordered = [by_id[customer_id] for customer_id in sorted(by_id)]
-    registered = await tx.connection.execute(
-        insert_into(customer, tx.connection).on_conflict_do_nothing().returning(customer.c.customer_id),
-        [{**asdict(each), "revision": 1} for each in ordered],
-    )
-    new_ids = list(registered.scalars())
+    rows = [{**asdict(by_id[customer_id]), "revision": 1} for customer_id in sorted(by_id)]
+    new_ids = sorted(await insert_missing(tx.connection, customer, rows))
     for customer_id in new_ids:
         tx.publish(CustomerRegistered(**asdict(by_id[customer_id]), revision=1))
     return new_ids
@@ -54,10 +50,10 @@ async def change(tx: Transaction, wanted: CustomerData) -> bool:
             address=wanted.address,
             revision=customer.c.revision + 1,
         )
-        .returning(customer.c.revision)
     )
-    revision = changed.scalar_one_or_none()
-    if revision is None:
+    if not changed.rowcount:
         return False
-    tx.publish(UserUpdated(**asdict(wanted), revision=revision))
+    # The row stays locked until the commit, so this reads what was just written.
+    found = await tx.connection.execute(select(customer.c.revision).where(customer.c.customer_id == wanted.customer_id))
+    tx.publish(UserUpdated(**asdict(wanted), revision=found.scalar_one()))
     return True

@@ -10,7 +10,7 @@ from freehold.transaction import Transaction
 from freehold_shop.copies import COMPARED_SECONDS, keep_country
 from freehold_shop.reference.contracts import COUNTRIES, CountryDefined
 from freehold_shop.users.contracts import CUSTOMERS
-from freehold_shop.users.tables import MIGRATIONS, country_copy
+from freehold_shop.users.tables import MIGRATIONS
 
 __all__ = ["users"]
 
@@ -22,4 +22,4 @@ users.replicates(COUNTRIES, table="country_copy", every_seconds=COMPARED_SECONDS
 @users.handles(CountryDefined)
 async def copy_country(event: CountryDefined, tx: Transaction) -> None:
     """Write the country into the replica."""
-    await keep_country(tx.connection, country_copy, event)
+    await keep_country(tx, event)

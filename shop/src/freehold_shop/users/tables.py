@@ -5,7 +5,8 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Column, MetaData, Table, Text
 
 from freehold import Migration
-from freehold_shop.copies import COUNTRY_COPY_DDL, country_copy_table
+from freehold_shop.columns import BY_CODE_POINT
+from freehold_shop.copies import COUNTRY_COPY_DDL, COUNTRY_COPY_MARIADB, country_copy_table
 
 __all__ = ["MIGRATIONS", "country_copy", "customer", "metadata"]
 
@@ -38,7 +39,18 @@ MIGRATIONS = (
                     address TEXT NOT NULL,
                     revision BIGINT NOT NULL
                 )""",
-            )
+            ),
+            "mariadb": (
+                COUNTRY_COPY_MARIADB,
+                f"""CREATE TABLE IF NOT EXISTS customer (
+                    customer_id VARCHAR(255) PRIMARY KEY,
+                    name TEXT NOT NULL,
+                    email TEXT NOT NULL,
+                    country TEXT NOT NULL,
+                    address TEXT NOT NULL,
+                    revision BIGINT NOT NULL
+                ) {BY_CODE_POINT}""",
+            ),
         },
     ),
 )

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -89,10 +90,11 @@ def load_payments(scratch: Scratch, reader: Reader) -> None:
     """Load the held, captured and refunded amounts of payments."""
     scratch.load(
         "INSERT INTO payment VALUES (?, ?, ?, ?, ?, ?)",
-        reader.rows(
+        _whole(
+            reader,
             "SELECT payment.order_id, status, payment.amount_pence, captured_pence, refunded_pence,"
-            " (SELECT CAST(coalesce(sum(refund.amount_pence), 0) AS bigint) FROM refund"
-            " WHERE refund.order_id = payment.order_id) FROM payment"
+            " (SELECT coalesce(sum(refund.amount_pence), 0) FROM refund WHERE refund.order_id = payment.order_id)"
+            " FROM payment",
         ),
     )
 
@@ -124,9 +126,10 @@ def load_inventory(scratch: Scratch, reader: Reader) -> None:
     for target, column in (("moved", "sku"), ("moved_by_reference", "reference")):
         scratch.load(
             f"INSERT INTO {target} VALUES (?, ?, ?, ?)",
-            reader.rows(
-                f"SELECT {column}, reason, CAST(sum(delta_on_hand) AS bigint), CAST(sum(delta_reserved) AS bigint)"
-                f" FROM stock_movement GROUP BY {column}, reason"
+            _whole(
+                reader,
+                f"SELECT {column}, reason, sum(delta_on_hand), sum(delta_reserved) FROM stock_movement"
+                f" GROUP BY {column}, reason",
             ),
         )
     held: list[tuple[str, str, int]] = []
@@ -154,6 +157,12 @@ def load_copies(scratch: Scratch, service: str, reader: Reader) -> None:
     """Load a service's replicas."""
     for kind, query in _COPIES.get(service, {}).items():
         scratch.load("INSERT INTO copied_fact VALUES (?, ?, ?, ?)", _facts(reader, query, service, kind))
+
+
+def _whole(reader: Reader, query: str) -> Iterator[tuple[Any, ...]]:
+    """The rows of a query, with its sums as integers: PostgreSQL and MariaDB make decimals of them."""
+    for row in reader.rows(query):
+        yield tuple(int(value) if isinstance(value, Decimal) else value for value in row)
 
 
 def _promises(reader: Reader) -> Iterator[tuple[str, str]]:
@@ -204,7 +213,7 @@ def _pieces(document: str) -> int:
 
 
 def _reservations(reader: Reader, held: list[tuple[str, str, int]]) -> Iterator[tuple[Any, ...]]:
-    for order_id, status, document in reader.rows("SELECT order_id, status, lines FROM reservation"):
+    for order_id, status, document in reader.rows('SELECT order_id, status, "lines" FROM reservation'):
         lines = json.loads(document)
         if status == "held":
             held.extend((sku, order_id, quantity) for sku, quantity in lines)

@@ -39,7 +39,7 @@ _RETURNS = 'SELECT return_ref, order_id, "lines", currency, refund_pence, refund
 _SUMMARY = """SELECT order_id, customer_id, status, currency, total_pence, line_count, pieces, placed_at_ms, ended_at_ms
     FROM order_summary"""
 _PROFILE = "SELECT customer_id, name, email, country, revision FROM customer_profile"
-_OVERVIEW = """SELECT order_id, customer_id, currency, total_pence, placed_at_ms, lines, standing, hold,
+_OVERVIEW = """SELECT order_id, customer_id, currency, total_pence, placed_at_ms, "lines", standing, hold,
     payment_status, amount_pence, captured_pence, refunded_pence, shipment_status FROM customer_order"""
 _NOTIFIED = "SELECT order_id, template FROM customer_notification"
 

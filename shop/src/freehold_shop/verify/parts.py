@@ -17,7 +17,7 @@ _OF_SERVICES: Mapping[str, Sequence[tuple[str, str]]] = {
         ("payment", "SELECT order_id, order_id, status, amount_pence, captured_pence, refunded_pence FROM payment"),
     ),
     "shipping": (("parcel", "SELECT order_id, order_id, status FROM shipment"),),
-    "inventory": (("hold", "SELECT order_id, order_id, lines FROM reservation WHERE status = 'held'"),),
+    "inventory": (("hold", """SELECT order_id, order_id, "lines" FROM reservation WHERE status = 'held'"""),),
     "notifications": (("e-mail", "SELECT order_id, order_id || '/' || template FROM notification"),),
 }
 _OF_OVERVIEW: Sequence[tuple[str, str]] = (
@@ -34,7 +34,7 @@ _OF_OVERVIEW: Sequence[tuple[str, str]] = (
             coalesce(refunded_pence, 0) FROM customer_order WHERE payment_status IS NOT NULL""",
     ),
     ("parcel", "SELECT order_id, order_id, shipment_status FROM customer_order WHERE shipment_status IS NOT NULL"),
-    ("hold", "SELECT order_id, order_id, lines FROM customer_order WHERE hold = 1"),
+    ("hold", 'SELECT order_id, order_id, "lines" FROM customer_order WHERE hold = 1'),
     ("e-mail", "SELECT order_id, order_id || '/' || template FROM customer_notification"),
 )
 

@@ -18,7 +18,8 @@ from tests.forking import ran
 from tests.integration.shop.ops.customers import get, until
 
 from freehold_shop.supervisor.client import Shop
-from freehold_shop.supervisor.state import process_lives, read_state
+from freehold_shop.supervisor.plan import Engine
+from freehold_shop.supervisor.state import process_lives, read_state, write_engines
 
 pytestmark = pytest.mark.timeout(600)
 MODULE = "freehold_shop.cli.main"
@@ -47,6 +48,17 @@ def typed_run(state_directory: Path, *arguments: str) -> Iterator[tuple[subproce
         finally:
             if process.poll() is None:
                 process.kill()
+
+
+def test_another_engine_than_that_of_the_data_is_wrong_usage(tmp_path: Path) -> None:
+    write_engines(tmp_path, {"orders": Engine.MARIADB})
+    options = ("--profile", "servers", "--engine", "orders=postgresql", "--state", str(tmp_path))
+    refused = shop_command("run", *options)
+    assert refused.returncode == 2, refused.stderr
+    reason = " ".join(refused.stderr.split())
+    assert "the data of orders in" in reason
+    assert "are on mariadb, not on postgresql" in reason
+    assert "leave out --engine orders=postgresql" in reason
 
 
 def test_faults_are_listed_begun_and_ended(shop: Shop) -> None:

@@ -1,4 +1,4 @@
-"""The shop with orders on MariaDB and the other services on PostgreSQL."""
+"""The shop with users on PostgreSQL and the other services on MariaDB."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from freehold.errors import ConfigurationError
 from freehold_shop.servers import find_mariadb, find_nats_server, find_postgres_binaries
 from freehold_shop.servers.process import ServerUnavailable
 from freehold_shop.supervisor.client import Shop
-from freehold_shop.supervisor.plan import Engine, Plan, Profile
+from freehold_shop.supervisor.plan import Plan, Profile, parse_engines
 from freehold_shop.verify.run import Target, verify
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
@@ -30,7 +30,8 @@ def with_mariadb(servers_directory: Path) -> Iterator[Shop]:
         find_nats_server()
     except ServerUnavailable as error:
         pytest.skip(f"left out: {error}")
-    plan = Plan(servers_directory / "mixed", profile=Profile.SERVERS, engines={"orders": Engine.MARIADB})
+    engines = parse_engines(["all=mariadb", "users=postgresql"])
+    plan = Plan(servers_directory / "mixed", profile=Profile.SERVERS, engines=engines)
     yield from run_shop(plan)
 
 

@@ -82,26 +82,37 @@ async def test_returned_goods_are_refunded_at_the_price_paid_and_restocked(tmp_p
 @BOTH
 async def test_it_all_works_on_postgresql(tmp_path: Path, checkout: str, postgres_databases: Mapping[str, str]) -> None:
     async with running_shop(tmp_path, databases=postgres_databases) as shop:
-        await shop.stock_up(A=100)
-        await shop.register("c1")
-        await shop.register("poor")
-        await shop.register("homeless", address="")
-        await shop.providers.put_rules(Rules(declines=DeclineRules(customer_refs=("poor",))))
-        for number in range(10):
-            await shop.order(f"good{number}", checkout, A=2)
-        await shop.order("short", checkout, A=101)
-        await shop.order("declined", checkout, "poor", A=1)
-        await shop.order("undeliverable", checkout, "homeless", A=1)
-        assert {(await shop.ended(f"good{number}"))["status"] for number in range(10)} == {"confirmed"}
-        for order_id in ("short", "declined", "undeliverable"):
-            assert (await shop.ended(order_id))["status"] == "cancelled"
-        body = {"return_ref": "C1", "customer_id": "c1", "lines": [{"sku": "A", "quantity": 5}]}
-        await shop.clients["orders"].post("/returns", json=body)
-        await until(lambda: _return_is(shop, "C1", "completed"))
-        await until(lambda: _is(stock_of(shop, "A"), (85, 0)))
-        await until(lambda: _payment_is(shop, "undeliverable", "voided"))
-        dead = [await shop.rows(name, "SELECT 1 FROM freehold_dead_letter") for name in shop.clients]
-        assert not any(dead)
+        await _all_works(shop, checkout)
+
+
+@pytest.mark.servers
+@BOTH
+async def test_it_all_works_on_mariadb(tmp_path: Path, checkout: str, databases_on_mariadb: Mapping[str, str]) -> None:
+    async with running_shop(tmp_path, databases=databases_on_mariadb) as shop:
+        await _all_works(shop, checkout)
+
+
+async def _all_works(shop: Shop, checkout: str) -> None:
+    await shop.stock_up(A=100)
+    await shop.register("c1")
+    await shop.register("poor")
+    await shop.register("homeless", address="")
+    await shop.providers.put_rules(Rules(declines=DeclineRules(customer_refs=("poor",))))
+    for number in range(10):
+        await shop.order(f"good{number}", checkout, A=2)
+    await shop.order("short", checkout, A=101)
+    await shop.order("declined", checkout, "poor", A=1)
+    await shop.order("undeliverable", checkout, "homeless", A=1)
+    assert {(await shop.ended(f"good{number}"))["status"] for number in range(10)} == {"confirmed"}
+    for order_id in ("short", "declined", "undeliverable"):
+        assert (await shop.ended(order_id))["status"] == "cancelled"
+    body = {"return_ref": "C1", "customer_id": "c1", "lines": [{"sku": "A", "quantity": 5}]}
+    await shop.clients["orders"].post("/returns", json=body)
+    await until(lambda: _return_is(shop, "C1", "completed"))
+    await until(lambda: _is(stock_of(shop, "A"), (85, 0)))
+    await until(lambda: _payment_is(shop, "undeliverable", "voided"))
+    dead = [await shop.rows(name, "SELECT 1 FROM freehold_dead_letter") for name in shop.clients]
+    assert not any(dead)
 
 
 async def test_a_choreographed_order_that_is_stuck_ends_with_its_reservation(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Stock on both engines: all lines or none, never below nothing, and every change in the ledger."""
+"""Stock on each engine: all lines or none, never below nothing, and every change in the ledger."""
 
 import asyncio
 from collections import Counter
@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from sqlalchemy import func, select
 from tests.integration.shop.services.conftest import Opener
 
+from freehold.ids import derive_id
 from freehold.inbox.reply import Rejected
 from freehold.runtime import RunningService
 from freehold.transaction import Transaction
@@ -18,7 +19,7 @@ from freehold_shop.inventory.tables import reservation, stock, stock_movement
 async def receive(running: RunningService, **quantities: int) -> None:
     async with running.transaction() as tx:
         lines = [StockLine(sku, quantity) for sku, quantity in quantities.items()]
-        assert await reservations.receive(tx, f"receipt-{sorted(quantities)}", lines)
+        assert await reservations.receive(tx, str(derive_id(*sorted(quantities))), lines)
 
 
 async def reserve(running: RunningService, order_id: str, **quantities: int) -> Rejected | None:
@@ -57,7 +58,7 @@ async def test_a_delivery_is_received_once(opened: Opener) -> None:
     async with opened("inventory") as running:
         await receive(running, A=10)
         async with running.transaction() as tx:
-            assert not await reservations.receive(tx, "receipt-['A']", [StockLine("A", 10)])
+            assert not await reservations.receive(tx, str(derive_id("A")), [StockLine("A", 10)])
             assert await reservations.receive(tx, "another", [StockLine("A", 5)])
         assert await shelf(running) == {"A": (15, 0)}
 

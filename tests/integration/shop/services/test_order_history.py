@@ -132,6 +132,13 @@ async def test_the_same_on_postgresql(tmp_path: Path, checkout: str, postgres_da
         await _live_a_life(shop, checkout)
 
 
+@pytest.mark.servers
+@BOTH
+async def test_the_same_on_mariadb(tmp_path: Path, checkout: str, databases_on_mariadb: Mapping[str, str]) -> None:
+    async with running_shop(tmp_path, databases=databases_on_mariadb) as shop:
+        await _live_a_life(shop, checkout)
+
+
 async def test_a_stuck_order_tells_how_far_it_has_come_and_what_it_holds(tmp_path: Path) -> None:
     async with running_shop(tmp_path) as shop:
         await shop.stock_up(A=10, B=10)

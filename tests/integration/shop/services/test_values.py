@@ -171,6 +171,12 @@ async def test_on_postgresql_too(tmp_path: Path, postgres_databases: Mapping[str
         await _refuse_all(shop)
 
 
+@pytest.mark.servers
+async def test_on_mariadb_too(tmp_path: Path, databases_on_mariadb: Mapping[str, str]) -> None:
+    async with running_shop(tmp_path, databases=databases_on_mariadb) as shop:
+        await _refuse_all(shop)
+
+
 _nasty = st.one_of(
     st.text(st.sampled_from("aA.1/\\ \x00\n\x7f\x85é\N{SNOWMAN}\ud800\u2028%?#"), max_size=6),
     st.text(max_size=4),
@@ -218,6 +224,15 @@ async def test_whatever_is_sent_no_service_fails_and_all_consumers_come_to_rest(
 async def test_whatever_is_sent_on_postgresql(postgres_databases: Mapping[str, str], asked: list[Asked]) -> None:
     with tempfile.TemporaryDirectory() as directory:
         async with running_shop(Path(directory), databases=postgres_databases) as shop:
+            await _send_all(shop, asked)
+
+
+@pytest.mark.servers
+@given(st.lists(_requests, min_size=60, max_size=60))
+@settings(max_examples=1, deadline=None, suppress_health_check=_QUIET)
+async def test_whatever_is_sent_on_mariadb(databases_on_mariadb: Mapping[str, str], asked: list[Asked]) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        async with running_shop(Path(directory), databases=databases_on_mariadb) as shop:
             await _send_all(shop, asked)
 
 
