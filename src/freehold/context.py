@@ -25,9 +25,14 @@ R_co = TypeVar("R_co", covariant=True)
 
 @dataclass(frozen=True, eq=False)
 class Signal:
-    """An event in this process that wakes runners. Only a hint: without it a runner finds its work by polling."""
+    """An event that wakes runners: in this process, and by a hint in others (`freehold.hints`). Without it a runner
+    finds its work by polling.
+
+    leased  the work is shared by leases: runners of other processes are woken even where this process has some.
+    """
 
     name: str
+    leased: bool = False
 
 
 class Declares(Protocol[R_co]):

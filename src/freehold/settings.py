@@ -46,6 +46,7 @@ _FORMER = {
     "upgrade": "migrate_on_start",
 }
 """Names from before the first release. They are refused: otherwise the settings would have no effect, unnoticed."""
+_HINTS = frozenset({"auto", "broker", "database", "none"})
 _TOP_LEVEL = frozenset({"broker", "defaults", "peers", "project", "services"})
 
 
@@ -62,6 +63,9 @@ class Settings:
     handler_timeout_seconds   for handlers without a limit of their own.
     crash_attempts_max        how many attempts of a message may begin and never finish before it is given up.
     lease_seconds             after how long without a heartbeat a relay's work is taken over.
+    poll_seconds              how often a loop looks for work that it was not told of.
+    hints                     what carries hints to the other processes of the service: `database`, `broker`, `none`, or
+                              `auto`, the database where it can and the broker otherwise. The same in all of them.
     dedup_window_seconds      how long receipts are kept; at least as long as a message may be delivered again.
     dead_letter_replay_window_seconds  how long after its failure a dead letter may be replayed.
     outbox_sent_retention_seconds  how long messages are kept after the broker confirmed them, for `freehold outbox
@@ -96,6 +100,7 @@ class Settings:
     crash_attempts_max: int = bounded(5, 1, 10_000)
     lease_seconds: float = seconds(6.0)
     poll_seconds: float = seconds(1.0)
+    hints: str = words("auto")
     drain_seconds: float = seconds(10.0, least=0.0)
     dedup_window_seconds: float = seconds(8 * _DAY_SECONDS, least=0.0)
     dead_letter_replay_window_seconds: float = seconds(7 * _DAY_SECONDS, least=0.0)
@@ -119,6 +124,8 @@ class Settings:
         for name, options in _OPTIONS.items():
             object.__setattr__(self, name, options_of(options, getattr(self, name), f"{name} of {place}"))
         check(self, place)
+        if self.hints not in _HINTS:
+            raise ConfigurationError(f"hints of {place} is unknown", hint=f"one of {', '.join(sorted(_HINTS))}")
         for name, url in self.peers.items():
             _check_peer(name, url, place)
 

@@ -22,6 +22,7 @@ from tests.docs.whole import WHOLE
 from freehold.broker import Broker
 from freehold.conformance.guarantees import GUARANTEES, SUITES
 from freehold.database import Database
+from freehold.hints import HintChannel, Hinting
 from freehold.runtime.adapters import database_engines, open_broker, open_stores
 from freehold.transaction import Transaction
 
@@ -33,6 +34,10 @@ _ENGINES: Final = {
     "OnPostgres": "PostgreSQL",
     "OnMariaDb": "MariaDB",
     "OnMariaDbByBytes": "MariaDB",
+    "TestHintsOnSqlite": "SQLite",
+    "TestHintsOnPostgres": "PostgreSQL",
+    "TestHintsOnEmbedded": "embedded",
+    "TestHintsOnNats": "NATS",
     "TestMemory": "memory",
     "TestEmbedded": "embedded",
     "TestNats": "NATS",
@@ -45,6 +50,7 @@ _URLS: Final = {
     "embedded": "embedded:///docs.db",
     "NATS": "nats://localhost:4222",
 }
+_BROKERS: Final = {"embedded", "NATS"}
 _NEEDS: Final = re.compile(r'needs\(harness, "(\w+)"\)|if not harness\.features\.(\w+)')
 _NUMBERED: Final = re.compile(r"-[a-z_]+\d+$")
 _WORDS: Final = {
@@ -77,7 +83,12 @@ _PORTS: Final = {
     "Audit": "audit",
 }
 _BASE: Final = "freehold.adapters.sql.store"
-_SHARED: Final[dict[str, type]] = {"Database": Database, "Transactions": Transaction, "Broker": Broker}
+_SHARED: Final[dict[str, type]] = {
+    "Database": Database,
+    "Transactions": Transaction,
+    "Broker": Broker,
+    "Hints": HintChannel,
+}
 _COLLECTED: Final = (
     "tests/conformance",
     *sorted({test.partition("::")[0] for proof in WHOLE.values() for test in proof.tests}),
@@ -200,8 +211,12 @@ def _kept_by(name: str, engines: Sequence[str]) -> str:
 
 def _made(name: str, engine: str) -> object:
     """What an adapter makes for the suite of this heading: a store, the database, or the broker."""
+    carrier: object = open_broker(_URLS[engine]) if engine in _BROKERS else None
     if name == "Broker":
-        return open_broker(_URLS[engine])
+        return carrier
+    if name == "Hints":
+        carrier = carrier or open_stores(_URLS[engine]).database
+        return carrier.hint_channel("docs") if isinstance(carrier, Hinting) else None
     stores = open_stores(_URLS[engine])
     if name not in _PORTS:
         return stores.database
@@ -266,7 +281,7 @@ def _cell(engine: str, own: Sequence[str], tests: Mapping[str, Any], bound: Mapp
 
 def _features(engine: str) -> object:
     url = _URLS[engine]
-    if engine in {"embedded", "NATS"}:
+    if engine in _BROKERS:
         return open_broker(url).features
     return open_stores(url).database.features
 

@@ -274,5 +274,5 @@ def bucket_of(stream: str) -> int:
     return stable_hash(stream) % BUCKETS
 
 
-APPENDED: Final = Signal("appended")
+APPENDED: Final = Signal("appended", leased=True)
 """A commit appended events."""

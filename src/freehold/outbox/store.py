@@ -215,5 +215,5 @@ OUTBOX: Final[Port[OutboxStore]] = Port(
     "outbox", "staged messages", OutboxStore, "freehold.conformance.outbox:OutboxStoreConformance"
 )
 
-STAGED: Final = Signal("staged")
+STAGED: Final = Signal("staged", leased=True)
 """A commit put messages into the outbox."""

@@ -7,11 +7,11 @@ compares replicas on a schedule, `prune` deletes old rows.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
-from freehold.context import ServiceContext
+from freehold.context import ServiceContext, Signal
 from freehold.lifecycle import Runner, start_all
 from freehold.outages import Outages, on_behalf_of
 from freehold.pattern import Pattern, Role
@@ -39,11 +39,13 @@ class ServiceRunners:
 
     outages  the outages that the runners wait for, each logged once for all of them.
     running  the runners of the roles that run, by role.
+    changed  called after a role was started or stopped.
     """
 
     def __init__(self, context: ServiceContext, patterns: Sequence[Pattern[Any]]) -> None:
         self.running: dict[str, list[Runner]] = {}
         self.outages = Outages(context.service, context.clock, tracebacks=context.settings.log_tracebacks)
+        self.changed: Callable[[], None] = lambda: None
         self._context = context
         self._patterns = patterns
         self._roles = roles_of(patterns)
@@ -56,6 +58,22 @@ class ServiceRunners:
     def names(self) -> Collection[str]:
         """The names of all roles that the service has."""
         return self._roles.keys()
+
+    @property
+    def signals(self) -> frozenset[Signal]:
+        """The signals that wake loops of a role, whether or not the role runs here."""
+        return frozenset(signal for roles in self._roles.values() for role in roles for signal in role.wakes_on)
+
+    @property
+    def awaited(self) -> frozenset[str]:
+        """The names of the signals that wake a loop which runs here now."""
+        return frozenset(
+            signal.name
+            for name, runners in self.running.items()
+            for role in self._roles[name]
+            for signal, kind in role.wakes_on.items()
+            if any(isinstance(runner, kind) for runner in runners)
+        )
 
     @property
     def needing_broker(self) -> frozenset[str]:
@@ -79,10 +97,13 @@ class ServiceRunners:
         except BaseException:
             del self.running[role]
             raise
+        self.changed()
 
     async def stop(self, role: str, drain_seconds: float) -> None:
         """Stop the runners of a role, in the reverse order of their start. Idempotent."""
-        for runner in reversed(self.running.pop(role, [])):
+        stopped = self.running.pop(role, [])
+        self.changed()
+        for runner in reversed(stopped):
             await runner.stop(drain_seconds)
 
     def all(self) -> Sequence[Runner]:

@@ -40,6 +40,7 @@ from freehold.runtime.adapters import open_broker
 from freehold.runtime.broker_link import BrokerLink
 from freehold.runtime.database_schema import check_schema
 from freehold.runtime.health import Health, Probes, Readiness, read_health, read_readiness
+from freehold.runtime.hint_runner import HintRunner, hint_channel
 from freehold.runtime.needs import check_ports
 from freehold.runtime.patterns import patterns_of, stores_of, topics_of, wire
 from freehold.runtime.roles import ServiceRunners, roles_of
@@ -52,6 +53,7 @@ from freehold.transaction import Transaction
 __all__ = ["RunningService"]
 
 T = TypeVar("T")
+_HINTS_DRAIN_SECONDS = 1.0
 _CONFLICTS = Retry(attempts=5, delay_seconds=0.01, delay_seconds_max=0.5)
 
 
@@ -106,6 +108,9 @@ class RunningService:
         self.freshness = self.context.resource(FreshnessGate)
         self.loops = ServiceRunners(self.context, self.patterns)
         self.outages = self.loops.outages
+        channel = hint_channel(self.context, connects=connects)
+        self.hints = HintRunner(self.context, channel, self.loops.signals, lambda: self.loops.awaited)
+        self.loops.changed = self.hints.roles_changed
         self.connects = connects
         self.link = BrokerLink(
             service.name,
@@ -134,6 +139,8 @@ class RunningService:
             await self.stores.database.open()
             await self._prepare_schema()
             await self._check(Phase.OPENED)
+            with on_behalf_of(self.outages):
+                await self.hints.start()
             self._waiting = [role for role in self.roles if role in self.loops.needing_broker]
             for role in self.roles:
                 if role not in self._waiting:
@@ -165,6 +172,7 @@ class RunningService:
         others = [role for role in self.loops.running if role not in last]
         await asyncio.gather(*(self.loops.stop(role, drain_seconds) for role in others))
         await asyncio.gather(*(self.loops.stop(role, drain_seconds) for role in last))
+        await self.hints.stop(_HINTS_DRAIN_SECONDS)
         await self.context.close()
         if self._owns_broker:
             await self.broker.close()
@@ -291,7 +299,7 @@ class RunningService:
     @property
     def watched(self) -> Sequence[Runner]:
         """The loops whose end or trouble makes this service unready."""
-        return [*self.loops.all(), *([self.link] if self.connects else [])]
+        return [*self.loops.all(), self.hints, *([self.link] if self.connects else [])]
 
     async def _check(self, phase: Phase) -> None:
         for pattern in self.patterns:

@@ -17,6 +17,7 @@ from freehold.adapters.embedded.mark import holds, read_mark
 from freehold.adapters.embedded.prune import Pruner
 from freehold.adapters.embedded.threads import ReadThread, WriteThread
 from freehold.adapters.embedded.wake import MESSAGES, WakeListener, WakeNotifier, wake_directory
+from freehold.adapters.files.hints import file_hints
 from freehold.adapters.files.holder import told_writer
 from freehold.adapters.files.presence import PresenceFiles
 from freehold.broker import (
@@ -35,6 +36,7 @@ from freehold.database import CheckResult
 from freehold.disk import check_free_space, require_writable
 from freehold.errors import ConfigurationError, LogReplaced, MessageRejected, OperationTimeout, Unavailable
 from freehold.groups.member import GroupMember
+from freehold.hints import HintChannel
 from freehold.ids import stable_hash
 
 __all__ = ["EmbeddedBroker"]
@@ -87,6 +89,10 @@ class EmbeddedBroker:
     def partitions(self) -> int:
         """The number of partitions of a topic."""
         return self._partitions
+
+    def hint_channel(self, service: str) -> HintChannel | None:
+        """A directory with a socket for each process, beside the file."""
+        return file_hints(self._file.path, f"{self._options.prefix} {service}")
 
     async def open(self) -> None:
         """Create the file and its tables where they are missing, and start the threads."""

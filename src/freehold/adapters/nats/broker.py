@@ -15,6 +15,7 @@ from freehold.adapters.nats.connection import NatsConnection
 from freehold.adapters.nats.doctor import run_checks
 from freehold.adapters.nats.errors import ApiError, StreamGone, as_outage
 from freehold.adapters.nats.follow import PartitionReader
+from freehold.adapters.nats.hints import NatsHints
 from freehold.adapters.nats.identity import LogIdentity
 from freehold.adapters.nats.lag import read_lag
 from freehold.adapters.nats.log import NatsLog
@@ -45,6 +46,7 @@ from freehold.errors import (
 )
 from freehold.groups.log import TopicPartition
 from freehold.groups.member import GroupMember
+from freehold.hints import HintChannel
 from freehold.ids import stable_hash
 
 __all__ = ["NatsBroker"]
@@ -91,6 +93,14 @@ class NatsBroker:
     def notice(self) -> str:
         """A notice of what NATS has lost recently; see `freehold.broker.Noticing`."""
         return self._stream.notice if self._stream is not None else ""
+
+    def hint_channel(self, service: str) -> HintChannel | None:
+        """A subject of core NATS; None for a service whose name cannot be part of one."""
+        try:
+            subject = self._names.hint(service)
+        except ConfigurationError:
+            return None
+        return NatsHints(lambda: self._opened()[0], subject)
 
     async def open(self) -> None:
         """Connect, and create the stream where it is missing; also again, after the connection was closed for good."""

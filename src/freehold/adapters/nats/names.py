@@ -96,6 +96,12 @@ class Names:
         """The subject on which members notify each other of changes of the assignment."""
         return f"{self.prefix}.wake.{group}"
 
+    def hint(self, service: str) -> str:
+        """The subject of the hints of a service."""
+        if not _TOKEN.fullmatch(service):
+            raise ConfigurationError("a service's name must be letters, digits, '-' and '_' for NATS")
+        return f"{self.prefix}.hint.{service}"
+
     def reader(self, group: str, place: TopicPartition) -> str:
         """The consumer by which a group reads a partition."""
         return f"{group}={self.dotted(place.topic).replace('.', '=')}={place.partition}"

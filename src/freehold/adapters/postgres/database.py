@@ -25,6 +25,7 @@ from freehold.adapters.postgres.declared import expected
 from freehold.adapters.postgres.dialect import PostgresDialect
 from freehold.adapters.postgres.doctor import run_checks
 from freehold.adapters.postgres.errors import BEHIND_A_PROXY, diagnose_connecting, reason_of, translate_error
+from freehold.adapters.postgres.hints import PostgresHints, channel_name
 from freehold.adapters.postgres.own_schema import QualifiedConnection, Schema, SchemaAsyncpg
 from freehold.adapters.postgres.probe import (
     LeaseLocked,
@@ -50,6 +51,7 @@ from freehold.adapters.sql.inspection.catalogue import Catalogue
 from freehold.clock import Clock
 from freehold.database import CheckResult, DatabaseFeatures, DatabaseOptions, DatabaseTransaction
 from freehold.errors import ConcurrencyConflict, ConfigurationError, FreeholdError, OperationTimeout
+from freehold.hints import HintChannel
 from freehold.migrations import Migration
 
 __all__ = ["FEATURES", "PostgresDatabase"]
@@ -116,6 +118,11 @@ class PostgresDatabase(EngineDatabase):
             await engine.dispose()
             raise
         return ApartConnection(engine, connection, cast("asyncpg.Connection[Any]", driver))
+
+    def hint_channel(self, service: str) -> HintChannel | None:
+        """NOTIFY and LISTEN; None behind a proxy that pools transactions."""
+        name = channel_name(service, self._url.schema or "")
+        return None if self.proxied else PostgresHints(self.connect_apart, name)
 
     def enlist(self, native: object) -> DatabaseTransaction:
         """Enlist in a transaction of SQLAlchemy, asyncpg or psycopg. Raises `ConfigurationError` for anything else."""

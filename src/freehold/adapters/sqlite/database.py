@@ -20,6 +20,7 @@ import aiosqlite
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from freehold.adapters.files.hints import file_hints
 from freehold.adapters.sql.engine.connection import SqlConnection
 from freehold.adapters.sql.engine.database import EngineDatabase
 from freehold.adapters.sql.engine.enlistment import enlist_alchemy
@@ -52,6 +53,7 @@ from freehold.clock import Clock
 from freehold.database import CheckResult, DatabaseFeatures, DatabaseOptions, DatabaseTransaction
 from freehold.disk import check_free_space
 from freehold.errors import ConfigurationError, FreeholdError, OperationTimeout, Unavailable
+from freehold.hints import HintChannel
 from freehold.life import Life, LifeState
 from freehold.migrations import Migration
 
@@ -98,6 +100,10 @@ class SqliteDatabase(EngineDatabase):
     def features(self) -> DatabaseFeatures:
         """The features of SQLite."""
         return FEATURES
+
+    def hint_channel(self, service: str) -> HintChannel | None:
+        """A directory with a socket for each process, beside the file."""
+        return file_hints(self.file, service)
 
     def enlist(self, native: object) -> DatabaseTransaction:
         """Enlist in a transaction of SQLAlchemy or aiosqlite. Raises `ConfigurationError` for anything else."""

@@ -16,6 +16,7 @@ from freehold.conformance.deadletters import DeadLetterStoreConformance as DeadL
 from freehold.conformance.events import EventStoreConformance as Events
 from freehold.conformance.guarantees import infrastructure, messages, storage, tables
 from freehold.conformance.guarantees.guarantee import Guarantee
+from freehold.conformance.hints import HintChannelConformance as Hints
 from freehold.conformance.idempotency import IdempotencyStoreConformance as Idempotency
 from freehold.conformance.inbox import InboxStoreConformance as Inbox
 from freehold.conformance.leases import LeaseStoreConformance as Leases
@@ -51,6 +52,7 @@ SUITES: Final[dict[str, type[Any]]] = {
     "Progress of consumers": Progress,
     "Historical replays": Replays,
     "Leases": Leases,
+    "Hints": Hints,
     "Idempotency keys": Idempotency,
     "Comparisons of replicas": Reconciliations,
     "Statements in SQL": Sql,
@@ -77,6 +79,7 @@ GUARANTEES: Final[tuple[Guarantee, ...]] = (
     *storage.CHECKPOINTS,
     *storage.REPLAYS,
     *infrastructure.LEASES,
+    *infrastructure.HINTS,
     *infrastructure.IDEMPOTENCY,
     *infrastructure.AUDIT,
     *tables.COMPARISONS,

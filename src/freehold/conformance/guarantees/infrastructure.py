@@ -7,11 +7,12 @@ from typing import Final
 from freehold.conformance.audit import AuditStoreConformance as Audit
 from freehold.conformance.database import DatabaseConformance as Database
 from freehold.conformance.guarantees.guarantee import Guarantee
+from freehold.conformance.hints import HintChannelConformance as Hints
 from freehold.conformance.idempotency import IdempotencyStoreConformance as Idempotency
 from freehold.conformance.leases import LeaseStoreConformance as Leases
 from freehold.conformance.transaction import TransactionConformance as Transactions
 
-__all__ = ["AUDIT", "DATABASE", "IDEMPOTENCY", "LEASES", "TRANSACTIONS"]
+__all__ = ["AUDIT", "DATABASE", "HINTS", "IDEMPOTENCY", "LEASES", "TRANSACTIONS"]
 
 DATABASE: Final = (
     Guarantee(
@@ -77,6 +78,28 @@ LEASES: Final = (
         (Leases.test_an_old_token_of_the_same_owner_is_stale, Leases.test_renew_tells_what_is_still_held),
     ),
     Guarantee("A released lease is free at once.", (Leases.test_release_clears_the_owner,)),
+)
+
+HINTS: Final = (
+    Guarantee(
+        "Every other process of the service hears a hint, and no other service does.",
+        (
+            Hints.test_every_other_process_hears_a_hint,
+            Hints.test_hints_of_one_sender_arrive_in_order,
+            Hints.test_another_service_hears_nothing,
+        ),
+    ),
+    Guarantee(
+        "A process that is frozen or dead hinders nobody.",
+        (
+            Hints.test_processes_hear_each_other_and_a_dead_one_hinders_nobody,
+            Hints.test_a_frozen_process_hinders_nobody,
+        ),
+    ),
+    Guarantee(
+        "A process that lost its line knows it, and hears again on a new one.",
+        (Hints.test_a_lost_line_ends_and_a_new_one_hears,),
+    ),
 )
 
 IDEMPOTENCY: Final = (
