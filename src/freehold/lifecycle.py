@@ -19,7 +19,7 @@ import asyncio
 import contextlib
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -43,6 +43,7 @@ __all__ = [
     "LoopEnded",
     "Runner",
     "RunnerState",
+    "call_later",
     "contained",
     "first_of",
     "start_all",
@@ -88,6 +89,20 @@ async def first_of(*waits: Awaitable[object]) -> None:
     finally:
         for each in tasks:
             each.cancel()
+
+
+def call_later(clock: Clock, seconds: float, call: Callable[[], None]) -> Callable[[], object]:
+    """Call a function after `seconds` by a clock; returns the function that prevents it. By the system's clock this
+    takes one timer, by another one a task.
+    """
+    if type(clock).sleep is SystemClock.sleep:
+        return asyncio.get_running_loop().call_later(seconds, call).cancel
+
+    async def wait() -> None:
+        await clock.sleep(seconds)
+        call()
+
+    return asyncio.create_task(wait()).cancel
 
 
 class LoopEnded(FreeholdError):
@@ -260,7 +275,16 @@ class Runner(ABC):
         await self._until(self._stop, seconds)
 
     async def _until(self, event: asyncio.Event, seconds: float) -> None:
-        if not self.stopping:
+        if self.stopping:
+            return
+        if event.is_set():
+            await asyncio.sleep(0)  # a loop that is woken in every round must not keep the others from running
+        elif type(self.clock).sleep is SystemClock.sleep:
+            # Without a task: a loop that idles costs one future and one timer.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, seconds)):
+                    await event.wait()
+        else:
             await first_of(event.wait(), self.clock.sleep(seconds))
 
     async def _supervise(self) -> None:

@@ -245,10 +245,10 @@ class GroupMember:
             raise
 
     async def _idle(self, seconds: float) -> None:
-        waiter = asyncio.ensure_future(self._news.wait())
-        done, _ = await asyncio.wait({waiter}, timeout=seconds)
-        if not done:
-            waiter.cancel()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
+        except TimeoutError:
             # Many tasks fetch at the same time, and one refresh is enough for all of them.
             self._stale = self._stale or asyncio.get_running_loop().time() - self._refreshed_at >= _POLL_SECONDS
 

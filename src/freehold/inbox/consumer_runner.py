@@ -1,8 +1,9 @@
 """The runner that reads messages from the broker and handles them. Pattern: imports the foundation, the ports and its
 package.
 
-A batch is handled in one transaction and acked after the commit; batches of several partitions may share a transaction.
-If the transaction fails, the messages are handled one by one. A message that was delivered before is never handled
+A batch is handled in one transaction and acked after the commit. While it is in progress, other batches
+become ready, and share the next one; partitions whose handlers are slow share none (`handling_times`).
+If a transaction fails, its messages are handled one by one. A message that was delivered before is never handled
 together with others: if it crashes its consumer again, it is known which message it was.
 """
 
@@ -13,7 +14,6 @@ import contextlib
 import itertools
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from freehold.broker import Batch, Broker, Consumer, Noticing, Subscription
 from freehold.errors import FreeholdError, LeaseLost, Unavailable
@@ -21,6 +21,7 @@ from freehold.failures import CrashLimit
 from freehold.inbox.batches import came_before, delivery_count_max, groups_of, place_of
 from freehold.inbox.dispatcher import Counters, Dispatcher, HandlerFailed
 from freehold.inbox.retry import DatabaseAway, FailureHandler, MessagesReleased
+from freehold.inbox.turn import Turn
 from freehold.inbox.work import HandlerCall, MessageRouter
 from freehold.lifecycle import Runner, contained, first_of
 from freehold.outages import BROKER, Wait
@@ -33,6 +34,8 @@ _PATIENCE_SECONDS = 1.0
 """How long messages are held while the database is unavailable: long enough for a restart of it."""
 _BUSY_PART = 0.25
 """After a fetch that waited less than this part of the linger, more messages are expected soon."""
+_TOGETHER_SECONDS = 0.008
+"""For so long, at most, the messages of a partition may wait for the handlers of others."""
 _DELIVERIES_IN_PARALLEL = 2
 """Messages that were delivered more often are handled while no others are fetched. Otherwise a message that crashes the
 process would raise the delivery counts of others with its own, until they were dead-lettered in its place."""
@@ -48,8 +51,9 @@ class ConsumerRunner(Runner):
     crash_attempts_max  a message that was delivered more often, and never finished, probably crashes its consumer: it
                         becomes a dead letter.
 
-    Messages that several partitions have ready are handled in one transaction, unless another worker is free and the
-    database has concurrent writers. With `linger_seconds` they always are.
+    Messages that several partitions have ready are handled in one transaction, where their handlers are quick or the
+    database has one writer. A transaction that is not full keeps other workers from fetching until it has ended, or for
+    `_TOGETHER_SECONDS`: what becomes ready meanwhile shares the next one.
     """
 
     needs = BROKER
@@ -86,9 +90,10 @@ class ConsumerRunner(Runner):
         self._acking = asyncio.TaskGroup()
         self._gate = asyncio.Lock()
         self._fetch_at = 0.0
-        self._handling = 0
+        self._set_aside: Batch | None = None
+        self._times = dispatcher.times
         self._redeliveries: dict[str, int] = {}
-        self._in_parallel = dispatcher.context.database.features.concurrent_writers and not linger_seconds
+        self._in_parallel = dispatcher.context.database.features.concurrent_writers
 
     @property
     def counters(self) -> Counters:
@@ -122,48 +127,49 @@ class ConsumerRunner(Runner):
     async def _be_member(self) -> None:
         """Be a member until a stop, or until the database is unavailable for longer than messages are held."""
         consumer = self._consumer = await self._broker.subscribe(self._subscription)
+        leaving = asyncio.create_task(self._until_leaving())
         try:
             async with asyncio.TaskGroup() as workers:
                 self._acking = workers
                 for number in range(self._workers):
-                    workers.create_task(self._worker(consumer), name=f"{self.name} {number}")
+                    workers.create_task(self._worker(consumer, leaving), name=f"{self.name} {number}")
         finally:
+            leaving.cancel()
             self._consumer = None
+            aside, self._set_aside = self._set_aside, None
+            if aside is not None:
+                await self._ack(aside, 0, counted=False)
             with contextlib.suppress(FreeholdError):
                 await consumer.close()
 
-    async def _worker(self, consumer: Consumer) -> None:
+    async def _worker(self, consumer: Consumer, leaving: asyncio.Task[None]) -> None:
         """Work until stopped. An earlier end is an error: the other workers would silently continue without it."""
         with contained("a worker"):
-            await self._work(consumer)
+            await self._work(consumer, leaving)
 
-    async def _work(self, consumer: Consumer) -> None:
+    async def _work(self, consumer: Consumer, leaving: asyncio.Task[None]) -> None:
         outages = 0
-        stopped = asyncio.create_task(self._until_leaving())
-        try:
-            while not self._leaving():
-                await self._until_reachable(stopped)
-                async with self._gate:
-                    if self._leaving():
-                        break
-                    try:
-                        batches = await self._fetch(consumer, stopped)
-                    except Unavailable as error:
-                        outages += 1
-                        self.waits_for(BROKER, error, again_seconds=OUTAGE.delay_seconds_max)
-                        batches = None
-                    suspect = delivery_count_max(batches or ()) >= self._suspect_from
-                    if batches and suspect:
-                        await self._process_all(batches)
-                if batches is None:
-                    await self._pause(outages)
-                    continue
-                outages = 0
-                if not suspect:
+        while not self._leaving():
+            await self._until_reachable(leaving)
+            async with Turn(self._gate, self.clock) as turn:
+                if self._leaving():
+                    break
+                try:
+                    batches = await self._fetch(consumer, leaving)
+                except Unavailable as error:
+                    outages += 1
+                    self.waits_for(BROKER, error, again_seconds=OUTAGE.delay_seconds_max)
+                    batches = None
+                if batches:
+                    # While a message that may crash the process is handled, no others are fetched.
+                    if delivery_count_max(batches) < self._suspect_from:
+                        turn.pass_on(after_seconds=_TOGETHER_SECONDS if self._more_may_join(batches) else 0.0)
                     await self._process_all(batches)
-                self.healthy()
-        finally:
-            stopped.cancel()
+            if batches is None:
+                await self._pause(outages)
+                continue
+            outages = 0
+            self.healthy()
 
     async def _until_leaving(self) -> None:
         await first_of(self._stop.wait(), self._failure_handler.away.wait())
@@ -192,41 +198,40 @@ class ConsumerRunner(Runner):
             self._wait = self.outages.wait_of(self.name)
         return self._wait
 
-    async def _until_reachable(self, stopped: asyncio.Task[Any]) -> None:
+    async def _until_reachable(self, leaving: asyncio.Task[None]) -> None:
         """Wait while the database is unavailable: messages fetched then could not be handled, but would be counted."""
         if self._failure_handler.reachable.is_set():
             return
         reachable = asyncio.create_task(self._failure_handler.reachable.wait())
         try:
-            await asyncio.wait([reachable, stopped], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([reachable, leaving], return_when=asyncio.FIRST_COMPLETED)
         finally:
             reachable.cancel()
 
     async def _process_all(self, batches: Sequence[Batch]) -> None:
-        self._handling += 1
-        try:
-            for group in groups_of(batches):
-                await self._process(group)
-        finally:
-            self._handling -= 1
+        for group in groups_of(batches):
+            await self._process(group)
 
-    async def _fetch(self, consumer: Consumer, stopped: asyncio.Task[Any]) -> Sequence[Batch]:
+    async def _fetch(self, consumer: Consumer, leaving: asyncio.Task[None]) -> Sequence[Batch]:
         """Fetch batches. A stop cancels the fetch, and releases what it fetched without counting the attempt."""
         batches: list[Batch] = []
-        fetching = asyncio.create_task(self._gather(consumer, batches))
+        scope = asyncio.timeout(None)
+
+        def end(_: asyncio.Task[None]) -> None:
+            scope.reschedule(0.0)
+
         try:
-            await asyncio.wait([fetching, stopped], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            if not fetching.done():
-                fetching.cancel()
-                await asyncio.wait({fetching})
-                if fetching.cancelled():
-                    await self._ack_all(batches, [0] * len(batches), counted=False)
-                elif not self._leaving():
-                    fetching.exception()  # retrieved, so that asyncio does not report it; this worker was cancelled
-        if fetching.cancelled() and self._leaving():
-            return ()
-        fetching.result()
+            async with scope:
+                leaving.add_done_callback(end)
+                try:
+                    await self._gather(consumer, batches)
+                finally:
+                    leaving.remove_done_callback(end)
+        except BaseException as error:
+            await self._ack_all(batches, [0] * len(batches), counted=False)
+            if isinstance(error, TimeoutError) and scope.expired():
+                return ()
+            raise
         return batches
 
     async def _gather(self, consumer: Consumer, batches: list[Batch]) -> None:
@@ -237,27 +242,41 @@ class ConsumerRunner(Runner):
             if self._leaving():
                 return
         looked_at = self.clock.monotonic()
-        first = await consumer.fetch(self._batch_limit, self._fetch_wait_seconds)
+        first, self._set_aside = self._set_aside, None
+        if first is None:
+            first = await consumer.fetch(self._batch_limit, self._fetch_wait_seconds)
         if first is None:
             return
         batches.append(first)
         busy = self.clock.monotonic() - looked_at < self._linger_seconds * _BUSY_PART
-        room = self._batch_limit - len(first.deliveries)
-        while room > 0 and not came_before(batches[-1]) and not self._others_are_free():
+        while (room := self._room(batches)) and not came_before(batches[-1]) and self._are_quick(batches):
             try:
                 more = await consumer.fetch(room, 0.0)
             except FreeholdError:
                 break  # the fetched batches are handled; the next fetch raises the error again
             if more is None:
                 break
+            if not came_before(more) and not self._are_quick([*batches, more]):
+                self._set_aside = more  # the next worker begins with it, before it fetches anything
+                break
             batches.append(more)
-            room -= len(more.deliveries)
-        if room > 0 and busy:
+        if room and busy:
             self._fetch_at = self.clock.monotonic() + self._linger_seconds
 
-    def _others_are_free(self) -> bool:
-        """Whether another worker is free to fetch and handle further batches in parallel."""
-        return self._in_parallel and self._handling < self._workers - 1
+    def _room(self, batches: Sequence[Batch]) -> int:
+        """How many messages their transaction can take in addition."""
+        return max(0, self._batch_limit - sum(len(batch.deliveries) for batch in batches))
+
+    def _are_quick(self, batches: Sequence[Batch]) -> bool:
+        """Whether their handlers are expected to end soon. On a database with one writer all would wait anyway."""
+        return not self._in_parallel or self._expected_seconds(batches) <= _TOGETHER_SECONDS
+
+    def _more_may_join(self, batches: Sequence[Batch]) -> bool:
+        """Whether the messages that become ready now are better handled together, after these batches."""
+        return bool(self._room(batches)) and self._expected_seconds(batches) <= _TOGETHER_SECONDS
+
+    def _expected_seconds(self, batches: Sequence[Batch]) -> float:
+        return sum(self._times.expected_seconds(place_of(batch), len(batch.deliveries)) for batch in batches)
 
     async def _process(self, batches: Sequence[Batch]) -> None:
         """Handle batches, and ack each as far as it was handled. A message that could not even be deferred blocks its
@@ -283,6 +302,7 @@ class ConsumerRunner(Runner):
             raise
         else:
             for batch in batches:
+                self._times.note_passed(place_of(batch))
                 self.no_trouble_at(place_of(batch))
                 self._redeliveries.pop(place_of(batch), None)
             await self._ack_all(batches, done)
@@ -326,6 +346,7 @@ class ConsumerRunner(Runner):
                     each.document,
                     topic=batch.topic,
                     location=each.location,
+                    place=place_of(batch),
                     delivery_count=each.delivery_count,
                     watermarks=watermarks,
                 )

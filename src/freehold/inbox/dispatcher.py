@@ -19,6 +19,7 @@ from freehold.errors import FreeholdError
 from freehold.failures import describe, name_of
 from freehold.ids import new_id
 from freehold.inbox.handler import ReplyHandler
+from freehold.inbox.handling_times import HandlingTimes
 from freehold.inbox.reply import OUTCOME_CANCELLED, OUTCOME_NO_EFFECT, make_reply, repeat_reply, reply_to_result
 from freehold.inbox.store import DeferredMessage, InboxStore, ReceiveResult, ReceiveStatus
 from freehold.inbox.work import HandlerCall
@@ -84,6 +85,7 @@ class Dispatcher:
         self.consumer = consumer
         self.counters = Counters()
         self.on_deferred = on_deferred
+        self.times = HandlingTimes()
         self._dead_letters = dead_letters
         self._replies = replies
         self._handler_timeout_seconds = handler_timeout_seconds
@@ -243,6 +245,7 @@ class Dispatcher:
         limit_seconds = work.timeout_seconds or self._handler_timeout_seconds
         trace = current_trace_parent.set(work.envelope.trace_parent)
         scope = asyncio.timeout(limit_seconds)
+        begun = self.context.clock.monotonic()
         try:
             async with scope:
                 with contained():
@@ -256,6 +259,7 @@ class Dispatcher:
         except Exception as error:
             raise HandlerFailed(error) from error
         finally:
+            self.times.note(work.place, self.context.clock.monotonic() - begun)
             current_trace_parent.reset(trace)
 
     async def dead_letter(

@@ -49,6 +49,7 @@ class DecodeFailure:
 class HandlerCall:
     """A message and what to do with it. `delivery_count` is the broker's: how often it delivered the message.
 
+    place           the partition that it came from; empty for a deferred message.
     call            handles the message in a transaction. None: nothing is done, or there is a `decode_failure`.
     decode_failure  the message cannot be handled: it becomes a dead letter.
     keep            stores the message if handling it fails, in place of deferring or dead-lettering it. Replies have
@@ -63,6 +64,7 @@ class HandlerCall:
     timeout_seconds: float | None = None
     decode_failure: DecodeFailure | None = None
     delivery_count: int = 1
+    place: str = ""
     keep: Callable[[Transaction, Exception], Awaitable[None]] | None = None
 
 
@@ -104,6 +106,7 @@ class MessageRouter:
         *,
         topic: str,
         location: str,
+        place: str = "",
         delivery_count: int = 1,
         deferred_position: int | None = None,
         watermarks: dict[str, int] | None = None,
@@ -121,7 +124,7 @@ class MessageRouter:
         if watermarks is not None:
             _raise_watermark(watermarks, envelope)
         arrival = _arrival(envelope, deferred_position)
-        make = partial(HandlerCall, document=document, envelope=envelope, delivery_count=delivery_count)
+        make = partial(HandlerCall, document=document, envelope=envelope, delivery_count=delivery_count, place=place)
         if envelope.kind is MessageKind.REPLY:
             return self._reply(arrival, envelope, delivery_count, make)
         handler = self._handlers.get((envelope.type, envelope.version))

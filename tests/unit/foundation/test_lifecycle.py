@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -81,6 +82,64 @@ async def test_a_stop_ends_a_rest_and_a_wake_the_wait_behind_it() -> None:
     async with asyncio.timeout(60):
         await runner.stop(600.0)
     assert (runner.state, runner.rounds) == (RunnerState.STOPPED, 2)
+
+
+class Idling(Counting):
+    """Waits for a moment between its rounds."""
+
+    async def run(self) -> None:
+        while not self.stopping:
+            self.rounds += 1
+            await self.wait(0.001)
+
+
+async def test_to_idle_takes_no_task_and_to_be_woken_neither() -> None:
+    made: list[object] = []
+
+    def count(loop: asyncio.AbstractEventLoop, work: Any, **given: Any) -> asyncio.Task[Any]:
+        made.append(work)
+        return asyncio.Task(work, loop=loop, **given)
+
+    runner = Idling()
+    await runner.start()
+    asyncio.get_running_loop().set_task_factory(count)
+    try:
+        await _until(lambda: runner.rounds >= 3)
+        runner.wake()
+        await _until(lambda: runner.rounds >= 5)
+    finally:
+        asyncio.get_running_loop().set_task_factory(None)
+        await runner.stop()
+    assert made == []
+
+
+class Restless(Counting):
+    """Wakes itself in every round."""
+
+    async def run(self) -> None:
+        while not self.stopping:
+            self.rounds += 1
+            self.wake()
+            await self.wait(3600)
+
+
+async def test_a_loop_that_is_woken_in_every_round_lets_others_run() -> None:
+    runner = Restless()
+    await runner.start()
+    await _until(lambda: runner.rounds >= 3)
+    await runner.stop()
+    assert runner.state is RunnerState.STOPPED
+
+
+async def test_a_cancellation_while_it_idles_ends_the_loop() -> None:
+    runner = Counting()
+    await runner.start()
+    await runner.begun.wait()
+    task = runner._task
+    assert task is not None
+    task.cancel()
+    await _until(task.done)
+    assert (task.cancelled(), runner.state) == (True, RunnerState.ENDED)
 
 
 class Miscounting(Counting):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,6 +19,8 @@ from freehold.deadletters.store import DEAD_LETTERS, DeadLetterFilter
 from freehold.errors import ConcurrencyConflict, DeclarationError, LeaseLost, Unavailable
 from freehold.inbox.consumer_runner import ConsumerRunner
 from freehold.inbox.pattern import dispatcher_of, router_of
+from freehold.inbox.store import ReceiveResult
+from freehold.inbox.work import HandlerCall
 from freehold.messages import encode_envelope
 from freehold.messages.lanes import lane_name
 from freehold.testing import ManualClock
@@ -29,11 +32,12 @@ class Batched:
     deliveries: Sequence[Delivery]
     topic: str = "elsewhere.events"
     acked: int | None = None
+    counted: bool = True
     lost: bool = False
 
     async def ack(self, count: int, *, counted: bool = True) -> None:
         assert self.acked is None
-        self.acked = count
+        self.acked, self.counted = count, counted
         if self.lost:
             raise LeaseLost("planned")
 
@@ -87,17 +91,27 @@ class Scripted:
 class Trial:
     """A consumer and what it did: the numbers that each transaction handled, also where it was rolled back.
 
-    `held` are the numbers whose handler waits for `released`; `failing` those whose handler raises.
+    `held` are the numbers whose handler waits for `released`; `failing` those whose handler raises; `slow` the seconds
+    that the handlers of numbers take. On a database whose transactions go `side_by_side` a held one waits before its
+    transaction, and is in `begun`: the database in memory has one writer.
     """
 
     runner: ConsumerRunner
     broker: Scripted
     clock: ManualClock
     transactions: list[list[int]]
+    begun: list[list[int]]
     running: RunningService
     held: set[int]
     released: asyncio.Event
     failing: set[int]
+
+    async def made_known(self, *partitions: int) -> None:
+        """Handle one message of each partition, numbered from 100 on, so that the time of its handler is known."""
+        for partition in partitions:
+            first = batch(partition, 100 + partition)
+            self.broker.bring(first)
+            await eventually(lambda: first.acked is not None)  # noqa: B023 - awaited in the round
 
     async def watermarks(self) -> dict[str, int]:
         """How far the lanes have been read."""
@@ -114,10 +128,12 @@ async def consuming(
     limit: int = 8,
     held: Sequence[int] = (),
     failing: Sequence[int] = (),
+    slow: Mapping[int, float] | None = None,
 ) -> AsyncIterator[Trial]:
     service, clock, broker = Service("trial"), ManualClock(), Scripted(list(ready))
     waiting, released, raising = set(held), asyncio.Event(), set(failing)
     transactions: list[list[int]] = []
+    begun: list[list[int]] = []
     handled: dict[int, list[int]] = {}
 
     @service.handles(Happened, retry=Retry(attempts=1))
@@ -127,7 +143,8 @@ async def consuming(
             transactions.append(handled[id(tx.db_tx)])
             kept.append(tx.db_tx)
         handled[id(tx.db_tx)].append(event.number)
-        if event.number in waiting:
+        clock.advance((slow or {}).get(event.number, 0.0))
+        if event.number in waiting and not side_by_side:
             await released.wait()
         if event.number in raising:
             raise ValueError("planned")
@@ -138,8 +155,19 @@ async def consuming(
         features = replace(running.stores.database.features, concurrent_writers=side_by_side)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(type(running.stores.database), "features", features)
+            dispatcher = dispatcher_of(running.context)
+            handle_now = dispatcher.handle
+
+            async def handle_later(works: Sequence[HandlerCall], **given: Any) -> Sequence[ReceiveResult]:
+                numbers = [json.loads(work.envelope.body)["number"] for work in works if work.envelope is not None]
+                if side_by_side and waiting.intersection(numbers):
+                    begun.append(numbers)
+                    await released.wait()
+                return await handle_now(works, **given)
+
+            dispatcher.handle = handle_later  # type: ignore[method-assign] # the object is this test's own
             runner = ConsumerRunner(
-                dispatcher_of(running.context),
+                dispatcher,
                 router_of(running.context),
                 broker,  # type: ignore[arg-type] # a consumer subscribes, and nothing else
                 service.topics,
@@ -149,7 +177,7 @@ async def consuming(
             )
         await runner.start()
         try:
-            yield Trial(runner, broker, clock, transactions, running, waiting, released, raising)
+            yield Trial(runner, broker, clock, transactions, begun, running, waiting, released, raising)
         finally:
             released.set()
             await runner.stop()
@@ -185,26 +213,121 @@ async def test_where_transactions_go_side_by_side_a_free_worker_takes_its_own() 
     assert trial.transactions == [[1], [2]]
 
 
-async def test_where_no_other_worker_is_free_what_is_ready_goes_together_there_too() -> None:
-    first = batch(0, 1)
-    async with consuming(first, side_by_side=True, workers=2, held=[1]) as trial:
-        await eventually(lambda: trial.broker.idle and trial.transactions == [[1]])
+async def test_quick_partitions_share_a_transaction_also_where_workers_are_free() -> None:
+    async with consuming(side_by_side=True, workers=4) as trial:
+        await trial.made_known(0, 1, 2)
+        batches = [batch(0, 1), batch(1, 2), batch(2, 3)]
+        trial.broker.bring(*batches)
+        await eventually(lambda: all(each.acked is not None for each in batches))
+    assert trial.transactions[3:] == [[1, 2, 3]]
+
+
+async def test_a_slow_partition_does_not_hold_up_the_others() -> None:
+    async with consuming(side_by_side=True, workers=4, held=[1], slow={100: 1.0}) as trial:
+        await trial.made_known(0, 1, 2)
+        slow, quick = batch(0, 1), [batch(1, 2), batch(2, 3)]
+        trial.broker.bring(quick[0], slow, quick[1])
+        await eventually(lambda: all(each.acked is not None for each in quick))
+        assert slow.acked is None
+        later = [batch(2, 4), batch(1, 5)]
+        trial.broker.bring(*later)
+        await eventually(lambda: all(each.acked is not None for each in later))
+        assert slow.acked is None
+        trial.released.set()
+        await eventually(lambda: slow.acked is not None)
+    assert sorted(trial.transactions[3:]) == [[1], [2], [3], [4, 5]]
+
+
+async def test_many_messages_whose_handlers_together_take_long_share_no_transaction() -> None:
+    slow = {100: 0.003, 101: 0.003}
+    async with consuming(side_by_side=True, workers=4, slow=slow) as trial:
+        await trial.made_known(0, 1)
+        batches = [batch(0, 1, 2), batch(1, 3, 4)]
+        trial.broker.bring(*batches)
+        await eventually(lambda: all(each.acked is not None for each in batches))
+    assert sorted(trial.transactions[2:]) == [[1, 2], [3, 4]]
+
+
+async def test_a_slow_partition_is_quick_again_in_the_end() -> None:
+    async with consuming(side_by_side=True, workers=4, slow={100: 1.0}) as trial:
+        await trial.made_known(0, 1)
+        for number in range(200, 264):
+            once = batch(0, number)
+            trial.broker.bring(once)
+            await eventually(lambda: once.acked is not None)  # noqa: B023 - awaited in the round
+        batches = [batch(0, 1), batch(1, 2)]
+        trial.broker.bring(*batches)
+        await eventually(lambda: all(each.acked is not None for each in batches))
+    assert trial.transactions[-1] == [1, 2]
+
+
+async def test_what_becomes_ready_during_a_transaction_shares_the_next_one() -> None:
+    async with consuming(side_by_side=True, workers=4, held=[1]) as trial:
+        await trial.made_known(0, 1, 2)
+        trial.broker.bring(batch(0, 1))
+        await eventually(lambda: [1] in trial.begun)
         during = [batch(1, 2), batch(2, 3)]
         trial.broker.bring(*during)
-        await eventually(lambda: during[0] not in trial.broker.ready)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert trial.broker.ready == during
         trial.released.set()
-        await eventually(lambda: first.acked is not None and during[-1].acked is not None)
-        after = [batch(1, 4), batch(2, 5)]
-        trial.broker.bring(*after)
-        await eventually(lambda: all(each.acked is not None for each in after))
-    assert trial.transactions == [[1], [2, 3], [4], [5]]
+        await eventually(lambda: all(each.acked is not None for each in during))
+    assert trial.transactions[3:] == [[1], [2, 3]]
 
 
-async def test_a_service_that_lingers_shares_transactions_whoever_is_free() -> None:
-    batches = [batch(0, 1), batch(1, 2)]
-    async with consuming(*batches, side_by_side=True, workers=2, linger_seconds=0.5) as trial:
+async def test_a_transaction_that_takes_long_unexpectedly_does_not_hold_up_the_next_one() -> None:
+    async with consuming(side_by_side=True, workers=4, held=[1]) as trial:
+        await trial.made_known(0, 1, 2)
+        first = batch(0, 1)
+        trial.broker.bring(first)
+        await eventually(lambda: [1] in trial.begun)
+        during = [batch(1, 2), batch(2, 3)]
+        trial.broker.bring(*during)
+        trial.clock.advance(0.01)
+        await eventually(lambda: all(each.acked is not None for each in during))
+        assert first.acked is None
+        trial.released.set()
+        await eventually(lambda: first.acked is not None)
+    assert trial.transactions[3:] == [[2, 3], [1]]
+
+
+async def test_a_full_transaction_is_followed_by_another_one_at_once() -> None:
+    async with consuming(side_by_side=True, workers=2, limit=2, held=[1]) as trial:
+        await trial.made_known(0, 1)
+        first, second = batch(0, 1, 2), batch(1, 3, 4)
+        trial.broker.bring(first, second)
+        await eventually(lambda: second.acked is not None)
+        assert first.acked is None
+        trial.released.set()
+        await eventually(lambda: first.acked is not None)
+
+
+async def test_what_no_worker_could_take_before_a_stop_is_released_uncounted() -> None:
+    async with consuming(side_by_side=True, workers=2, held=[1, 2], slow={100: 1.0, 102: 1.0}) as trial:
+        await trial.made_known(0, 1, 2)
+        held, quick, aside = batch(0, 1), batch(1, 2), batch(2, 3)
+        trial.broker.bring(held)
+        await eventually(lambda: [1] in trial.begun)
+        trial.broker.bring(quick, aside)
+        await eventually(lambda: [2] in trial.begun)
+        assert (trial.broker.ready, aside.acked) == ([], None)
+        trial.released.set()
+        await trial.runner.stop()
+    assert [(each.acked, each.counted) for each in (held, quick, aside)] == [(1, True), (1, True), (0, False)]
+
+
+async def test_a_poisoned_message_of_a_shared_transaction_fails_alone() -> None:
+    async with consuming(side_by_side=True, workers=4, failing=[3]) as trial:
+        await trial.made_known(0, 1, 2)
+        batches = [batch(0, 1, 2), batch(1, 3, 4), batch(2, 5)]
+        trial.broker.bring(*batches)
         await eventually(lambda: all(each.acked is not None for each in batches))
-    assert trial.transactions == [[1, 2]]
+        (letter,) = await trial.running.stores[DEAD_LETTERS].find(DeadLetterFilter())
+    assert (letter.key, letter.reason) == ("k1", "attempts-exhausted")
+    assert trial.transactions[3] == [1, 2, 3]
+    assert [numbers for numbers in trial.transactions[4:] if numbers != [3]] == [[1], [2], [4], [5]]
+    assert [each.acked for each in batches] == [2, 2, 1]
 
 
 async def test_workers_do_not_scatter_what_could_go_together() -> None:
