@@ -235,6 +235,15 @@ class Runner(ABC):
         """End the current or next `wait` at once; call from the loop's own thread."""
         self._wake.set()
 
+    @property
+    def woken(self) -> bool:
+        """Whether `wake` was called, and no `wait` has ended by it yet: the next one ends at once."""
+        return self._wake.is_set()
+
+    def forget_wake(self) -> None:
+        """Forget an earlier `wake`: what is read from here on contains what it announced. A later one counts."""
+        self._wake.clear()
+
     def healthy(self) -> None:
         """Note a successful round: the restart backoff is reset, and the waits of this loop for outages end."""
         self._failures = 0

@@ -5,6 +5,10 @@ order of each key, and removes the rows that the broker confirmed, under the lea
 removes nothing: what it published is published again, in order, and consumers discard it by their receipts. Rounds do
 not overlap.
 
+`wake` begins a round, and a `wake` during a round the next one: it is forgotten right before the rows are fetched, so
+the fetch sees the commit before it. Where another round follows, the confirmed rows are removed when that one fetches,
+in one round trip; before a relay waits, gives leases back or stops, at once.
+
 With `lanes`, each event is stamped with its position and a watermark (see `freehold.outbox.watermark`). Pending
 watermarks are stored with the rows, so that the next relay publishes them after a take-over.
 """
@@ -23,19 +27,29 @@ from freehold.failures import plain_text
 from freehold.lifecycle import Runner
 from freehold.outages import BROKER
 from freehold.outbox.log import KnownLog
+from freehold.outbox.pace import RelayPace
 from freehold.outbox.refusal import dead_letter
 from freehold.outbox.sent import SENT
-from freehold.outbox.store import EVER_SECONDS, OUTBOX, OutboxBatch, StagedMessage
-from freehold.outbox.watermark import StampedBatch, WatermarkStamper
+from freehold.outbox.store import EVER_SECONDS, OUTBOX, LossState, OutboxBatch, StagedMessage
+from freehold.outbox.watermark import PendingSince, StampedBatch, WatermarkStamper
 from freehold.policy import OUTAGE, Backoff, Retry, RetryAfter
 from freehold.ports import Stores
 
 __all__ = ["RelayCounters", "RelayRunner"]
 
 _log = logging.getLogger("freehold.outbox")
-_PENDING = Backoff(0.02, 60.0)
-_ROUNDS_IN_A_ROW = 4
+_PENDING = Backoff(0.01, 60.0)
 _REFUSED = Retry(attempts=3, delay_seconds=0.5, delay_seconds_max=5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Confirmed:
+    """Rows that the broker has confirmed, and that are still to be removed under the leases of their round."""
+
+    leases: Mapping[int, int]
+    rows: Sequence[StagedMessage]
+    pending_watermarks: Mapping[int, int]
+    keep: LossState | None
 
 
 @dataclass(slots=True)
@@ -55,8 +69,7 @@ class RelayRunner(Runner):
     held            returns the leases held at present, partition to token.
     poll_seconds    longest delay of messages that other processes staged; after a commit in this process, `wake` starts
                     a round at once.
-    linger_seconds  pause after a round that did not fill `limit`, and up to three times as long after several rounds in
-                    a row, so that busy services move many messages in each round. The first round never waits.
+    limit           the number of rows of a batch; up to five times as many in a backlog (see `freehold.outbox.pace`).
     keeps_sent      confirmed messages are kept, so that they can be sent again.
     known_log       the log that the broker is taken to have. Nothing is published into another one. It is compared
                     again before the first round after an outage.
@@ -74,7 +87,6 @@ class RelayRunner(Runner):
         clock: Clock | None = None,
         limit: int = 200,
         poll_seconds: float = 1.0,
-        linger_seconds: float = 0.01,
         publish_timeout_seconds: float = 10.0,
         refused: Retry = _REFUSED,
         lanes: WatermarkStamper | None = None,
@@ -88,9 +100,8 @@ class RelayRunner(Runner):
         self._outbox = stores[OUTBOX]
         self._broker = broker
         self._held = held
-        self._limit = limit
+        self._pace = RelayPace(limit)
         self._poll_seconds = poll_seconds
-        self._linger_seconds = linger_seconds
         self._publish_timeout_seconds = publish_timeout_seconds
         self._refused = refused
         self._lanes = lanes
@@ -100,45 +111,58 @@ class RelayRunner(Runner):
         self._log_went_back = False
         self._tries_in_outage = 0
         self._pending_rounds = 0
+        self._pending_since = PendingSince(self.clock)
+        self._goes_on = False
+        self._loops = False
+        self._confirmed: _Confirmed | None = None
         self._round_lock = asyncio.Lock()
 
     async def run(self) -> None:
         """Publish messages until stopped."""
-        in_a_row = 0
+        self._loops = True
         while not self.stopping:
+            began = self.clock.monotonic()
             async with self._round_lock:
-                moved = await self._round()
+                await self._round()
             if self._tries_in_outage:
                 await self.wait(OUTAGE.after(self._tries_in_outage))
                 continue
             self.healthy()
-            if not moved:
-                in_a_row = 0
+            if self._goes_on:
+                continue
+            if self.woken:
+                await self.rest(self._pace.rest_seconds(self.clock.monotonic() - began))
+            else:
+                self._pace.idle()
                 await self.wait(self._idle_seconds())
-            elif moved < self._limit:
-                in_a_row += 1
-                await self.rest(self._linger_seconds * min(3.0, 1.0 + in_a_row // _ROUNDS_IN_A_ROW))
+        await self.finish_round()
 
     async def finish_round(self, partitions: Collection[str] = ()) -> None:
-        """Return when no round is in progress. Called before leases are released."""
+        """Return when no round is in progress, and what was confirmed is removed. Called before leases are released."""
         async with self._round_lock:
-            return
+            await self._remove_confirmed()
 
     def _idle_seconds(self) -> float:
-        """The pause of an idle relay; shorter while a pending watermark waits for a transaction in progress to end."""
+        """The pause of an idle relay; shorter while a pending watermark waits for a transaction in progress to end, or
+        for the next event of its lane.
+        """
         if not self._pending_rounds:
             return self._poll_seconds
         return min(self._poll_seconds, _PENDING.after(self._pending_rounds))
 
     async def _round(self) -> int:
+        """Publish a batch; returns the number of its rows, or 0 where nothing was achieved."""
+        began = self.clock.monotonic()
+        self._goes_on = False
         unknown = await self._look_at_log()
         # Read before the rows: a loss that is recorded in between is not in their `loss`.
         log = self._known_log.identity if self._known_log else ""
+        self.forget_wake()
         leases = self._held()
-        fetched = await self._fetch(leases) if leases else OutboxBatch()
-        stamped = self._lanes.stamp(fetched) if self._lanes else _as_staged(fetched)
-        self._pending_rounds = self._pending_rounds + 1 if fetched.pending_watermarks and not stamped.messages else 0
+        fetched = await self._fetch(leases)
+        stamped = self._stamped(fetched)
         if not stamped.messages:
+            self._pending_rounds = self._pending_rounds + 1 if fetched.pending_watermarks else 0
             return 0
         self.counters.rounds += 1
         try:
@@ -148,10 +172,37 @@ class RelayRunner(Runner):
         except Unavailable as error:
             self._note_outage(error)
             return 0
-        pending_watermarks = stamped.pending_watermarks(fetched, outcomes) if self._lanes else {}
-        stored = await self._remove_stored(leases, fetched, outcomes, pending_watermarks)
-        refused = await self._treat_failures(leases, fetched.rows, outcomes)
-        return 0 if refused is None or not (stored or refused) else len(fetched.rows)
+        stored = self._note_confirmed(leases, fetched, stamped, outcomes)
+        failed = len(fetched.rows) - stored
+        progress = await self._settle(leases, fetched, outcomes, failed=failed)
+        self._pace.moved(fetched.rows, self.clock.monotonic() - began, more=fetched.more)
+        return len(fetched.rows) if progress else 0
+
+    def _stamped(self, fetched: OutboxBatch) -> StampedBatch:
+        if self._lanes is None:
+            return StampedBatch([row.message for row in fetched.rows], [None] * len(fetched.rows))
+        return self._lanes.stamp(fetched, self._pending_since.overdue(fetched))
+
+    async def _settle(
+        self, leases: Mapping[int, int], fetched: OutboxBatch, outcomes: Sequence[PublishOutcome], *, failed: int
+    ) -> bool:
+        """Treat failures, and decide whether the next round begins at once; returns whether anything was achieved.
+
+        It does where rows were left: those that the limit cut off, those behind a failed one of their key, and those
+        that waited for lost messages, which were published now.
+        """
+        stored = len(fetched.rows) - failed
+        if failed or not self._loops:
+            await self._remove_confirmed()
+        treated = await self._treat_failures(leases, fetched.rows, outcomes) if failed else 0
+        if treated is None:
+            return False
+        self._tries_in_outage = 0
+        progress = bool(stored or treated)
+        self._goes_on = progress and (fetched.more or fetched.loss.open or failed > 0)
+        if not (self._goes_on or self.woken):
+            await self._remove_confirmed()
+        return progress
 
     async def _look_at_log(self) -> Unavailable | None:
         """Compare the broker's log, in the first round and in each round after an outage, before a watermark is
@@ -169,34 +220,54 @@ class RelayRunner(Runner):
         return None
 
     async def _fetch(self, leases: Mapping[int, int]) -> OutboxBatch:
-        fetched = await self._outbox.fetch(leases, self._limit, recall_seconds=self._recall_seconds)
+        limit = self._pace.limit
+        await self._remove_confirmed()
+        if not leases:
+            return OutboxBatch()
+        fetched = await self._outbox.fetch(leases, limit, recall_seconds=self._recall_seconds)
         if not fetched.loss.open:
             return fetched
         # The recalled messages are published in this round, and what waits for them in one of the next.
-        recalled = await self._stores[SENT].recall(leases, self._limit, recall_seconds=self._recall_seconds)
+        recalled = await self._stores[SENT].recall(leases, limit, recall_seconds=self._recall_seconds)
         if not recalled:
             return fetched
-        return await self._outbox.fetch(leases, self._limit, recall_seconds=self._recall_seconds)
+        return await self._outbox.fetch(leases, limit, recall_seconds=self._recall_seconds)
 
-    async def _remove_stored(
+    def _note_confirmed(
         self,
         leases: Mapping[int, int],
         fetched: OutboxBatch,
+        stamped: StampedBatch,
         outcomes: Sequence[PublishOutcome],
-        pending_watermarks: Mapping[int, int],
     ) -> int:
-        rows = fetched.rows
+        """Note what is to be removed, and the watermarks that are pending now; returns the number of stored rows."""
+        changed = stamped.pending_watermarks(fetched, outcomes) if self._lanes else {}
         # After the outcomes of the rows come those of messages that carry a watermark only.
-        stored = [row for row, outcome in zip(rows, outcomes, strict=False) if isinstance(outcome, PublishConfirmed)]
-        if not stored and not pending_watermarks:
-            return 0
-        keep = fetched.loss if self._keeps_sent else None
-        removed = await self._outbox.remove(leases, stored, pending_watermarks, keep=keep)
-        self.counters.published += len(stored)
-        if removed < len(stored):
-            text = "%s: lease lost for %d rows; another relay may publish them once more"
-            _log.info(text, self.outages.titled(self.name), len(stored) - removed)
+        pairs = zip(fetched.rows, outcomes, strict=False)
+        stored = [row for row, outcome in pairs if isinstance(outcome, PublishConfirmed)]
+        if stored or changed:
+            keep = fetched.loss if self._keeps_sent else None
+            self._confirmed = _Confirmed(leases, stored, changed, keep)
+        pending = any({**fetched.pending_watermarks, **changed}.values())
+        self._pending_rounds = (1 if fetched.rows else self._pending_rounds + 1) if pending else 0
         return len(stored)
+
+    async def _remove_confirmed(self) -> None:
+        """Remove the rows that were confirmed. After a failure they are kept in mind, and removed by the next call."""
+        confirmed = self._confirmed
+        if confirmed is None:
+            return
+        removed = await self._outbox.remove(
+            confirmed.leases, confirmed.rows, confirmed.pending_watermarks, keep=confirmed.keep
+        )
+        self._note_removed(confirmed, removed)
+
+    def _note_removed(self, confirmed: _Confirmed, removed: int) -> None:
+        self._confirmed = None
+        self.counters.published += len(confirmed.rows)
+        if removed < len(confirmed.rows):
+            text = "%s: lease lost for %d rows; another relay may publish them once more"
+            _log.info(text, self.outages.titled(self.name), len(confirmed.rows) - removed)
 
     async def _treat_failures(
         self, leases: Mapping[int, int], rows: Sequence[StagedMessage], outcomes: Sequence[PublishOutcome]
@@ -220,7 +291,6 @@ class RelayRunner(Runner):
         if outage is not None:
             self._note_outage(outage)
             return None
-        self._tries_in_outage = 0
         return treated
 
     async def _refuse(self, leases: Mapping[int, int], row: StagedMessage, error: MessageRejected) -> bool:
@@ -256,7 +326,3 @@ class RelayRunner(Runner):
         self._log_went_back |= isinstance(error, LogReplaced) and error.went_back
         self.counters.last_error = type(error).__name__
         self.waits_for(BROKER, error, again_seconds=OUTAGE.delay_seconds_max)
-
-
-def _as_staged(fetched: OutboxBatch) -> StampedBatch:
-    return StampedBatch([row.message for row in fetched.rows], [None] * len(fetched.rows))

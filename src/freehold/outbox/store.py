@@ -85,12 +85,14 @@ class OutboxBatch:
     pending_watermarks  by partition, where there is one: everything up to this position was published, and no message
                         has announced it yet.
     loss                the losses of the broker's log; published rows are kept with this number of losses.
+    more                the limit cut rows off: the next batch has rows, too.
     """
 
     rows: Sequence[StagedMessage] = ()
     high_water_marks: Mapping[int, int] = field(default_factory=dict)
     pending_watermarks: Mapping[int, int] = field(default_factory=dict)
     loss: LossState = field(default_factory=LossState)
+    more: bool = False
 
     @classmethod
     def of(
@@ -103,11 +105,12 @@ class OutboxBatch:
     ) -> Self:
         """Return a batch. If the limit cut rows off, no high-water mark is above the last returned row."""
         marks = high_water_marks
-        if len(rows) >= limit:
+        more = len(rows) >= limit
+        if more:
             last = rows[-1].position
             marks = {partition: min(position, last) for partition, position in marks.items()}
         pending = {partition: position for partition, position in pending_watermarks.items() if position}
-        return cls(rows, marks, pending, loss or LossState())
+        return cls(rows, marks, pending, loss or LossState(), more)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,9 @@ stored; a relay that lost its lease publishes watermarks that are old, but true.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from freehold.broker import OutgoingMessage, PublishConfirmed, PublishOutcome
 from freehold.clock import Clock
@@ -24,7 +25,9 @@ from freehold.messages import Envelope, MessageKind, encode_envelope
 from freehold.messages.lanes import LANE, WATERMARK_VERSION, lane_name, stamped, watermark_type
 from freehold.outbox.store import OutboxBatch, StagedMessage
 
-__all__ = ["StampedBatch", "WatermarkClaim", "WatermarkStamper", "lanes_in_order"]
+__all__ = ["PendingSince", "StampedBatch", "WatermarkClaim", "WatermarkStamper", "lanes_in_order"]
+
+_ALONE_SECONDS: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,32 @@ class StampedBatch:
         }
 
 
+class PendingSince:
+    """Since when the watermarks of lanes are pending, as one relay has seen it. Under load the next event of a lane
+    announces them for nothing; a lane that has no next event gets a message of its own after `_ALONE_SECONDS`.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._since: dict[int, tuple[int, float]] = {}
+
+    def overdue(self, fetched: OutboxBatch) -> Collection[int]:
+        """Return the partitions whose pending watermark gets a message of its own: where there is nothing else to
+        publish, all of them.
+        """
+        now = self._clock.monotonic()
+        seen = {
+            partition: before
+            if (before := self._since.get(partition)) is not None and before[0] == position
+            else (position, now)
+            for partition, position in fetched.pending_watermarks.items()
+        }
+        self._since = seen
+        if not fetched.rows:
+            return seen.keys()
+        return [partition for partition, (_, since) in seen.items() if now - since >= _ALONE_SECONDS]
+
+
 class WatermarkStamper:
     """Stamps the events of one service with their lanes, positions and watermarks. Commands and replies have none,
     since no read waits for them.
@@ -84,8 +113,10 @@ class WatermarkStamper:
         """Whether the service's name is valid in the name of a lane."""
         return LANE.fullmatch(lane_name(service, 0)) is not None
 
-    def stamp(self, fetched: OutboxBatch) -> StampedBatch:
-        """Stamp each event, and add a message for each pending watermark of a lane without events to publish."""
+    def stamp(self, fetched: OutboxBatch, alone: Collection[int] | None = None) -> StampedBatch:
+        """Stamp each event, and add a message for the pending watermark of each partition in `alone` without events to
+        publish; None means all of them. The others are left to the next event of their lane.
+        """
         events: dict[int, list[StagedMessage]] = defaultdict(list)
         for row in fetched.rows:
             if row.message.topic == self._topic:
@@ -97,7 +128,9 @@ class WatermarkStamper:
         messages = [self._stamped(row, claims.get(row.position)) for row in fetched.rows]
         stamps: list[WatermarkClaim | None] = [claims.get(row.position) for row in fetched.rows]
         for partition, position in fetched.pending_watermarks.items():
-            if partition not in events and fetched.high_water_marks.get(partition, 0) >= position:
+            if partition in events or (alone is not None and partition not in alone):
+                continue
+            if fetched.high_water_marks.get(partition, 0) >= position:
                 messages.append(self._watermark(partition, position))
                 stamps.append(WatermarkClaim(partition, position))
         return StampedBatch(messages, stamps)
