@@ -22,6 +22,7 @@ from freehold.lifecycle import contained
 from freehold.messages import Envelope
 from freehold.saga.definition import SagaDefinition
 from freehold.saga.exchange import Effect, LocalEnded, Outcome, Replied, RunCall, RunHook, RunLocal, SendCommand
+from freehold.saga.handover import Handover
 from freehold.saga.hooks import Hook, HookAt, calling
 from freehold.saga.instance import Instance
 from freehold.saga.machine import advance
@@ -55,8 +56,11 @@ async def carry_out(
     definition: SagaDefinition,
     result: TransitionResult,
     effects: Sequence[Effect],
+    handover: Handover,
 ) -> TransitionResult:
-    """Stage commands, and run local functions and hooks; the outcome of a local function may add effects."""
+    """Stage commands, and run local functions and hooks; the outcome of a local function may add effects. Its calls
+    take places of `handover`, as those of `effects` have done.
+    """
     queue = list(effects)
     while queue:
         effect = queue.pop(0)
@@ -68,7 +72,8 @@ async def carry_out(
             case RunLocal():
                 at = _local_at(definition, effect)
                 ended = await _run_local(tx, at, result.instance, effect)
-                step = advance(definition, result.instance, ended, result.now)
+                step = advance(definition, result.instance, ended, result.now, places=handover.free)
+                handover.take(step.effects)
                 result = TransitionResult(step.instance, result.now, [*result.entries, *step.entries], result.calls, at)
                 queue.extend(step.effects)
             case RunHook():

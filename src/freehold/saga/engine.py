@@ -3,7 +3,7 @@
 Imports the inbox' reply headers and the transaction. Everything here happens in a transaction that the caller ends: the
 business transaction that starts a saga, the consumer's for a reply, the runner's for a timer, or the command line's for
 a decision. A reply takes three round trips: load and lock, save with the journal, and stage what is sent. Calls are not
-made here: `SagaRunner` makes them, and is woken after the commit.
+made here: they are handed over to `SagaRunner` with the commit where it works in this process, else left due for one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -39,6 +38,7 @@ from freehold.saga.exchange import (
     Started,
     TimerDue,
 )
+from freehold.saga.handover import NOBODY, Caller
 from freehold.saga.hooks import calling
 from freehold.saga.instance import Instance
 from freehold.saga.machine import advance, begin, mark_started, record_failure
@@ -48,7 +48,7 @@ from freehold.saga.store import JournalEntry, SagaRecord, SagaStatus, SagaStore
 from freehold.saga.transition import Transition
 from freehold.transaction import Transaction
 
-__all__ = ["PendingCall", "SagaEngine", "UnknownSaga"]
+__all__ = ["SagaEngine", "UnknownSaga"]
 
 _log = logging.getLogger("freehold.saga")
 _CRASHES: Final = CrashLimit()
@@ -62,21 +62,12 @@ class UnknownSaga(FreeholdError):
     """The definition of an instance in flight is not declared in this process; the instance was not changed."""
 
 
-@dataclass(frozen=True, slots=True)
-class PendingCall:
-    """A call whose intention is committed. The process that committed it makes the call, once."""
-
-    saga_id: UUID
-    definition: SagaDefinition
-    state: Any
-    effect: RunCall
-
-
 class SagaEngine:
     """Starts sagas and applies inputs to them, each in the transaction that is passed in.
 
     sagas    the definitions by name and version, as in `Service.sagas`; also old versions with instances in flight.
     on_due   called after the commit of a transaction that leaves an instance due at once; `SagaRunner` sets it.
+    caller   begins the calls to which transactions lead; `SagaRunner` while it works.
     """
 
     def __init__(
@@ -90,6 +81,7 @@ class SagaEngine:
         self.context = context
         self.clock: Clock = clock or context.clock
         self.on_due: Callable[[], None] = lambda: None
+        self.caller: Caller = NOBODY
         self._definitions = {key: saga.definition() for key, saga in sagas.items()}
 
     async def start(
@@ -107,18 +99,22 @@ class SagaEngine:
         now = self.clock.now()
         check_state(definition, state)
         instance = begin(definition, state, saga_id, correlation_id, now)
-        first = advance(definition, instance, Started(), now)
+        session = self._session(tx)
+        first = advance(definition, instance, Started(), now, places=session.handover.free)
+        session.handover.take(first.effects)
         local = any(isinstance(effect, RunLocal) for effect in first.effects)
         # If the caller catches an exception of a local function and commits, the runner continues the instance.
         stored = dataclasses.replace(instance, pending_continuation=True, due=now) if local else first.instance
         record = write_record(stored, 1, now)
         if not await self.store.create(tx.db_tx, record, first.entries):
             return saga_id
-        result = await carry_out(
-            tx, self.context, definition, TransitionResult(first.instance, now, [], []), first.effects
-        )
+        session.saved(record)
+        result = TransitionResult(first.instance, now, [], [])
+        result = await carry_out(tx, self.context, definition, result, first.effects, session.handover)
         if local:
             self._save(tx, record, result)
+        else:
+            self._hand_over(tx, record, result)
         self._wake(tx, result)
         return saga_id
 
@@ -157,10 +153,16 @@ class SagaEngine:
         with contextlib.suppress(NotFound):  # pruned meanwhile
             await self.on_failure(tx, saga_id, error, reply)
 
-    async def on_call_ended(self, tx: Transaction, saga_id: UUID, ended: CallEnded) -> None:
-        """Record the outcome of a call, and nothing else. `continue_instance` follows in its own transaction."""
+    def hand_over_to(self, tx: Transaction, caller: Caller) -> None:
+        """Let `caller` begin the calls to which this transaction leads. Must be called before anything else in it."""
+        self._session(tx, caller)
+
+    async def on_call_ended(self, tx: Transaction, saga_id: UUID, ended: CallEnded) -> bool:
+        """Record the outcome of a call, and the intentions of calls that follow without any code of the definition.
+        True: something else follows; `continue_instance` starts it in its own transaction.
+        """
         record = await self._session(tx).load(saga_id)
-        self._record(tx, record, ended, lost=ended.error if ended.outcome is Outcome.DONE else None)
+        return self._record(tx, record, ended, lost=ended.error if ended.outcome is Outcome.DONE else None)
 
     async def mark_started(self, tx: Transaction, record: SagaRecord, visible_seconds: float) -> bool:
         """Count an attempt of an instance's hooks before it begins; `continue_instance` runs them in the next
@@ -179,18 +181,17 @@ class SagaEngine:
         self._save(tx, record, TransitionResult(mark_started(instance, now, visible_seconds), now, [], []))
         return True
 
-    async def continue_instance(self, tx: Transaction, record: SagaRecord) -> Sequence[PendingCall]:
-        """Start what follows from the recorded outcomes, unless another process did. Returns the calls to make."""
+    async def continue_instance(self, tx: Transaction, record: SagaRecord) -> None:
+        """Start what follows from the recorded outcomes, unless another process did."""
         definition, instance = self._read(record)
-        if instance.ended or not instance.started_attempts:
-            return ()
-        return await self._take_timer(tx, record, definition, instance)
+        if not instance.ended and instance.started_attempts:
+            await self._advance(tx, record, definition, instance, TimerDue())
 
-    async def on_due_record(self, tx: Transaction, record: SagaRecord) -> Sequence[PendingCall] | None:
+    async def on_due_record(self, tx: Transaction, record: SagaRecord) -> bool:
         """Apply the timer of an instance that `claim_due` returned in this transaction.
 
-        Returns the calls that the caller has to make after the commit. None, and nothing is done, where the hooks of
-        the instance may have crashed a process: they run alone, see `mark_started`. An instance whose definition is
+        False, and nothing is done, where the hooks of the instance may have crashed a process: they run alone, see
+        `mark_started`. An instance whose definition is
         unknown is rescheduled without another change; one that does not fit its definition needs attention until it
         does. Raises exceptions of the definition's code.
         """
@@ -199,14 +200,15 @@ class SagaEngine:
         except (UnknownSaga, NewerFormat) as error:
             _log.warning("%s: saga %s is skipped: %s; %s", self.context.service, record.id, error, _NEXT_CHECK)
             await self.reschedule(tx, record)
-            return ()
+            return True
         except CodecError as error:
             _log.warning("%s: saga %s cannot be read: %s; %s", self.context.service, record.id, error, _NEXT_CHECK)
             await self.reschedule(tx, record, error)
-            return ()
+            return True
         if instance.isolated:
-            return None
-        return await self._take_timer(tx, record, definition, instance)
+            return False
+        await self._advance(tx, record, definition, instance, TimerDue())
+        return True
 
     async def reschedule(self, tx: Transaction, record: SagaRecord, error: CodecError | None = None) -> None:
         """Make an instance due later, and change nothing else. With `error`, the reason why the instance cannot be
@@ -279,35 +281,36 @@ class SagaEngine:
         definition, instance = self._read(record)
         await self._advance(tx, record, definition, instance, arrived)
 
-    def _record(self, tx: Transaction, record: SagaRecord, arrived: Input, lost: BaseException | None = None) -> None:
+    def _record(self, tx: Transaction, record: SagaRecord, arrived: Input, lost: BaseException | None = None) -> bool:
+        """Record an input. True where something follows from it that was not begun."""
         definition, instance = self._read(record)
         now = self._saga_time(record, instance)
-        kept = record_input(definition, instance, arrived, now)
-        result = TransitionResult(kept.instance, now, [*kept.entries], [])
+        handover = self._session(tx).handover
+        kept = record_input(definition, instance, arrived, now, places=handover.free)
+        handover.take(kept.effects)
+        calls = [effect for effect in kept.effects if isinstance(effect, RunCall)]
+        result = TransitionResult(kept.instance, now, [*kept.entries], calls)
         if lost is not None and any(each.body is None for each in kept.instance.unmerged):
             failed = record_failure(definition, kept.instance, lost, now)
             result = TransitionResult(failed.instance, now, [*kept.entries, *failed.entries], [])
             _log_failure(self.context.service, failed)
         self._save(tx, record, result)
-        if not isinstance(arrived, CallEnded):
+        follows = result.instance.pending_continuation and result.instance.hook_failure is None
+        if not (follows and isinstance(arrived, CallEnded)):  # its runner goes on at once
             self._wake(tx, result)
-
-    async def _take_timer(
-        self, tx: Transaction, record: SagaRecord, definition: SagaDefinition, instance: Instance
-    ) -> Sequence[PendingCall]:
-        result = await self._advance(tx, record, definition, instance, TimerDue())
-        return [PendingCall(record.id, definition, result.instance.state, effect) for effect in result.calls]
+        return follows
 
     async def _advance(
         self, tx: Transaction, record: SagaRecord, definition: SagaDefinition, instance: Instance, arrived: Input
-    ) -> TransitionResult:
+    ) -> None:
         now = self._saga_time(record, instance)
-        first = advance(definition, instance, arrived, now)
+        handover = self._session(tx).handover
+        first = advance(definition, instance, arrived, now, places=handover.free)
+        handover.take(first.effects)
         result = TransitionResult(first.instance, now, list(first.entries), [])
-        result = await carry_out(tx, self.context, definition, result, first.effects)
+        result = await carry_out(tx, self.context, definition, result, first.effects, handover)
         self._save(tx, record, result)
         self._wake(tx, result)
-        return result
 
     def _saga_time(self, record: SagaRecord, instance: Instance) -> datetime:
         """The present time for the timers of an instance: `due`, less what is left of it by the database's clock.
@@ -327,9 +330,21 @@ class SagaEngine:
         with calling(at.step, at.hook, at.code):
             written = write_record(result.instance, record.version, result.now, definition.state_type)
         self._session(tx).put(written, entries)
+        self._hand_over(tx, record, result)
 
-    def _session(self, tx: Transaction) -> Session:
-        return tx.staging.companion(self, lambda: Session(self.store, tx.db_tx), Session.save, left=Session.has_changes)
+    def _hand_over(self, tx: Transaction, record: SagaRecord, result: TransitionResult) -> None:
+        if result.calls:
+            handover = self._session(tx).handover
+            handover.add(record.id, self._definition(record), result.instance.state, result.calls)
+            tx.staging.after_commit(handover.caller.begin)
+
+    def _session(self, tx: Transaction, caller: Caller | None = None) -> Session:
+        return tx.staging.companion(
+            self,
+            lambda: Session(self.store, tx.db_tx, caller or self.caller),
+            Session.save,
+            left=Session.has_changes,
+        )
 
     def _wake(self, tx: Transaction, result: TransitionResult) -> None:
         """Wake the runner after the commit where the instance is due at once: it may sleep until a later time."""

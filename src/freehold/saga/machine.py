@@ -61,6 +61,7 @@ from freehold.saga.exchange import (
     OperatorDecided,
     Outcome,
     Replied,
+    RunCall,
     Started,
     TimerDue,
 )
@@ -90,31 +91,36 @@ def begin(definition: SagaDefinition, state: Any, saga_id: UUID, correlation_id:
     )
 
 
-def advance(definition: SagaDefinition, instance: Instance, arrived: Input, now: datetime) -> Transition:
-    """Apply one input and start what follows. While a hook fails, a reply is only recorded.
+def advance(
+    definition: SagaDefinition, instance: Instance, arrived: Input, now: datetime, *, places: int = 0
+) -> Transition:
+    """Apply one input and start what follows. While a hook fails, a reply is only recorded. `places` is how many calls
+    this process can begin after it has saved the result; it must make those in the result's effects.
 
     Raises `DecisionRefused` for a decision that is not possible, and any exception of the definition's code (see
     `hooks.hook_at`), for example `CodecError` for a reply that does not fit the state. Nothing has changed then.
     """
     if instance.hook_failure is not None and isinstance(arrived, Replied | CallEnded):
         return record(definition, instance, arrived, now)
-    handler = _TransitionHandler(definition, instance, now)
+    handler = _TransitionHandler(definition, instance, now, places=places)
     handler.take(arrived)
     handler.start_next()
     return handler.result()
 
 
-def record(definition: SagaDefinition, instance: Instance, arrived: Input, now: datetime) -> Transition:
-    """Record an input without running any code of the definition. The timer is due at once then, and starts what
-    follows; it is not where the input starts no request, function or hook. Raises `DecisionRefused`.
+def record(
+    definition: SagaDefinition, instance: Instance, arrived: Input, now: datetime, *, places: int = 0
+) -> Transition:
+    """Record an input without running any code of the definition. Where calls alone follow from it, or nothing does,
+    the result is that of `advance`. Else the timer is due at once, and starts what follows. Raises `DecisionRefused`.
     """
     failing = instance.hook_failure
     suspended = failing is not None and not isinstance(arrived, OperatorDecided)
     handler = _TransitionHandler(definition, instance, failing.since if failing is not None and suspended else now)
     handler.take(arrived)
     if failing is None and not (handler.unmerged or handler.unmerged_failure):
-        whole = advance(definition, instance, arrived, now)
-        if not whole.effects:
+        whole = advance(definition, instance, arrived, now, places=places)
+        if all(isinstance(effect, RunCall) for effect in whole.effects):
             return whole
     handler.pending_continuation = not handler.ended
     handler.started_attempts = max(handler.started_attempts, 1 if failing is None else 0)

@@ -1,4 +1,5 @@
-"""The instances that one transaction has loaded and changed. Pattern: imports its own port.
+"""The instances that one transaction has loaded and changed. Pattern: imports its own port and
+`handover`.
 
 A batch of replies is handled in one transaction. Each instance is read once and written once, whatever its number of
 replies. One statement reads all instances of the batch, and one writes them.
@@ -11,15 +12,21 @@ from dataclasses import replace
 from uuid import UUID
 
 from freehold.database import DatabaseTransaction
+from freehold.saga.handover import NOBODY, Caller, Handover
 from freehold.saga.store import JournalEntry, SagaRecord, SagaStore
 
 __all__ = ["Session"]
 
 
 class Session:
-    """The records of one transaction. A rollback discards them."""
+    """The records of one transaction, and the calls that it hands over. A rollback discards them.
 
-    def __init__(self, store: SagaStore, db_tx: DatabaseTransaction) -> None:
+    Calls are handed over to `caller`, but not in a transaction that its owner commits: the owner may not say so, and
+    the calls would wait for their time limit. There they are left due.
+    """
+
+    def __init__(self, store: SagaStore, db_tx: DatabaseTransaction, caller: Caller) -> None:
+        self.handover = Handover(caller if db_tx.owned else NOBODY, db_tx.life)
         self._store = store
         self._db_tx = db_tx
         self._records: dict[UUID, SagaRecord] = {}
@@ -67,4 +74,8 @@ class Session:
         else:
             await self._store.save_many(self._db_tx, changes)
         for record, _ in changes:
-            self._records[record.id] = replace(record, version=record.version + 1)
+            self.saved(replace(record, version=record.version + 1))
+
+    def saved(self, record: SagaRecord) -> None:
+        """Note an instance as it is in the database now."""
+        self._records[record.id] = self.handover.records[record.id] = record

@@ -78,6 +78,10 @@ class SagaRecord:
     created_at: datetime | None = None
     updated_at: datetime | None = None
 
+    def is_stored_as(self, found: SagaRecord | None) -> bool:
+        """Whether an instance that was found in the database is the one that this save wrote."""
+        return found is not None and (found.version, found.document) == (self.version, self.document)
+
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:

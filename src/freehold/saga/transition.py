@@ -44,10 +44,14 @@ class Transition:
 
 
 class TransitionState:
-    """The copy of an instance that one transition changes, with its effects and journal entries."""
+    """The copy of an instance that one transition changes, with its effects and journal entries.
 
-    def __init__(self, definition: SagaDefinition, instance: Instance, now: datetime) -> None:
+    places  how many calls this process can begin after the transition is saved; others wait for a runner.
+    """
+
+    def __init__(self, definition: SagaDefinition, instance: Instance, now: datetime, *, places: int = 0) -> None:
         self.definition = definition
+        self.places = places
         self.instance = instance
         self.steps = dict(instance.steps)
         self.state = instance.state
@@ -230,7 +234,9 @@ class TransitionState:
         self._repeated.append(name)
 
     def request_again(self, step: StepDefinition) -> None:
-        """Start the next attempt: a command is sent with this transition, a call waits for its runner."""
+        """Start the next attempt. A command is sent with this transition, and a call is made after it: by this process
+        where it has a place, else by a runner.
+        """
         before = self.steps[step.name]
         attempt, direction = before.attempt + 1, before.direction
         word = "requested" if direction is StepDirection.ACTION else "compensation-requested"
@@ -242,6 +248,10 @@ class TransitionState:
                 return
             case StepKind.CALL:
                 self.set(step.name, wait_reason=WaitReason.RUNNER, wait_until=self.now)
+                self.note(step.name, word, attempt)
+                if self.places > 0:
+                    self.hand_to_caller(step)
+                return
             case StepKind.COMMAND:
                 self.set(step.name, wait_reason=WaitReason.REPLY, wait_until=self.later(step.timeout_seconds))
                 key, action_key = self._keys(step, direction)
@@ -251,11 +261,12 @@ class TransitionState:
         self.note(step.name, word, attempt)
 
     def hand_to_caller(self, step: StepDefinition) -> None:
-        """Let the runner of this transition make the call. It is overdue `CALL_GRACE_SECONDS` after its time limit."""
+        """Let the process of this transition make the call. It is overdue `CALL_GRACE_SECONDS` after its time limit."""
         progress = self.steps[step.name]
         limit = self.later(step.timeout_seconds + CALL_GRACE_SECONDS)
         self.set(step.name, wait_reason=WaitReason.REPLY, wait_until=limit)
         key, action_key = self._keys(step, progress.direction)
+        self.places -= 1
         self._effects.append(RunCall(step.name, progress.direction, progress.attempt, key, action_key))
 
     def _keys(self, step: StepDefinition, direction: StepDirection) -> tuple[str, str | None]:
@@ -301,7 +312,8 @@ class TransitionState:
     def _end(self, status: SagaStatus) -> None:
         self.machine_status = status
         self.note("", status.value)
-        if not self.hookless:
+        hook = self.definition.on_completed if status is SagaStatus.COMPLETED else self.definition.on_compensated
+        if hook is not None and not self.hookless:
             self._effects.append(RunHook(status))
 
 

@@ -104,7 +104,9 @@ class _Held:
 
 
 class SagaRun:
-    """One run of an instance. `run` returns its terminal status, or raises `SagaViolation`."""
+    """One run of an instance. `run` returns its terminal status, or raises `SagaViolation`. `places` is how many calls
+    begin with the transaction that leads to them; the others are left due.
+    """
 
     def __init__(
         self,
@@ -112,8 +114,11 @@ class SagaRun:
         state: Any,
         choose: Choose,
         replies: Mapping[str, Mapping[str, Any]] | None = None,
+        *,
+        places: int = 8,
     ) -> None:
         self._definition = definition
+        self._places = places
         self._choose = choose
         self._replies = {name: msgspec.json.encode(reply) for name, reply in (replies or {}).items()}
         self._now = _BEGIN
@@ -224,7 +229,7 @@ class SagaRun:
         in another one together with the failure. The outcome of a call is stored before anything else happens.
         """
         if isinstance(arrived, CallEnded):
-            self._keep(record(self._definition, self._instance, arrived, self._now))
+            self._keep(record(self._definition, self._instance, arrived, self._now, places=self._places))
             if not self._instance.pending_continuation or self._instance.hook_failure is not None:
                 return
             self._try(TimerDue(), None)
@@ -253,11 +258,14 @@ class SagaRun:
             self._send(request)
 
     def _keep(self, transition: Transition) -> None:
-        if transition.effects:
-            raise SagaViolation("storing an outcome had effects")
+        calls = [effect for effect in transition.effects if isinstance(effect, RunCall)]
+        if len(calls) < len(transition.effects):
+            raise SagaViolation("storing an outcome had other effects than calls")
         self._instance = transition.instance
         self.entries.extend(transition.entries)
         self._reload()
+        for call in calls:
+            self._send(call)
 
     def _turn(self, arrived: Input, requests: list[Request]) -> None:
         self._inputs += 1
@@ -265,7 +273,7 @@ class SagaRun:
             raise SagaViolation(f"no end after {_INPUTS_MAX} inputs")
         before = self._instance
         self._merge(before, arrived)
-        transition = advance(self._definition, before, arrived, self._now)
+        transition = advance(self._definition, before, arrived, self._now, places=self._places)
         self._instance = transition.instance
         self.entries.extend(transition.entries)
         if before.ended and (transition.effects or transition.instance != before):

@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,27 @@ from freehold.migrations import Migration
 from freehold.policy import Retry
 from freehold.runtime import RunningService
 from freehold.saga import CallContext, Saga, SagaRunner, call, local
+from freehold.saga.handover import PendingCall
 from freehold.saga.store import SAGAS, TERMINAL_STATUSES
 from freehold.service import Service
 from freehold.settings import Settings
 from freehold.transaction import Transaction
 
-POINTS = ("before-effect", "after-effect", "recorded", "in-function", "in-hook", "failed", "settled")
-"""In the order in which a life passes them; `failed` is behind the commit that puts a failing hook down."""
+POINTS = (
+    "handed-over",
+    "chained",
+    "before-effect",
+    "after-effect",
+    "recorded",
+    "in-function",
+    "in-hook",
+    "failed",
+    "settled",
+)
+"""In the order in which a life passes them. `handed-over` is behind the commit of the start, whose call has not begun;
+`chained` is behind the commit of an outcome and of the intention of the call that follows, which has not begun;
+`failed` is behind the commit that puts a failing hook down.
+"""
 TABLE = Migration("001-done", {"": ["CREATE TABLE done (what text NOT NULL)"]})
 FAST = Retry(attempts=5, delay_seconds=0.05)
 ledger = Path("unset")
@@ -62,6 +76,14 @@ def enter(line: str) -> None:
         os.fsync(file.fileno())
 
 
+async def label(state: Order, context: CallContext) -> None:
+    enter(f"{state.order_id} label {context.idempotency_key}")
+
+
+async def pack(state: Order, context: CallContext) -> None:
+    enter(f"{state.order_id} pack {context.idempotency_key}")
+
+
 async def charge(state: Order, context: CallContext) -> dict[str, str]:
     passing("before-effect", state.order_id)
     enter(f"{state.order_id} charge {context.idempotency_key}")
@@ -70,7 +92,7 @@ async def charge(state: Order, context: CallContext) -> dict[str, str]:
 
 
 async def refund(state: Order, context: CallContext) -> None:
-    enter(f"{state.order_id} refund")
+    enter(f"{state.order_id} refund {context.idempotency_key}")
 
 
 async def write(state: Order, tx: Transaction) -> None:
@@ -86,13 +108,26 @@ async def completed(state: Order, tx: Transaction) -> None:
 
 
 class Crashing(Saga[Order], name="orders.crashing", key="order_id", hook_retry=FAST):
-    charge = call(charge, compensation=refund, timeout_seconds=1, retry=FAST)
+    label = call(label, no_compensation=True, timeout_seconds=1, retry=FAST)
+    pack = call(pack, no_compensation=True, after=label, timeout_seconds=1, retry=FAST)
+    charge = call(charge, compensation=refund, after=pack, timeout_seconds=1, retry=FAST)
     write = local(write, no_compensation=True, after=charge)
     on_completed = completed
 
 
 orders = Service("orders", migrations=[TABLE])
 orders.orchestrates(Crashing)
+
+
+def _kill_before_calls() -> None:
+    real = SagaRunner._make
+
+    def make(self: SagaRunner, calls: Sequence[PendingCall]) -> None:
+        for pending in calls:
+            passing({"label": "handed-over", "pack": "chained"}.get(pending.effect.step, ""), pending.saga_id)
+        real(self, calls)
+
+    SagaRunner._make = make  # type: ignore[method-assign] # the process ends there
 
 
 def _kill_around(name: str, before: str, after: str) -> None:
@@ -108,6 +143,7 @@ def _kill_around(name: str, before: str, after: str) -> None:
 
 
 async def main(url: str) -> None:
+    _kill_before_calls()
     _kill_around("_continue", "recorded", "settled")
     _kill_around("_record_failure", "", "failed")
     settings = Settings.load("orders", environ={}, database=url, broker="memory://")

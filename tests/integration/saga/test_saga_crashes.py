@@ -42,15 +42,17 @@ async def test_a_kill_at_any_boundary_loses_no_outcome(durable_url: str, tmp_pat
     ends, log = _live(durable_url, ledger)
     assert ends == {**dict.fromkeys(POINTS, -signal.SIGKILL), "": 0}, log
 
-    asked: dict[str, list[str]] = {point: [] for point in POINTS}
+    asked: dict[tuple[str, str], list[str]] = {}
     for line in ledger.read_text().splitlines():
-        point, _, what = line.partition(" ")
-        asked[point].append(what)
+        point, what, *key = line.split(" ")
+        asked.setdefault((point, what), []).append(*key)
     # Again where it had been asked and the outcome was not on record; once behind that.
-    assert len(asked["before-effect"]) >= 1
-    assert len(asked["after-effect"]) >= 2
-    assert {len(asked[point]) for point in POINTS[2:]} == {1}
-    assert all(len(set(whats)) == 1 and "refund" not in whats for whats in asked.values())
+    assert set(asked) == {(point, what) for point in POINTS for what in ("label", "pack", "charge")}
+    assert len(asked["chained", "label"]) == 1
+    assert len(asked["after-effect", "charge"]) >= 2
+    assert {len(asked[point, "charge"]) for point in POINTS[4:]} == {1}
+    assert {len(asked[point, "pack"]) for point in POINTS[2:]} == {1}
+    assert all(len(set(keys)) == 1 for keys in asked.values())
 
     stores = open_stores(durable_url)
     await stores.database.open()
@@ -60,7 +62,8 @@ async def test_a_kill_at_any_boundary_loses_no_outcome(durable_url: str, tmp_pat
         assert await stores[SAGAS].count() == {("orders.crashing", SagaStatus.COMPLETED): len(POINTS)}
         for point in POINTS:
             words = [f"{entry.step}:{entry.what}" for entry in await stores[SAGAS].journal(saga_id(point))]
-            assert (words.count("charge:done"), words.count(":completed")) == (1, 1)
+            assert {words.count(f"{step}:done") for step in ("label", "pack", "charge", "write")} == {1}
+            assert words.count(":completed") == 1
             assert not [word for word in words if "compens" in word]
     finally:
         await stores.database.close()

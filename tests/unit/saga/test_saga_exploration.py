@@ -85,7 +85,8 @@ def test_any_mixture_of_failures_ends_well(saga: type[Saga[Any]], data: st.DataO
             return str(options[0])
         return str(data.draw(st.sampled_from(options), label=about))
 
-    run = SagaRun(saga.definition(), ORDER, choose, REPLIES)
+    places = data.draw(st.sampled_from((0, 1, 8)), label="places")
+    run = SagaRun(saga.definition(), ORDER, choose, REPLIES, places=places)
     assert run.run() in ENDS
 
 
@@ -124,7 +125,9 @@ def _lets_time_pass(state: transitions.TransitionState, *, noted: bool) -> None:
     state.hook_failure = None
 
 
-def _loses_the_outcome(definition: object, instance: Instance, arrived: object, now: object) -> transitions.Transition:
+def _loses_the_outcome(
+    definition: object, instance: Instance, arrived: object, now: object, **_places: int
+) -> transitions.Transition:
     return transitions.Transition(instance, (), ())
 
 
