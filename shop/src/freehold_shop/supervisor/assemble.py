@@ -1,19 +1,17 @@
 """Assembles a supervisor (infrastructure, ports, children, faults), runs it, and stops everything at the end.
 
-Its import loads all that the services need, before the fork. Imports the whole shop.
+What the services need is loaded before the first fork. Imports the whole shop.
 """
 
 from __future__ import annotations
 
 import contextlib
-import gc
 import logging
 import os
 import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import entry_points
 from urllib.parse import urlsplit
 
 import uvloop
@@ -32,6 +30,7 @@ from freehold_shop.supervisor.errors import ShopNotRunning
 from freehold_shop.supervisor.infrastructure import Infrastructure
 from freehold_shop.supervisor.kernel import listen, reserve, wait_for_port
 from freehold_shop.supervisor.plan import SERVICE_NAMES, Plan, Profile
+from freehold_shop.supervisor.preload import preload
 from freehold_shop.supervisor.requested_faults import Failed, RequestedFaults, encode_line
 from freehold_shop.supervisor.servers import ServersInfrastructure
 from freehold_shop.supervisor.service_process import ServiceSlot, serve
@@ -73,10 +72,8 @@ def run_shop(plan: Plan) -> None:
         write_secrets(plan.state_directory, secrets)
         write_settings(plan.state_directory, secrets)
         configure(ShopSettings(urls=ports.urls, checkout=plan.checkout.value))
-        _load_adapters()
-        gc.collect()
-        gc.freeze()
         settings = _settings(plan, infrastructure, token_secret, peers)
+        preload(settings)
         provider = _provider(plan, ports)
         children = _children(plan, ports, settings)
         poisoned = [message for each in SERVICES.values() for message in each.service.handlers]
@@ -150,13 +147,6 @@ def _infrastructure(plan: Plan) -> Infrastructure:
             return ServersInfrastructure(
                 plan.state_directory, rights=broker_rights(services), options=options, engines=plan.engines
             )
-
-
-def _load_adapters() -> None:
-    """Import every installed adapter, as opening a URL does, except those whose driver is missing."""
-    for entry in entry_points(group="freehold.adapters"):
-        with contextlib.suppress(ImportError, FreeholdError):
-            entry.load()
 
 
 def _settings(
