@@ -65,13 +65,19 @@ class HandlerAborted(FreeholdError):
 def contained(what: str = "a handler") -> Iterator[None]:
     """Protect a loop from the handler that it calls: raises `HandlerAborted` in place of a `BaseException` that would
     end the loop without reason. This is a cancellation that nobody requested, or an exception that is no `Exception`.
+    A request for cancellation that an `asyncio.TaskGroup` in the handler has left behind is taken back.
     """
+    task = asyncio.current_task()
+    requests = task.cancelling() if task is not None else 0
     try:
         yield
-    except (Exception, KeyboardInterrupt, SystemExit):
+    except Exception:
+        while task is not None and task.cancelling() > requests:
+            task.uncancel()
+        raise
+    except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:
-        task = asyncio.current_task()
         if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
             raise
         raise HandlerAborted(

@@ -20,6 +20,7 @@ from freehold.composition.fetch import CallFailed, Fetch, Reason
 from freehold.errors import NotFound, Unavailable
 from freehold.outages import Outages, current_outages
 from freehold.policy import Retry
+from freehold.tasks import TaskGroup
 
 __all__ = ["Composed", "Composer", "CompositionFailed", "MergeHeaders", "Missing"]
 
@@ -149,7 +150,7 @@ class _Run(Generic[G]):
 
     async def all_parts(self) -> None:
         try:
-            async with asyncio.TaskGroup() as group:
+            async with TaskGroup() as group:
                 for part in self._composition.parts:
                     group.create_task(self._part(part), name=f"{self._composition.name}.{part.name}")
         except BaseExceptionGroup as errors:

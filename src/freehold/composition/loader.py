@@ -12,6 +12,7 @@ from typing import Final, Generic, TypeVar
 from freehold.clock import Clock, SystemClock
 from freehold.composition.single_flight import SingleFlight
 from freehold.errors import DeclarationError, Unavailable
+from freehold.tasks import TaskGroup
 
 __all__ = ["Loader"]
 
@@ -97,7 +98,7 @@ class Loader(Generic[K, V]):
                 except Exception as error:  # noqa: BLE001 - it is raised to those who wait for one of these keys
                     batch.failed.update(dict.fromkeys(chunk, error))
 
-        async with asyncio.TaskGroup() as calls:
+        async with TaskGroup() as calls:
             for chunk in chunks:
                 calls.create_task(load_chunk(chunk))
 

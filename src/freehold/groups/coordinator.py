@@ -13,6 +13,7 @@ from freehold.groups.log import GroupLog, GroupView, PartitionState, TopicPartit
 from freehold.leases.balance import BalancePolicy, LivenessTracker, ObservedLease, Rebalance
 from freehold.lifecycle import Runner
 from freehold.outages import BROKER
+from freehold.tasks import TaskGroup
 
 __all__ = ["GroupCoordinator"]
 
@@ -150,7 +151,7 @@ class GroupCoordinator(Runner):
             self._left.append(hold)
         unconfirmed = any(hold.unconfirmed for hold in self._left)
         records = {each.place: each for each in (await self._log.observe()).records} if unconfirmed else {}
-        async with asyncio.TaskGroup() as saves:
+        async with TaskGroup() as saves:
             for hold in list(self._left):
                 saves.create_task(self._leave(hold, records))
         await self._log.remove(self._member)

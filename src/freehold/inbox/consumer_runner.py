@@ -26,6 +26,7 @@ from freehold.inbox.work import HandlerCall, MessageRouter
 from freehold.lifecycle import Runner, contained, first_of
 from freehold.outages import BROKER, Wait
 from freehold.policy import OUTAGE, TROUBLE
+from freehold.tasks import TaskGroup
 
 __all__ = ["ConsumerRunner"]
 
@@ -87,7 +88,7 @@ class ConsumerRunner(Runner):
         )
         self._wait: Wait | None = None
         self._consumer: Consumer | None = None
-        self._acking = asyncio.TaskGroup()
+        self._acking = TaskGroup()
         self._gate = asyncio.Lock()
         self._fetch_at = 0.0
         self._set_aside: Batch | None = None
@@ -129,7 +130,7 @@ class ConsumerRunner(Runner):
         consumer = self._consumer = await self._broker.subscribe(self._subscription)
         leaving = asyncio.create_task(self._until_leaving())
         try:
-            async with asyncio.TaskGroup() as workers:
+            async with TaskGroup() as workers:
                 self._acking = workers
                 for number in range(self._workers):
                     workers.create_task(self._worker(consumer, leaving), name=f"{self.name} {number}")
