@@ -6,14 +6,18 @@ import hashlib
 import os
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from uuid import UUID
 
-__all__ = ["derive_id", "new_id", "stable_hash"]
+__all__ = ["derive_id", "new_id", "new_ids_from", "stable_hash"]
 
 _lock = threading.Lock()
 _last_ms = 0
 _counter = 0
 _owner_pid = 0
+_time_ns: Callable[[], int] = time.time_ns
+_random_bytes: Callable[[int], bytes] = os.urandom
 
 
 def new_id() -> UUID:
@@ -24,18 +28,35 @@ def new_id() -> UUID:
     """
     global _last_ms, _counter, _owner_pid  # noqa: PLW0603 - one monotonic sequence a process is the point
     with _lock:
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = _time_ns() // 1_000_000
         if _owner_pid != os.getpid():
             _owner_pid, _last_ms, _counter = os.getpid(), 0, 0
         if now_ms > _last_ms:
-            _last_ms, _counter = now_ms, int.from_bytes(os.urandom(1)) & 0x7F
+            _last_ms, _counter = now_ms, int.from_bytes(_random_bytes(1)) & 0x7F
         else:
             _counter += 1
             if _counter > 0xFFF:
                 _last_ms, _counter = _last_ms + 1, 0
         ms, counter = _last_ms, _counter
-    random_bits = int.from_bytes(os.urandom(8)) & 0x3FFF_FFFF_FFFF_FFFF
+    random_bits = int.from_bytes(_random_bytes(8)) & 0x3FFF_FFFF_FFFF_FFFF
     return UUID(int=(ms << 80) | (0x7 << 76) | (counter << 64) | (0b10 << 62) | random_bits)
+
+
+@contextmanager
+def new_ids_from(time_ns: Callable[[], int], random_bytes: Callable[[int], bytes]) -> Iterator[None]:
+    """Have `new_id` take the time and its random bits from here, in the whole process, within the block.
+
+    For simulations, which must draw the same ids again: ids from equal sources are equal.
+    """
+    global _last_ms, _counter, _time_ns, _random_bytes
+    with _lock:
+        before = _last_ms, _counter, _time_ns, _random_bytes
+        _last_ms, _counter, _time_ns, _random_bytes = 0, 0, time_ns, random_bytes
+    try:
+        yield
+    finally:
+        with _lock:
+            _last_ms, _counter, _time_ns, _random_bytes = before
 
 
 def derive_id(*parts: str | UUID | int) -> UUID:

@@ -29,7 +29,7 @@ _LISTED: Final = {
     "freehold.testing.recorder": "what was scheduled, for tests",
     "freehold.testing.saga": "sagas lived in tests",
     "freehold.testing.settlement": "waits until every pattern is done",
-    "freehold.testing.simulation": "sagas lived in tests",
+    "freehold.testing.saga_run": "sagas lived in tests",
     # To become a walk: what doctor asks a broker for a service.
     "freehold.runtime.doctor": "asks the broker about log, consumers, windows, tokens",
 }

@@ -1,5 +1,6 @@
 """Helpers for tests of services: a manual clock (`ManualClock`), a record of sent messages (`recorded`), a wait until
-all work is done (`settled`), and the exploration of a saga through all failures of its steps (`explore`).
+all work is done (`settled`), the exploration of a saga through all failures of its steps (`explore`), and the
+simulation of whole services with faults in virtual time (`simulate`).
 """
 
 from __future__ import annotations
@@ -9,5 +10,34 @@ from freehold.testing.participants import SagaViolation
 from freehold.testing.recorder import Recording, recorded
 from freehold.testing.saga import explore
 from freehold.testing.settlement import NotSettled, settled, unsettled
+from freehold.testing.simulation.explorer import (
+    Scenario,
+    SimulationFailure,
+    SimulationReport,
+    SimulationRun,
+    simulate,
+    simulate_once,
+)
+from freehold.testing.simulation.faults import ALL_FAULTS, Fault, FaultKind
+from freehold.testing.simulation.world import World
 
-__all__ = ["ManualClock", "NotSettled", "Recording", "SagaViolation", "explore", "recorded", "settled", "unsettled"]
+__all__ = [
+    "ALL_FAULTS",
+    "Fault",
+    "FaultKind",
+    "ManualClock",
+    "NotSettled",
+    "Recording",
+    "SagaViolation",
+    "Scenario",
+    "SimulationFailure",
+    "SimulationReport",
+    "SimulationRun",
+    "World",
+    "explore",
+    "recorded",
+    "settled",
+    "simulate",
+    "simulate_once",
+    "unsettled",
+]

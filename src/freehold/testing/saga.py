@@ -15,7 +15,7 @@ from typing import Any, Final
 from freehold.saga.definition import Saga
 from freehold.saga.store import SagaStatus
 from freehold.testing.participants import SagaViolation
-from freehold.testing.simulation import SagaRun
+from freehold.testing.saga_run import SagaRun
 
 __all__ = ["Exploration", "SagaRun", "SagaViolation", "explore"]
 

@@ -17,10 +17,10 @@ from freehold.saga.instance import Instance, Phase, WaitReason
 from freehold.saga.machine import _TransitionHandler
 from freehold.saga.steps import StepDefinition, StepDirection
 from freehold.saga.store import SagaStatus
-from freehold.testing import simulation
+from freehold.testing import saga_run
 from freehold.testing.participants import Participants, SagaViolation
 from freehold.testing.saga import explore
-from freehold.testing.simulation import Fault, SagaRun
+from freehold.testing.saga_run import Fault, SagaRun
 
 _start_compensations = transitions.TransitionState._start_compensations
 ENDS = {SagaStatus.COMPLETED, SagaStatus.COMPENSATED}
@@ -136,7 +136,7 @@ def _loses_the_outcome(
     [
         (transitions.TransitionState, "record_failure", _fails_the_step),
         (transitions.TransitionState, "resume", _lets_time_pass),
-        (simulation, "record", _loses_the_outcome),
+        (saga_run, "record", _loses_the_outcome),
     ],
 )
 def test_the_exploration_finds_planted_faults_around_bugs(

@@ -5,11 +5,11 @@ Adapter: imports the broker port and the groups pattern.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from freehold.adapters.memory.network import DIRECT, PUBLISH, SAVE, Network
 from freehold.broker import (
     BrokerFeatures,
     BrokerOptions,
@@ -49,17 +49,37 @@ class _Group:
     logs: list[_MemoryLog] = field(default_factory=list)
 
 
-class MemoryBroker:
-    """A `freehold.broker.Broker` in memory. `interrupt` makes it unreachable, like an outage, until `restore`."""
+@dataclass(slots=True)
+class _Server:
+    """What all clients of one broker share."""
 
-    def __init__(self, options: BrokerOptions, clock: Clock) -> None:
+    lines: dict[TopicPartition, _Line] = field(default_factory=dict)
+    groups: dict[str, _Group] = field(default_factory=dict)
+    log_id: str = field(default_factory=lambda: str(new_id()))
+
+
+class MemoryBroker:
+    """A `freehold.broker.Broker` in memory. `interrupt` makes it unreachable, like an outage, until `restore`.
+
+    network  what is between this client and the messages; a simulation replaces it.
+    """
+
+    def __init__(self, options: BrokerOptions, clock: Clock, server: _Server | None = None) -> None:
         self._options = options
         self._clock = clock
-        self._lines: dict[TopicPartition, _Line] = {}
-        self._groups: dict[str, _Group] = {}
+        self._server = server or _Server()
         self._members: list[GroupMember] = []
         self._reachable = True
-        self.log_id = str(new_id())
+        self.network: Network = DIRECT
+
+    @property
+    def log_id(self) -> str:
+        """The identity of the log; another one after a `wipe`."""
+        return self._server.log_id
+
+    def client(self, clock: Clock) -> MemoryBroker:
+        """Another client of the same broker, as in another process."""
+        return MemoryBroker(self._options, clock, self._server)
 
     @property
     def features(self) -> BrokerFeatures:
@@ -99,9 +119,9 @@ class MemoryBroker:
 
     def wipe(self) -> None:
         """Lose all messages, positions and members, like a broker that starts again with an empty disk."""
-        self.log_id = str(new_id())
-        self._lines.clear()
-        for group in self._groups.values():
+        self._server.log_id = str(new_id())
+        self._server.lines.clear()
+        for group in self._server.groups.values():
             group.records.clear()
             group.members.clear()
             for log in group.logs:
@@ -112,33 +132,37 @@ class MemoryBroker:
         if not self._reachable:
             raise Unavailable("the memory broker is interrupted", hint="call restore()")
 
+    async def reach(self, request: str) -> None:
+        """Wait until a request has reached the broker. Raises `Unavailable`."""
+        self.check()
+        await self.network.send(request)
+
     async def ping(self, timeout_seconds: float) -> None:
         """Return unless interrupted."""
-        self.check()
+        await self.reach("ping")
 
     async def probe(self, name: str, timeout_seconds: float) -> None:
         """Return unless interrupted."""
-        self.check()
+        await self.reach("probe")
 
     async def publish(
         self, messages: Sequence[OutgoingMessage], timeout_seconds: float, *, log: str = ""
     ) -> Sequence[PublishOutcome]:
         """Store messages in memory."""
-        self.check()
+        await self.reach(PUBLISH)
         if log not in {"", self.log_id}:
             raise LogReplaced("the memory broker was wiped", hint="read its log identity again")
         failed: set[tuple[str, str]] = set()
         outcomes = [self._store(message, failed) for message in messages]
-        for group in self._groups.values():
+        for group in self._server.groups.values():
             for reader in group.logs:
                 reader.on_messages()
-        # Other tasks get a turn, as with a remote broker.
-        await asyncio.sleep(0)
+        await self.network.answer(PUBLISH)
         return outcomes
 
     async def subscribe(self, subscription: Subscription) -> GroupMember:
         """Join a group."""
-        self.check()
+        await self.reach("subscribe")
         member = GroupMember(_MemoryLog(self, subscription), self._options.lease_seconds, self._clock)
         await member.join()
         self._members.append(member)
@@ -146,7 +170,7 @@ class MemoryBroker:
 
     async def lag(self, group: str) -> Sequence[TopicLag]:
         """How many messages the group has not read, and their age, by topic."""
-        self.check()
+        await self.reach("lag")
         pending: dict[str, int] = {}
         oldest: dict[str, float] = {}
         now = self._clock.monotonic()
@@ -161,22 +185,22 @@ class MemoryBroker:
 
     async def log_identity(self) -> str:
         """The id of this object: the messages end with it."""
-        self.check()
+        await self.reach("log_identity")
         return self.log_id
 
     async def log_mark(self) -> str:
         """Always empty: the log cannot be restored from an older copy."""
-        self.check()
+        await self.reach("log_mark")
         return ""
 
     async def log_holds(self, mark: str) -> bool:
         """Always True: the log cannot be restored from an older copy."""
-        self.check()
+        await self.reach("log_holds")
         return True
 
     async def group_state(self, group: str) -> GroupState:
         """The partitions of a group with their owners and positions, and its members."""
-        self.check()
+        await self.reach("group_state")
         found = self.group(group)
         places = [
             GroupPlace(place.topic, place.partition, record.owner, record.position)
@@ -192,11 +216,11 @@ class MemoryBroker:
 
     def group(self, name: str) -> _Group:
         """The state of a group."""
-        return self._groups.setdefault(name, _Group())
+        return self._server.groups.setdefault(name, _Group())
 
     def line(self, place: TopicPartition) -> _Line:
         """A partition; entries beyond the retention are deleted first."""
-        line = self._lines.setdefault(place, _Line())
+        line = self._server.lines.setdefault(place, _Line())
         oldest = self._clock.monotonic() - self._options.retention_seconds
         expired = 0
         while expired < len(line.entries) and line.entries[expired][1] < oldest:
@@ -241,7 +265,7 @@ class _MemoryLog:
         self._group.logs.append(self)
 
     async def join(self, member: str) -> None:
-        self._broker.check()
+        await self._broker.reach("join")
         self._make_records(latest=self._subscription.start == "latest")
         await self.heartbeat(member)
 
@@ -254,7 +278,7 @@ class _MemoryLog:
             self._group.records.setdefault(place, record)
 
     async def heartbeat(self, member: str) -> None:
-        self._broker.check()
+        await self._broker.reach("heartbeat")
         before = self._group.members.get(member)
         heartbeat = before.heartbeat + 1 if before is not None else 1
         self._group.members[member] = Member(heartbeat, self._subscription.topics)
@@ -263,7 +287,7 @@ class _MemoryLog:
         self._group.members.pop(member, None)
 
     async def observe(self) -> GroupView:
-        self._broker.check()
+        await self._broker.reach("observe")
         self._make_records()
         places = self._broker.places(self._subscription.topics)
         return GroupView([self._group.records[place] for place in places], dict(self._group.members))
@@ -271,12 +295,13 @@ class _MemoryLog:
     async def compare_and_set(
         self, expected: PartitionState, *, owner: str, position: int, attempts: int
     ) -> PartitionState | None:
-        self._broker.check()
+        await self._broker.reach(SAVE)
         record = self._group.records.get(expected.place)
         if record is None or (record.token, record.origin) != (expected.token, expected.origin):
             return None
         saved = replace(expected, owner=owner, token=expected.token + 1, position=position, attempts=attempts)
         self._group.records[expected.place] = saved
+        await self._broker.network.answer(SAVE)
         return saved
 
     async def notify_members(self) -> None:
@@ -296,10 +321,10 @@ class _MemoryLog:
         return known and self._broker.line(place).last > after and bool(self._next(place, after, 1))
 
     async def refresh(self) -> None:
-        self._broker.check()
+        await self._broker.reach("refresh")
 
     async def read(self, place: TopicPartition, after: int, limit: int) -> Sequence[Entry]:
-        self._broker.check()
+        await self._broker.reach("read")
         return self._next(place, after, limit)
 
     async def close(self) -> None:

@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
+from freehold.adapters.memory.network import BEGIN, COMMIT, DIRECT, READ, Network
 from freehold.adapters.memory.state import MemoryData, MemoryStore, MemoryTransaction, Table
 from freehold.clock import Clock, SystemClock
 from freehold.database import (
@@ -47,7 +48,10 @@ _named: WeakValueDictionary[str, MemoryData] = WeakValueDictionary()
 
 
 class MemoryDatabase(Database):
-    """One service's database in this process. `clock` gives the time for all its rows."""
+    """One service's database in this process. `clock` gives the time for all its rows.
+
+    network  what is between this client and the data; a simulation replaces it.
+    """
 
     def __init__(
         self,
@@ -69,6 +73,8 @@ class MemoryDatabase(Database):
         self._options = options or DatabaseOptions()
         self._steps = (_OWN_STEP, *(f"service/{migration.name}" for migration in migrations))
         self._is_open = False
+        self._in_progress: MemoryTransaction | None = None
+        self.network: Network = DIRECT
 
     @property
     def features(self) -> DatabaseFeatures:
@@ -88,13 +94,19 @@ class MemoryDatabase(Database):
         """Refuse new transactions; those in progress continue."""
         self._is_open = False
 
+    def sever(self) -> None:
+        """Roll back what is in progress, as a server does once a client's process has died: it will never run again."""
+        if self._in_progress is not None:
+            self._in_progress.roll_back()
+        self._data.writer.abandon(self)
+
     async def ping(self, timeout_seconds: float) -> None:
         """Return at once where the database is open. Raises `ConfigurationError`."""
-        self._check_open()
+        await self._round_trip(READ)
 
     async def probe(self, timeout_seconds: float) -> None:
         """Return at once where the database is open: nothing else can prevent a commit. Raises `ConfigurationError`."""
-        self._check_open()
+        await self._round_trip(READ)
 
     def begin(self) -> AbstractAsyncContextManager[MemoryTransaction]:
         """Open a transaction; waits for the one in progress, at most for the lock's time limit."""
@@ -178,7 +190,7 @@ class MemoryDatabase(Database):
 
     async def read(self, table: Table[K, V]) -> Mapping[K, V]:
         """The committed rows of a table, as a view: use it before the next `await`. Raises `ConfigurationError`."""
-        await self._round_trip()
+        await self._round_trip(READ)
         return self._data.committed(table)
 
     def now(self) -> datetime:
@@ -191,27 +203,29 @@ class MemoryDatabase(Database):
 
     @asynccontextmanager
     async def _transaction(self, *, owned: bool) -> AsyncIterator[MemoryTransaction]:
-        await self._round_trip()
+        await self._round_trip(BEGIN)
         try:
             async with asyncio.timeout(self._options.lock_timeout_seconds):
-                await self._data.writer.acquire()
+                await self._data.writer.acquire(self)
         except TimeoutError as error:
             raise Unavailable(
                 f"the transaction in progress did not end within {self._options.lock_timeout_seconds} s",
                 hint="open no transaction inside another one of the same database",
             ) from error
-        db_tx = MemoryTransaction(self._data, owned=owned)
+        db_tx = self._in_progress = MemoryTransaction(self._data, owned=owned)
         try:
             yield db_tx
+            await self.network.send(COMMIT)
             db_tx.commit()
+            await self.network.answer(COMMIT)
         finally:
             db_tx.roll_back()
-            self._data.writer.release()
+            self._data.writer.release(self)
 
-    async def _round_trip(self) -> None:
+    async def _round_trip(self, request: str) -> None:
         """Let other tasks run, as a call of a server does: a polling loop must not block the whole process."""
         self._check_open()
-        await asyncio.sleep(0)
+        await self.network.send(request)
 
     def _check_open(self) -> None:
         if not self._is_open:

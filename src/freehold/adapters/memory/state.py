@@ -18,7 +18,7 @@ from freehold.database import DatabaseTransaction
 from freehold.errors import ConfigurationError
 from freehold.life import Life, LifeState
 
-__all__ = ["MemoryData", "MemoryStore", "MemoryTransaction", "Rows", "Table", "memory_transaction"]
+__all__ = ["MemoryData", "MemoryStore", "MemoryTransaction", "Rows", "Table", "WriterLock", "memory_transaction"]
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -32,12 +32,53 @@ class Table(Generic[K, V]):
     name: str
 
 
+class WriterLock:
+    """The lock of the one writer. It is handed on in the order of the requests; a client that is gone gives it up."""
+
+    def __init__(self) -> None:
+        self._holder: object | None = None
+        self._waiting: list[tuple[object, asyncio.Future[None]]] = []
+
+    async def acquire(self, client: object) -> None:
+        """Wait until the lock is this client's."""
+        if self._holder is None:
+            self._holder = client
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((client, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.cancelled():
+                self._waiting = [each for each in self._waiting if each[1] is not turn]
+            else:
+                self.release(client)  # it was handed on in the moment of the cancellation
+            raise
+
+    def release(self, client: object) -> None:
+        """Hand the lock on; nothing where it is not this client's."""
+        if self._holder is not client:
+            return
+        self._holder = None
+        while self._waiting:
+            following, turn = self._waiting.pop(0)
+            if not turn.done():
+                self._holder = following
+                turn.set_result(None)
+                return
+
+    def abandon(self, client: object) -> None:
+        """Forget a client that will never run again."""
+        self._waiting = [each for each in self._waiting if each[0] is not client]
+        self.release(client)
+
+
 @dataclass(slots=True, weakref_slot=True)
 class MemoryData:
     """The data that all databases of one name share: committed rows, the lock of the one writer, a sequence."""
 
     tables: dict[str, dict[Any, Any]] = field(default_factory=dict)
-    writer: asyncio.Lock = field(default_factory=asyncio.Lock)
+    writer: WriterLock = field(default_factory=WriterLock)
     sequence: Iterator[int] = field(default_factory=lambda: count(1))
     migrations: list[str] = field(default_factory=list)
     partitions: int | None = None

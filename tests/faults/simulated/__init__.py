@@ -1,0 +1,1 @@
+"""Scenarios that are simulated, and the bugs that are planted in them."""
