@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import pytest
 
 from freehold.conformance.harness import StoresHarness, has_to_wait
+from freehold.conformance.outbox_last import OutboxLastWriteConformance
 from freehold.conformance.outbox_marks import (
     LIMIT,
     OutboxMarkConformance,
@@ -27,7 +28,7 @@ from freehold.ports import Stores
 __all__ = ["OutboxStoreConformance", "outgoing", "take_partitions"]
 
 
-class OutboxStoreConformance(OutboxMarkConformance):
+class OutboxStoreConformance(OutboxLastWriteConformance, OutboxMarkConformance):
     """What every outbox must do."""
 
     async def test_what_is_staged_appears_with_the_commit(self, harness: StoresHarness) -> None:

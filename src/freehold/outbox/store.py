@@ -24,7 +24,7 @@ that P published at t3 are old, but true; its pending watermarks are refused tog
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol, Self
 
@@ -170,6 +170,22 @@ class OutboxStore(Protocol):
         """Add messages in this order to the business transaction; returns their positions. One round trip for any
         number.
         """
+
+    async def stage_last(
+        self,
+        db_tx: DatabaseTransaction,
+        messages: Sequence[OutgoingMessage],
+        tell: Callable[[Sequence[int]], None] | None = None,
+    ) -> None:
+        """As `stage`, for messages that are a transaction's last write: nothing but its commit follows. `tell` is
+        called with their positions before the block of the transaction has ended.
+
+        An engine may write them with the commit. Then they follow what was staged before, and the end of the block
+        raises what `stage` would have raised.
+        """
+        positions = await self.stage(db_tx, messages)
+        if tell is not None:
+            tell(positions)
 
     async def fetch(
         self, leases: Mapping[int, int], limit: int, *, recall_seconds: float = EVER_SECONDS

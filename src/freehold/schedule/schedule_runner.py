@@ -26,7 +26,7 @@ async def send_due(stores: Stores, limit: int) -> int:
     async with stores.database.begin() as db_tx:
         due = await stores[SCHEDULE].take_due(db_tx, limit)
         if due:
-            await stores[OUTBOX].stage(db_tx, due)
+            await stores[OUTBOX].stage_last(db_tx, due)
     return len(due)
 
 

@@ -188,28 +188,29 @@ class StagingArea:
         self.db_tx.life.check()
         self.pending.after_commit.add(wake)
 
-    async def write(self) -> None:
+    async def write(self, *, last: bool = False) -> None:
         """Write what is staged. Called before the commit; a further call writes only what is new.
 
-        What other tasks of the transaction stage meanwhile is written as well. Raises `TransactionEnded`, and
+        What other tasks of the transaction stage meanwhile is written as well. With `last` nothing but the commit
+        follows, and messages may be written with it: their positions are known after it. Raises `TransactionEnded`, and
         `ConcurrencyConflict` where a stream does not have the expected version.
         """
         self.db_tx.life.check()
-        await self._write_once()
+        await self._write_once(last=last)
         self.db_tx.life.check()  # an enlisted transaction has begun by now, so its end can be noticed from here on
         for _ in range(_WRITES_MAX):
             if not (self.pending.left or any(writer.left for writer in self.db_tx.life.writers)):
                 return
-            await self._write_once()
+            await self._write_once(last=last)
 
-    async def _write_once(self) -> None:
+    async def _write_once(self, *, last: bool) -> None:
         for writer in tuple(self.db_tx.life.writers):
             await writer.write()
         for companion in tuple(self.pending.companions.values()):
             await companion.write()
         if self.pending.appends:
             await self._write_events()
-        await self._write_messages()
+        await self._write_messages(last=last)
 
     async def _write_events(self) -> None:
         """Append the events, and write what follows from them."""
@@ -229,23 +230,40 @@ class StagingArea:
                 hint="append events in the handler, not in an inline projection",
             )
 
-    async def _write_messages(self) -> None:
-        """Write the messages, without and with a due time."""
+    async def _write_messages(self, *, last: bool) -> None:
+        """Write the messages, with and without a due time. Those without are written last: see `write`."""
         pending = self.pending
-        if pending.messages:
-            messages, pending.messages[:] = tuple(pending.messages), []
-            positions = await self.context.stores[OUTBOX].stage(self.db_tx, messages)
-            pending.reached = pending.reached.merged(self._lanes(messages, positions))
-            pending.sent = True
         if pending.scheduled:
             scheduled, pending.scheduled[:] = tuple(pending.scheduled), []
             for message, name, delay_seconds in scheduled:
                 await self.context.stores[SCHEDULE].add(self.db_tx, message, name, delay_seconds)
             pending.delayed = True
+        if pending.messages:
+            messages, pending.messages[:] = tuple(pending.messages), []
+            outbox = self.context.stores[OUTBOX]
+            if last:
+                await outbox.stage_last(self.db_tx, messages, self._reached_by(messages))
+            elif (tell := self._reached_by(messages)) is None:
+                await outbox.stage(self.db_tx, messages)
+            else:
+                tell(await outbox.stage(self.db_tx, messages))
+            pending.sent = True
 
-    def _lanes(self, messages: Sequence[OutgoingMessage], positions: Sequence[int]) -> ConsistencyToken:
-        """The positions of this service's events. Commands and replies have none, since no read waits for them."""
+    def _reached_by(self, messages: Sequence[OutgoingMessage]) -> Callable[[Sequence[int]], None] | None:
+        """What notes the positions of messages, once they are known. None where no message is an event of this service:
+        no read waits for commands and replies.
+        """
         topic = f"{self.context.service}.events"
+        if not any(message.topic == topic for message in messages):
+            return None
+
+        def tell(positions: Sequence[int]) -> None:
+            self.pending.reached = self.pending.reached.merged(self._lanes(topic, messages, positions))
+
+        return tell
+
+    def _lanes(self, topic: str, messages: Sequence[OutgoingMessage], positions: Sequence[int]) -> ConsistencyToken:
+        """The positions of the messages of a topic by lane."""
         partitions = self.context.stores[OUTBOX].partitions
         lanes: dict[str, int] = {}
         for message, position in zip(messages, positions, strict=True):

@@ -37,7 +37,7 @@ class Transactions:
             transaction = _seen_by_caller(self.within(db_tx, cause, correlation_id=correlation_id))
             yield transaction
             if db_tx.life.doomed is None:
-                await transaction.write()
+                await transaction.staging.write(last=True)
         transaction.staging.notify()
 
     def enlist(self, native: object, cause: Envelope | None = None) -> Transaction:

@@ -142,6 +142,12 @@ def _event() -> NewEvent:
 
 
 @query
+async def outbox_stage_last(seeded: Seeded) -> None:
+    async with seeded.stores.database.begin() as db_tx:
+        await seeded.stores[OUTBOX].stage_last(db_tx, [_outgoing(f"fresh{next(_fresh)}") for _ in range(10)])
+
+
+@query
 async def outbox_stage(seeded: Seeded) -> None:
     async with seeded.stores.database.begin() as db_tx:
         await seeded.stores[OUTBOX].stage(db_tx, [_outgoing(f"fresh{next(_fresh)}") for _ in range(10)])

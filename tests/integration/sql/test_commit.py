@@ -18,7 +18,8 @@ from freehold.runtime.adapters import open_stores
 
 pytestmark = pytest.mark.servers
 
-_COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
+_COMMIT = b"COMMIT\x00"
+"""How a message of statements as text ends that commits: COMMIT alone, or behind what is staged with it."""
 
 
 @dataclass(slots=True)

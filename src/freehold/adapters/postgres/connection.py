@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import asyncpg
 
-from freehold.adapters.postgres.errors import TRY_AGAIN, never_carried_out, unreachable
+from freehold.adapters.postgres.errors import TRY_AGAIN, never_carried_out, unreachable, without_query
+from freehold.adapters.postgres.tap import RowTap
 from freehold.adapters.sql.engine.connection import Row
 from freehold.adapters.sql.handles.guard import ended_inside
 from freehold.database import DatabaseOptions
@@ -24,6 +26,9 @@ __all__ = ["AsyncpgConnection", "PerStatementTransactions", "PooledAsyncpg", "Ps
 _GRACE_SECONDS = 3.0
 _ROLLBACK_SECONDS = 3.0
 _BEGAN = "SELECT transaction_timestamp()"
+_NOTHING = nullcontext()
+_ERROR = "ERROR"
+"""The severity of an error that does not end the session."""
 
 
 def time_limits(options: DatabaseOptions) -> dict[str, str]:
@@ -126,27 +131,47 @@ class PooledAsyncpg(AsyncpgConnection):
 
     async def commit(self) -> None:
         """Commit. Raises `DatabaseError` for a failed transaction: the server answers its COMMIT with ROLLBACK."""
+        await self._commit()
+
+    async def commit_after(self, statements: Sequence[str]) -> Sequence[str]:
+        """Run statements, with their values written in, and commit, in one round trip. Each returns one row of one
+        column; returns these. Raises as `commit` does, and the error of a statement that failed: the server skips what
+        follows it.
+        """
+        tap = RowTap(self._driver)
+        await self._commit(statements, tap)
+        return tap.values
+
+    async def _commit(self, statements: Sequence[str] = (), tap: AbstractContextManager[object] = _NOTHING) -> None:
         if self._driver.is_closed():
             raise _lost_before_commit()
         if not self._driver.is_in_transaction() or not await self._is_the_same():
             raise ended_inside()
+        seconds = self._seconds * (1 + len(statements))
         try:
-            status = await self._driver.execute("COMMIT", timeout=self._seconds)
+            with tap:
+                status = await self._driver.execute("; ".join((*statements, "COMMIT")), timeout=seconds)
         except Exception as error:
+            without_query(error)
             known = self._diagnosed(error)
             if never_carried_out(error):
                 raise _lost_before_commit() from error
-            if isinstance(known, Unavailable):
+            if isinstance(error, asyncpg.InFailedSQLTransactionError):
+                raise _failed_before() from error
+            if isinstance(known, Unavailable) and not self._refused(error):
                 raise Unavailable(
                     "the response to COMMIT was lost, and its outcome is not known",
                     hint="check whether it was committed before trying again",
                 ) from error
             raise known from error
         if status != "COMMIT":
-            raise DatabaseError(
-                "a statement of the transaction had failed, and the transaction was rolled back",
-                hint="the error was caught inside the block; use a savepoint around a statement that may fail",
-            )
+            raise _failed_before()
+
+    def _refused(self, error: Exception) -> bool:
+        """Whether the server answered with an error and left the transaction open, so that it did not commit. It
+        carries out its time limits in this way, too.
+        """
+        return getattr(error, "severity_en", None) == _ERROR and self._driver.is_in_transaction()
 
     async def remember(self) -> None:
         """Read the time when the transaction began: a later transaction on the connection has another one."""
@@ -189,6 +214,13 @@ class PooledAsyncpg(AsyncpgConnection):
         ):
             self._suspect = True
         return known
+
+
+def _failed_before() -> DatabaseError:
+    return DatabaseError(
+        "a statement of the transaction had failed, and the transaction was rolled back",
+        hint="the error was caught inside the block; use a savepoint around a statement that may fail",
+    )
 
 
 def _lost_before_commit() -> Unavailable:

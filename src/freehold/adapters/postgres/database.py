@@ -39,12 +39,14 @@ from freehold.adapters.postgres.probe import (
 )
 from freehold.adapters.postgres.rights import examine_rights, grants
 from freehold.adapters.postgres.sessions import ApartConnection
+from freehold.adapters.postgres.tap import TAPS
 from freehold.adapters.postgres.url import parse_url
 from freehold.adapters.sql.engine.connection import SqlConnection
 from freehold.adapters.sql.engine.database import EngineDatabase, checked_out
 from freehold.adapters.sql.engine.enlistment import enlist_alchemy
 from freehold.adapters.sql.engine.packaged import packaged_schema
 from freehold.adapters.sql.engine.pool import RESERVED, PooledConnection, reserved_connection
+from freehold.adapters.sql.engine.transaction import OwnedTransaction
 from freehold.adapters.sql.handles.foreign import EnlistedTransaction, foreign, once_in_transaction
 from freehold.adapters.sql.handles.guard import GuardedSql
 from freehold.adapters.sql.inspection.catalogue import Catalogue
@@ -96,6 +98,7 @@ class PostgresDatabase(EngineDatabase):
         own = packaged_schema("freehold.adapters.postgres", "postgresql")
         self._schema = None if self._url.schema is None else Schema(self._url.schema, own.statements("postgresql"))
         super().__init__(PostgresDialect(clock, self._url.schema or ""), options, own, migrations)
+        self._folds = TAPS and self._url.folds
 
     @property
     def features(self) -> DatabaseFeatures:
@@ -336,6 +339,13 @@ class PostgresDatabase(EngineDatabase):
         if self._schema is not None:
             return SchemaAsyncpg(connection, self.options, self._schema, proxied=proxied)
         return PooledAsyncpg(connection, self.options, proxied=proxied)
+
+    async def _send_commit(self, db_tx: OwnedTransaction) -> None:
+        closing, connection = db_tx.closing, db_tx.pooled.sql
+        if closing is None or not closing.statements or not isinstance(connection, PooledAsyncpg):
+            await connection.commit()
+            return
+        closing.tell(await connection.commit_after(closing.statements))
 
     def _autocommitting(self, sql: PooledConnection) -> SqlConnection:
         if self._url.proxied and isinstance(sql, PooledAsyncpg):

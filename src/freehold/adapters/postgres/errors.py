@@ -33,6 +33,7 @@ __all__ = [
     "reason_of",
     "translate_error",
     "unreachable",
+    "without_query",
 ]
 
 TRY_AGAIN: Final = "try again; also the end of a transaction that was idle longer than idle_transaction_timeout_seconds"
@@ -153,6 +154,13 @@ def never_carried_out(error: BaseException) -> bool:
 
 def _is_unsent(error: BaseException) -> bool:
     return isinstance(error, asyncpg.InternalClientError) and str(error).startswith(_UNSENT)
+
+
+def without_query(error: BaseException) -> None:
+    """Take the text of the statement off an error of asyncpg, where it may have values written in."""
+    for link in _chain(error):
+        if getattr(link, "query", None) is not None:
+            link.query = None  # type: ignore[attr-defined]  # asyncpg sets it beside its declared attributes
 
 
 def unreachable(error: BaseException) -> FreeholdError | None:

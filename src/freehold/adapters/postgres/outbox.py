@@ -1,23 +1,16 @@
-"""The outbox on PostgreSQL: one statement stages messages and serialises the transactions of a key. Imports the SQL
-base.
+"""The outbox on PostgreSQL. Imports the SQL base and its sibling `staging`.
 
-Without locks two transactions could draw positions for one key in one order and commit in the other. So the statement:
-
-1. acquires an advisory lock for each key, in a fixed order. The locks end with the transaction, after its commit is
-   visible. Keys with the same hash wait for each other without need;
-2. takes a marker: a shared lock whose number is the sequence's last value. It means "this transaction draws positions
-   above this number";
-3. draws positions and inserts the rows.
-
-The high-water mark that the relay reads with the rows is at or below every marker (`schema/functions/outbox.sql`).
+The high-water mark that the relay reads with the rows is at or below every marker of a transaction that stages
+(`schema/functions/outbox.sql`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
-from freehold.adapters.sql.engine.connection import SqlConnection, SqlDatabase, sql_of
+from freehold.adapters.postgres.staging import Staging
+from freehold.adapters.sql.engine.connection import SqlConnection, SqlDatabase
 from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.outbox import REASON_CHARACTERS_MAX, SqlOutboxStore
 from freehold.broker import OutgoingMessage
@@ -26,9 +19,6 @@ from freehold.outbox.store import EVER_SECONDS, OutboxBatch, StagedMessage
 
 __all__ = ["STAGED_SQL", "PostgresOutboxStore"]
 
-_LOCK_SPACE = "freehold.outbox/"
-_MARKER = 1179143000
-"""The class of the markers, as in `schema/functions/outbox.sql`. A schema gets a class of its own (`own_schema`)."""
 STAGED_SQL: Final = "(SELECT s.is_called FROM freehold_outbox_position_seq AS s)"
 """The condition that the outbox has ever had a row."""
 _RAISE_PENDING = """\
@@ -42,26 +32,7 @@ class PostgresOutboxStore(SqlOutboxStore):
     def __init__(self, database: SqlDatabase, dialect: Dialect) -> None:
         super().__init__(database, dialect)
         now = dialect.now_sql(1)
-        self._stage = f"""
-WITH locked AS MATERIALIZED (
-    SELECT pg_advisory_xact_lock(l.hash) FROM unnest($2::bigint[]) AS l (hash)
-), gate AS MATERIALIZED (
-    SELECT count(*) AS locks FROM locked
-), marker AS MATERIALIZED (
-    SELECT pg_advisory_xact_lock_shared({_MARKER}, s.floor) FROM gate CROSS JOIN LATERAL (
-        SELECT freehold_low_bits(CASE WHEN q.is_called THEN q.last_value ELSE q.last_value - 1 END) AS floor
-        FROM freehold_outbox_position_seq AS q WHERE gate.locks > 0 OFFSET 0
-    ) AS s
-), marked AS MATERIALIZED (
-    SELECT count(*) AS markers FROM marker
-)
-INSERT INTO freehold_outbox (partition, id, topic, key, document, staged_at)
-SELECT m.partition, m.id, m.topic, m.key, m.document, {now}
-FROM marked, unnest($3::integer[], $4::uuid[], $5::text[], $6::text[], $7::bytea[])
-    WITH ORDINALITY AS m (partition, id, topic, key, document, ordinal)
-WHERE marked.markers > 0
-ORDER BY m.ordinal
-RETURNING position"""
+        self._staging = Staging(dialect, lambda: self.partitions)
         self._fetch = f"SELECT * FROM freehold_outbox_fetch($2::jsonb, {now}, $3::integer, {dialect.later_sql(now, 4)})"
         self._keep_sql = f"SELECT freehold_outbox_keep($2::jsonb, $3::bigint[], $4::jsonb, {now}, $5::bigint)"
         self._reschedule = (
@@ -77,18 +48,16 @@ RETURNING position"""
 
     async def stage(self, db_tx: DatabaseTransaction, messages: Sequence[OutgoingMessage]) -> Sequence[int]:
         """Lock the keys, take the marker and insert, in one round trip; returns the positions."""
-        if not messages:
-            return ()
-        parameters = (
-            self._dialect.now(),
-            sorted({self._dialect.lock_number(_LOCK_SPACE + message.key) for message in messages}),
-            [self._partition(message.key) for message in messages],
-            [message.id for message in messages],
-            [message.topic for message in messages],
-            [message.key for message in messages],
-            [message.document for message in messages],
-        )
-        return sorted(row[0] for row in await sql_of(db_tx).fetch(self._stage, parameters))
+        return await self._staging.stage(db_tx, messages)
+
+    async def stage_last(
+        self,
+        db_tx: DatabaseTransaction,
+        messages: Sequence[OutgoingMessage],
+        tell: Callable[[Sequence[int]], None] | None = None,
+    ) -> None:
+        """As `stage`, in the round trip of the COMMIT where Freehold sends it."""
+        await self._staging.stage_last(db_tx, messages, tell)
 
     async def fetch(
         self, leases: Mapping[int, int], limit: int, *, recall_seconds: float = EVER_SECONDS

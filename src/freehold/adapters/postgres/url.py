@@ -40,12 +40,14 @@ class PostgresUrl:
     arguments  for asyncpg.
     schema     the schema of Freehold's tables; None for the one that the role's search path selects.
     proxied    a proxy pools transactions: no prepared statements, and no state in a session.
+    folds      messages are staged in the round trip of the COMMIT, their documents written into its text.
     """
 
     url: URL
     arguments: Mapping[str, Any]
     schema: str | None
     proxied: bool
+    folds: bool = True
     connect_timeout_seconds: float | None = None
 
 
@@ -67,6 +69,7 @@ def parse_url(text: str) -> PostgresUrl:
         arguments=_arguments(query, min(sizes, default=_CACHE_SIZE)),
         schema=query.get("schema"),
         proxied=0 in sizes,
+        folds=query.get("stage_with_commit", "on") == "on",
         connect_timeout_seconds=None if timeout is None else float(timeout),
     )
 
@@ -188,6 +191,7 @@ _KNOWN: Final[Mapping[str, Callable[[str, str], None]]] = {
     "sslpassword": _anything,
     "ssl_min_protocol_version": _one_of("TLSv1.2", "TLSv1.3"),
     "ssl_max_protocol_version": _one_of("TLSv1.2", "TLSv1.3"),
+    "stage_with_commit": _one_of("on", "off"),
     "statement_cache_size": _number,
     "target_session_attrs": _one_of("any", "read-write", "primary", why="selects a server that accepts no writes"),
     "user": _anything,

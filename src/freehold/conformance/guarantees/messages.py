@@ -23,6 +23,9 @@ OUTBOX: Final = (
             Outbox.test_what_is_staged_appears_with_the_commit,
             Outbox.test_a_rollback_leaves_nothing,
             Outbox.test_a_cancellation_leaves_nothing,
+            Outbox.test_what_is_staged_last_appears_with_the_commit,
+            Outbox.test_a_rollback_leaves_nothing_that_was_staged_last,
+            Outbox.test_nothing_is_staged_last_after_the_end,
         ),
     ),
     Guarantee(
@@ -31,11 +34,17 @@ OUTBOX: Final = (
             Outbox.test_transactions_of_one_key_wait_for_each_other,
             Outbox.test_a_reader_never_sees_a_key_go_back,
             Outbox.test_many_messages_keep_the_order_given,
+            Outbox.test_many_staged_last_keep_the_order_given,
+            Outbox.test_a_last_write_waits_for_transactions_of_its_key,
         ),
     ),
     Guarantee(
         "Other keys do not wait, and no order of keys causes a deadlock.",
-        (Outbox.test_transactions_of_other_keys_do_not_wait, Outbox.test_keys_in_any_order_cause_no_deadlock),
+        (
+            Outbox.test_transactions_of_other_keys_do_not_wait,
+            Outbox.test_keys_in_any_order_cause_no_deadlock,
+            Outbox.test_keys_in_any_order_staged_last_cause_no_deadlock,
+        ),
     ),
     Guarantee(
         "A relay that lost its lease changes no row.",
@@ -95,6 +104,7 @@ PROGRESS: Final = (
         "No message appears at or below a reported high-water mark.",
         (
             Outbox.test_no_row_appears_at_or_below_a_high_water_mark,
+            Outbox.test_last_writes_of_one_row_keep_the_marks_and_the_order_of_a_key,
             Outbox.test_an_open_transaction_holds_the_high_water_mark_below_it,
             Outbox.test_a_blocked_key_holds_its_partition_below_it,
             Outbox.test_a_batch_comes_with_high_water_marks,

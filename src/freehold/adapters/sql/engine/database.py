@@ -57,6 +57,7 @@ class EngineDatabase(ABC):
         self._pool: ConnectionPool | None = None
         self._partitions = options.partitions
         self._served = False
+        self._folds = False
         self._committed_at = -math.inf
         self._watched: WeakSet[Any] = WeakSet()
 
@@ -183,7 +184,7 @@ class EngineDatabase(ABC):
     async def begin(self) -> AsyncIterator[OwnedTransaction]:
         """Open a transaction, as `Database.begin` says."""
         async with self._writing():
-            db_tx = OwnedTransaction(await self._begin())
+            db_tx = OwnedTransaction(await self._begin(), folds=self._folds)
             try:
                 yield db_tx
                 db_tx.life.seal()
@@ -333,15 +334,20 @@ class EngineDatabase(ABC):
         try:
             if db_tx.guard.busy:
                 await db_tx.guard.settle(self._settle_seconds)
-            await db_tx.pooled.sql.commit()
+            await self._send_commit(db_tx)
             self._committed_at = time.monotonic()
         except BaseException as error:
+            self._mistrust(db_tx.pooled, error)
             how = LifeState.UNKNOWN if isinstance(error, Unavailable | TransactionMisused) else LifeState.ROLLED_BACK
             await db_tx.pooled.sql.rollback()
             raise
         finally:
             db_tx.life.end(how)
             await self._give(db_tx.pooled)
+
+    async def _send_commit(self, db_tx: OwnedTransaction) -> None:
+        """Commit, with the statements of `closing`."""
+        await db_tx.pooled.sql.commit()
 
     async def _end_rolled_back(self, db_tx: OwnedTransaction) -> None:
         db_tx.life.end(LifeState.ROLLED_BACK)

@@ -1,5 +1,5 @@
 """A transaction that Freehold begins and ends, on a connection of its pool. Imports SQLAlchemy, the foundation, the SQL
-base's `handles`, and its sibling `pool`.
+base's `handles`, and its siblings `closing` and `pool`.
 
 The user's `AsyncConnection` and Freehold's statements share one driver connection and one transaction. Freehold begins
 and ends it: SQLAlchemy is in autocommit mode. The objects that user code gets are made for one transaction, and raise
@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import Session
 
+from freehold.adapters.sql.engine.closing import Closing
 from freehold.adapters.sql.engine.pool import Pooled
 from freehold.adapters.sql.handles.connection import TransactionHandle, lend
 from freehold.adapters.sql.handles.driver import DriverProxy
@@ -26,17 +27,21 @@ listen()
 
 
 class OwnedTransaction:
-    """A database transaction that Freehold ends. The objects that it returns belong to it alone, and raise after it."""
+    """A database transaction that Freehold ends. The objects that it returns belong to it alone, and raise after it.
 
-    __slots__ = ("_native", "_sessions", "guard", "life", "pooled", "sql")
+    closing  takes statements that are sent with the COMMIT; None where the engine cannot do that.
+    """
+
+    __slots__ = ("_native", "_sessions", "closing", "guard", "life", "pooled", "sql")
 
     owned = True
 
-    def __init__(self, pooled: Pooled) -> None:
+    def __init__(self, pooled: Pooled, *, folds: bool = False) -> None:
         self.pooled = pooled
         self.life = Life()
         self.guard = Guard(self.life, pooled.sql.is_in_transaction)
         self.sql = GuardedSql(self.guard, pooled.sql)
+        self.closing = Closing(self.guard.check) if folds else None
         self._native: TransactionHandle | None = None
         self._sessions: JoinedSessions | None = None
 

@@ -37,6 +37,56 @@ $$;
 -- The low 32 bits of a position: the second number of an advisory lock.
 CREATE OR REPLACE FUNCTION freehold_low_bits(value bigint) RETURNS integer
 LANGUAGE sql IMMUTABLE AS $$ SELECT (((value + 2147483648) & 4294967295) - 2147483648)::integer $$;
+-- Stages a message. Each statement has a snapshot of its own, and they run in this order: the lock of the key, which
+-- ends with the transaction; the marker, a shared lock whose number is the last position drawn; the row, which draws the
+-- next one. Returns the position.
+CREATE OR REPLACE FUNCTION freehold_outbox_stage(
+    key_lock bigint, in_partition integer, message_id uuid, to_topic text, by_key text, body bytea, moment timestamptz)
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    drawn bigint;
+    called boolean;
+BEGIN
+    PERFORM pg_advisory_xact_lock(key_lock);
+    SELECT s.last_value, s.is_called INTO drawn, called FROM freehold_outbox_position_seq AS s;
+    PERFORM pg_advisory_xact_lock_shared(1179143000, freehold_low_bits(CASE WHEN called THEN drawn ELSE drawn - 1 END));
+    INSERT INTO freehold_outbox (partition, id, topic, key, document, staged_at)
+    VALUES (in_partition, message_id, to_topic, by_key, body, coalesce(moment, statement_timestamp()))
+    RETURNING position INTO drawn;
+    RETURN drawn;
+END
+$$;
+-- As freehold_outbox_stage, for any number of messages in the order given. `key_locks` are in ascending order, so that
+-- two transactions with several keys do not wait for each other.
+CREATE OR REPLACE FUNCTION freehold_outbox_stage_all(
+    key_locks bigint[], in_partitions integer[], message_ids uuid[], to_topics text[], by_keys text[], bodies bytea[],
+    moment timestamptz)
+RETURNS bigint[]
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    key_lock bigint;
+    floor bigint;
+    called boolean;
+    drawn bigint[];
+BEGIN
+    FOREACH key_lock IN ARRAY key_locks LOOP
+        PERFORM pg_advisory_xact_lock(key_lock);
+    END LOOP;
+    SELECT s.last_value, s.is_called INTO floor, called FROM freehold_outbox_position_seq AS s;
+    PERFORM pg_advisory_xact_lock_shared(1179143000, freehold_low_bits(CASE WHEN called THEN floor ELSE floor - 1 END));
+    WITH staged AS (
+        INSERT INTO freehold_outbox (partition, id, topic, key, document, staged_at)
+        SELECT m.partition, m.id, m.topic, m.key, m.document, coalesce(moment, statement_timestamp())
+        FROM unnest(in_partitions, message_ids, to_topics, by_keys, bodies)
+            WITH ORDINALITY AS m (partition, id, topic, key, document, ordinal)
+        ORDER BY m.ordinal
+        RETURNING position
+    )
+    SELECT array_agg(s.position ORDER BY s.position) INTO drawn FROM staged AS s;
+    RETURN drawn;
+END
+$$;
 -- Returns the rows for the relay. It reads, in this order, each by a statement with a snapshot of its own (volatile,
 -- read committed):
 -- 1. the last drawn position;
