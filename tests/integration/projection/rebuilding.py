@@ -22,9 +22,16 @@ from freehold.messages import encode_body
 from freehold.projection.declaration import Projection, ProjectionContext
 from freehold.projection.store import CHECKPOINTS, GenerationState
 
-__all__ = ["Paid", "append_history", "cold_fold", "declared", "settings_for"]
+__all__ = ["Paid", "append_history", "cold_fold", "declared", "main", "settings_for"]
 
 _APPEND = 500
+_ON_CONFLICT = """INSERT INTO {} AS p (customer, cents, payments, chain)
+    VALUES ($1, CAST($2 AS bigint), 1, CAST($2 AS bigint) % 1000003)
+    ON CONFLICT (customer) DO UPDATE SET cents = p.cents + excluded.cents, payments = p.payments + 1,
+    chain = (p.chain * 31 + excluded.cents) % 1000003"""
+_ON_DUPLICATE_KEY = """INSERT INTO {} (customer, cents, payments, chain) VALUES ($1, $2, 1, $2 % 1000003)
+    ON DUPLICATE KEY UPDATE chain = (chain * 31 + VALUES(cents)) % 1000003, payments = payments + 1,
+    cents = cents + VALUES(cents)"""
 
 
 @event("shopkeeper.paid", key="customer")
@@ -47,12 +54,9 @@ def declared(version: int, doom: Doom | None = None) -> tuple[Service, sa.Table]
 
     @projection.on_batch(Paid)
     async def paid(batch: Sequence[tuple[Any, RecordedEvent]], write: ProjectionContext) -> None:
+        upsert = _ON_DUPLICATE_KEY if write.connection.dialect.name == "mariadb" else _ON_CONFLICT
         await write.sql.execute_many(
-            f"INSERT INTO {write.name(table)} AS p (customer, cents, payments, chain)"
-            " VALUES ($1, CAST($2 AS bigint), 1, CAST($2 AS bigint) % 1000003)"
-            " ON CONFLICT (customer) DO UPDATE SET cents = p.cents + excluded.cents, payments = p.payments + 1,"
-            " chain = (p.chain * 31 + excluded.cents) % 1000003",
-            [(each.customer, each.cents) for each, _ in batch],
+            upsert.format(write.name(table)), [(each.customer, each.cents) for each, _ in batch]
         )
         if doom is not None:
             doom.handled(len(batch))
@@ -98,7 +102,7 @@ def cold_fold(history: list[tuple[str, int]]) -> dict[str, tuple[int, int, int]]
     return found
 
 
-async def _main(url: str, version: int, dies_after: int, within: int) -> None:
+async def main(url: str, version: int, dies_after: int, within: int) -> None:
     service, _ = declared(version, Doom(dies_after, within))
     async with RunningService(service, settings_for(url), roles=["projections"]) as running:
         print("running", flush=True)  # noqa: T201 - tells the test
@@ -111,4 +115,4 @@ async def _main(url: str, version: int, dies_after: int, within: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(sys.argv[1], *map(int, sys.argv[2:])))
+    asyncio.run(main(sys.argv[1], *map(int, sys.argv[2:])))

@@ -1,13 +1,15 @@
-"""Several streams that make the rows of one key, made again together: on both engines."""
+"""Several streams that make the rows of one key, made again together: on each engine."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from tests.integration.projection.beside import WHO, actions_of, up_to_date
+from tests.integration.projection.engines import WITH_MARIADB, empty_database
 from tests.integration.projection.models import rows, settings_for, until
 
 from freehold import Retry, RunningService, Service, event
@@ -18,6 +20,16 @@ from freehold.messages import encode_body
 from freehold.projection.declaration import KeyLookup, Projection, ProjectionContext
 
 POISON = "poison"
+_ON_CONFLICT = """INSERT INTO {} AS t (team, words) VALUES ($1, $2)
+    ON CONFLICT (team) DO UPDATE SET words = t.words || ' ' || excluded.words"""
+_ON_DUPLICATE_KEY = """INSERT INTO {} (team, words) VALUES ($1, $2)
+    ON DUPLICATE KEY UPDATE words = concat(words, ' ', VALUES(words))"""
+
+
+@pytest.fixture(params=WITH_MARIADB)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database."""
+    return empty_database(request, tmp_path)
 
 
 @event("league.said", key="who")
@@ -58,11 +70,8 @@ class League:
     async def said(self, said: Said, write: ProjectionContext) -> None:
         if said.text == POISON and self.poisonous:
             raise ValueError("planned")
-        await write.sql.execute(
-            f"INSERT INTO {write.name(self.table)} AS t (team, words) VALUES ($1, $2)"
-            " ON CONFLICT (team) DO UPDATE SET words = t.words || ' ' || excluded.words",
-            (said.team, said.text),
-        )
+        upsert = _ON_DUPLICATE_KEY if write.connection.dialect.name == "mariadb" else _ON_CONFLICT
+        await write.sql.execute(upsert.format(write.name(self.table)), (said.team, said.text))
 
 
 async def say(running: RunningService, stream: str, team: str, text: str) -> None:

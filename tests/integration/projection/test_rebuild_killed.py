@@ -11,11 +11,13 @@ import os
 import random
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from tests.forking import ForkedProcess, forked
 from tests.integration.projection.dying import killed
+from tests.integration.projection.engines import WITH_MARIADB, empty_database
 from tests.integration.projection.rebuilding import append_history, cold_fold, declared, settings_for
 
 from freehold import RunningService
@@ -26,6 +28,12 @@ EVENT_COUNT = int(os.environ.get("FREEHOLD_TEST_REBUILD_EVENTS", "10000"))
 KILLS = int(os.environ.get("FREEHOLD_TEST_REBUILD_KILLS", "6"))
 SEED = int(os.environ.get("FREEHOLD_TEST_REBUILD_SEED", "0")) or random.SystemRandom().randrange(1, 1_000_000)
 LIMIT_SECONDS = 120 + EVENT_COUNT / 500 + KILLS * 5
+
+
+@pytest.fixture(params=WITH_MARIADB)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database."""
+    return empty_database(request, tmp_path)
 
 
 @dataclass

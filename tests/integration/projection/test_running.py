@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from tests.integration.projection.engines import WITH_MARIADB, empty_database
 from tests.integration.projection.models import (
     Deposited,
     Noted,
@@ -28,6 +30,13 @@ from freehold.projection.generations import begin_first
 from freehold.projection.service_runner import ProjectionCoordinator
 from freehold.projection.store import CHECKPOINTS, GenerationState
 from freehold.projection.tables import PlacedTables
+from freehold.sql import SQL
+
+
+@pytest.fixture(params=WITH_MARIADB)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database."""
+    return empty_database(request, tmp_path)
 
 
 @pytest.mark.parametrize("batch", [False, True])
@@ -204,20 +213,25 @@ def _blocked() -> tuple[Projection, sa.Table]:
     return blocked, table
 
 
+async def _define(running: RunningService, statement: str) -> None:
+    """Outside of a transaction: on MariaDB the statement would end it."""
+    async with running.stores[SQL].direct() as connection:
+        await connection.execute(statement)
+
+
 async def test_one_that_cannot_start_does_not_hold_up_the_others(url: str) -> None:
     """It is told, and starts when what was in its way is gone."""
     model = read_model()
     blocked, table = _blocked()
     model.service.projects(blocked)
-    async with RunningService(model.service, settings_for(url), roles=()) as running, running.transaction() as tx:
-        await tx.sql.execute("CREATE TABLE in_the_way (account text)")
+    async with RunningService(model.service, settings_for(url), roles=()) as running:
+        await _define(running, "CREATE TABLE in_the_way (account text)")
     async with RunningService(model.service, settings_for(url)) as running:
         await append(running, "a", 1)
         await until(lambda: caught_up(running, model))
         assert len(await rows(running, model.entries)) == 1
         assert list(_follower(running).problems) == ["blocked"]
-        async with running.transaction() as tx:
-            await tx.sql.execute("DROP TABLE in_the_way")
+        await _define(running, "DROP TABLE in_the_way")
 
         async def there() -> bool:
             found = await running.stores[CHECKPOINTS].checkpoints("blocked")
@@ -233,8 +247,8 @@ async def test_what_cannot_start_is_told_all_the_time(url: str, monkeypatch: pyt
     """Also while it is tried again: whoever looks just then must not take it for mended."""
     model = read_model()
     model.service.projects(_blocked()[0])
-    async with RunningService(model.service, settings_for(url), roles=()) as running, running.transaction() as tx:
-        await tx.sql.execute("CREATE TABLE in_the_way (account text)")
+    async with RunningService(model.service, settings_for(url), roles=()) as running:
+        await _define(running, "CREATE TABLE in_the_way (account text)")
     monkeypatch.setattr(lifecycle, "FAILING_SECONDS_MAX", 0.0)
     async with RunningService(model.service, settings_for(url)) as running:
         await until(lambda: _blocked_is_told(running))
