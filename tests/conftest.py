@@ -149,9 +149,10 @@ def postgres_url(request: pytest.FixtureRequest, postgres_place: tuple[str, Call
 
 
 @pytest.fixture(scope="session")
-def mariadb_databases(mariadb_server: RunningServer) -> Iterator[MariaDbDatabases]:
+def mariadb_databases(request: pytest.FixtureRequest) -> Iterator[MariaDbDatabases]:
     """What gives each test on the session's MariaDB a database."""
-    with MariaDbDatabases(mariadb_server.url) as databases:
+    server_url = _running_elsewhere("FREEHOLD_TEST_MARIADB") or request.getfixturevalue("mariadb_server").url
+    with MariaDbDatabases(server_url) as databases:
         yield databases
 
 
