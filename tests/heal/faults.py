@@ -17,41 +17,52 @@ __all__ = ["TWO_AT_ONCE", "of_fault"]
 _MAKE_DEAD_LETTERS: Final = frozenset({"poison-message"})
 _CRASH: Final = "-crash"
 _LOST: Final = "the broker has lost what it had confirmed"
-_SIGNS: Final[Mapping[Profile, Mapping[str, str]]] = {
+_SIGNS: Final[Mapping[str, Mapping[str, str]]] = {
     Profile.EMBEDDED: {
-        "inventory-stopped": "does not answer",
-        "orders-stopped": "does not answer",
         "broker-down": "the broker's file is locked",
         "broker-at-its-limit": "SQLITE_FULL",
-        "broker-emptied": _LOST,
+    },
+    Profile.SERVERS: {
+        "broker-down": "NATS is not connected",
+        "broker-at-its-limit": "the stream of messages is at its limit",
+    },
+    "sqlite": {
         "orders-database-down": "the database's file is locked",
         "orders-database-full": "SQLITE_FULL",
         "orders-database-read-only": "SQLITE_READONLY",
         "orders-database-locked": "the database's file is locked",
     },
-    Profile.SERVERS: {
-        "inventory-stopped": "does not answer",
-        "orders-stopped": "does not answer",
-        "broker-down": "NATS is not connected",
-        "broker-at-its-limit": "the stream of messages is at its limit",
-        "broker-emptied": _LOST,
+    "postgresql": {
         "orders-database-down": "55000",
         "orders-database-full": "53100",
         "orders-database-read-only": "25006",
         "orders-database-locked": "locked by another session",
     },
+    "mariadb": {
+        "orders-database-down": "4151",
+        "orders-database-full": "1021",
+        "orders-database-read-only": "1290",
+        "orders-database-locked": "1205",
+        "orders-database-frozen": "did not",
+    },
+}
+_SIGNS_EVERYWHERE: Final[Mapping[str, str]] = {
+    "inventory-stopped": "does not answer",
+    "orders-stopped": "does not answer",
+    "broker-emptied": _LOST,
 }
 """What readiness must report while a fault is on: the engine's own reason. For other faults nothing is required."""
 _PAIRS: Final = (
     ("orders-database-down", "orders-database-full"),
-    ("orders-database-locked", "orders-database-read-only"),
+    ("orders-database-read-only", "orders-database-locked"),
     ("broker-at-its-limit", "broker-down"),
 )
 
 
-def of_fault(fault: FaultState, profile: Profile) -> Scenario:
+def of_fault(fault: FaultState, shop: Shop) -> Scenario:
     """The scenario of a fault: it begins, lasts until readiness has reported it, and is healed."""
-    sign = _SIGNS[profile].get(fault.name, "")
+    signs = {**_SIGNS_EVERYWHERE, **_SIGNS[shop.profile], **_SIGNS[shop.engine("orders")]}
+    sign = signs.get(fault.name, "")
 
     async def happens(shop: Shop, trial: Trial, plan: TrialPlan) -> None:
         await begin(shop, fault.name, plan)

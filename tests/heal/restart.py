@@ -20,7 +20,7 @@ from tests.integration.shop.ops.customers import ended, fill, place
 from freehold.errors import FreeholdError
 from freehold_shop.supervisor.client import Shop, start_shop
 from freehold_shop.supervisor.plan import Plan, Profile
-from freehold_shop.verify.readers import postgres_dsn, sqlite_path
+from freehold_shop.verify.readers import open_reader, postgres_dsn, sqlite_path
 
 __all__ = ["NAME", "survive_the_supervisor"]
 
@@ -109,6 +109,10 @@ async def _confirmed(shop: Shop, order_ids: Sequence[str]) -> None:
 def _traces(shop: Shop) -> list[object]:
     """The traces of faults in the database of orders."""
     url = shop.databases["orders"]
+    if shop.engine("orders") == "mariadb":
+        query = "SELECT TRIGGER_NAME FROM information_schema.TRIGGERS UNION ALL SELECT 'read-only' WHERE @@read_only"
+        with open_reader(url) as reader:
+            return [trace for (trace,) in reader.rows(query)]
     if shop.profile is Profile.EMBEDDED:
         with contextlib.closing(sqlite3.connect(sqlite_path(url))) as file:
             return list(file.execute("SELECT name FROM sqlite_schema WHERE name LIKE 'shop_%'"))

@@ -23,7 +23,7 @@ Each fault begins in a shop under load, with orders of both checkouts, lasts unt
 Then every service must become ready, an order of each checkout must be confirmed, nothing may wait any more, and
 `shop verify` must hold. No process may have ended except those that the fault kills, and there may be no dead letters
 except those that [the fault's description](../shop.md) names.
-One shop for each profile, both at the same time, goes through all faults one after the other, and then through these:
+One shop for each profile, all at the same time, goes through the faults one after the other, and then through these:
 
 - `two-at-once`: pairs of faults of one database or of the broker, ended in either order.
 - `broker-emptied-three-times`: NATS is killed and started with an empty store, or the embedded broker's file is
@@ -33,11 +33,16 @@ One shop for each profile, both at the same time, goes through all faults one af
 - `supervisor-killed`: the supervisor is killed under five faults, and the next one is stopped under four; each time the
   next supervisor starts without faults.
 
+The third shop has the database of every service on MariaDB (`shop run --profile servers --engine all=mariadb`). It goes
+through what concerns databases, and the loss of the broker's log; `orders-database-crash`, `-frozen` and `-read-only`
+happen to its whole server there.
+
 """
 _COLUMNS = (
     "| fault | orders placed, unanswered | ends after | ready after | quiet and verified after | "
     "readiness meanwhile | result |\n| --- | --- | --- | --- | --- | --- | --- |\n"
 )
+_TITLES = {"embedded": "Profile embedded", "servers": "Profile servers", "mariadb": "Every database on MariaDB"}
 _SHOWN_CHARACTERS = 160
 
 
@@ -55,7 +60,7 @@ def page(command: str, results: Mapping[str, Sequence[Trial]]) -> str:
     text = _HEAD.format(command=command) + conditions + "\n"
     for profile, trials in results.items():
         healed = sum(trial.healed for trial in trials)
-        text += f"\n## Profile {profile}: {healed} of {len(trials)} healed\n\n{_COLUMNS}"
+        text += f"\n## {_TITLES[profile]}: {healed} of {len(trials)} healed\n\n{_COLUMNS}"
         text += "".join(_row(trial) for trial in trials)
     return text
 

@@ -9,12 +9,12 @@ from freehold_shop.faults.fault import Ending, Fault, Site, Trouble
 __all__ = ["catalogue"]
 
 _DATABASE_OF_ORDERS: Mapping[Trouble, str] = {
-    Trouble.DOWN: "The database of orders is down: PostgreSQL ends its sessions and accepts no connection; for SQLite"
-    " another process keeps the file's write lock.",
-    Trouble.FULL: "The database of orders is full: PostgreSQL answers 53100 to every write, by triggers on its tables;"
-    " SQLite answers SQLITE_FULL to what needs another page, by max_page_count.",
-    Trouble.READ_ONLY: "The database of orders is read-only: PostgreSQL by default_transaction_read_only, SQLite by"
-    " query_only in the processes of orders.",
+    Trouble.DOWN: "The database of orders is down: PostgreSQL ends its sessions and accepts no connection, MariaDB"
+    " locks the account of orders; for SQLite another process keeps the file's write lock.",
+    Trouble.FULL: "The database of orders is full: PostgreSQL answers 53100 to every write, and MariaDB 1021, by"
+    " triggers on its tables; SQLite answers SQLITE_FULL to what needs another page, by max_page_count.",
+    Trouble.READ_ONLY: "The database of orders is read-only: PostgreSQL by default_transaction_read_only, MariaDB by"
+    " read_only of the server, with all databases there, SQLite by query_only in the processes of orders.",
     Trouble.LOCKED: "The tables of orders are locked, as by an ALTER TABLE whose transaction stays open; for SQLite"
     " another process takes the write lock for eight seconds, again and again.",
 }
@@ -23,22 +23,30 @@ _STOPPABLE = ("orders", "inventory")
 """The service that orchestrates the sagas, and one that they wait for."""
 
 
-def catalogue(services: Sequence[str]) -> Mapping[str, Fault]:
-    """The faults by name, for a shop of these services.
+_ON_MARIADB: Mapping[Trouble, str] = {
+    Trouble.FROZEN: "The server of the database of orders is stopped (SIGSTOP), with all databases there; healing"
+    " continues it (SIGCONT).",
+}
+
+
+def catalogue(services: Sequence[str], engine: str) -> Mapping[str, Fault]:
+    """The faults by name, for a shop of these services, with the database of orders on this engine.
 
     Lasting faults end in this order: those whose end needs the broker and the databases come last.
     """
+    troubles = {**(_ON_MARIADB if engine == "mariadb" else {}), **_DATABASE_OF_ORDERS}
     lasting = (
         *_of_payments(),
         *(_stopped(service) for service in services if service in _STOPPABLE),
         *_of_broker(),
         *_of_messages(),
-        *(_of_database("orders", trouble, text) for trouble, text in _DATABASE_OF_ORDERS.items()),
+        *(_of_database("orders", trouble, text) for trouble, text in troubles.items()),
         _slow_projections(),
         _emptied(),
         _poison(),
     )
-    faults = (*lasting, *(_crash(service) for service in services))
+    once = (*(_crash(service) for service in services), *(() if engine == "sqlite" else _of_server("orders")))
+    faults = (*lasting, *once)
     return {fault.name: fault for fault in faults}
 
 
@@ -123,6 +131,21 @@ def _of_database(service: str, trouble: Trouble, sentence: str) -> Fault:
         sentence,
         begin=lambda site: site.database_trouble(service, trouble, on=True),
         end=_at_once(lambda site: site.database_trouble(service, trouble, on=False)),
+    )
+
+
+def _of_server(service: str) -> Sequence[Fault]:
+    return (
+        Fault(
+            f"{service}-database-crash",
+            f"The server of the database of {service} is killed (SIGKILL), once; the supervisor starts it again.",
+            begin=lambda site: site.crash_database(service),
+        ),
+        Fault(
+            f"{service}-sessions-ended",
+            f"All sessions of {service} on the server of its database are ended, once, whatever they do.",
+            begin=lambda site: site.end_sessions(service),
+        ),
     )
 
 

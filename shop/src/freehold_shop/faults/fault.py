@@ -11,12 +11,13 @@ __all__ = ["Ending", "Fault", "Site", "Trouble"]
 
 
 class Trouble(StrEnum):
-    """The troubles that a service's database can have."""
+    """The troubles that a service's database can have; `frozen` only one on MariaDB."""
 
     DOWN = "down"
     FULL = "full"
     READ_ONLY = "read-only"
     LOCKED = "locked"
+    FROZEN = "frozen"
 
 
 class Ending(Protocol):
@@ -52,6 +53,12 @@ class Site(Protocol):
 
     def database_trouble(self, service: str, trouble: Trouble, *, on: bool) -> None:
         """Begin or end a trouble of one service's database."""
+
+    def crash_database(self, service: str) -> None:
+        """SIGKILL the server of a service's database; it is started again."""
+
+    def end_sessions(self, service: str) -> None:
+        """End all sessions of a service on the server of its database, in the middle of what they do."""
 
     def stop_relays(self, service: str, *, on: bool) -> None:
         """Stop a service's relays, or start them again; also in processes that start meanwhile."""

@@ -86,7 +86,8 @@ def run_shop(plan: Plan) -> None:
             settings={name: replace(each, broker=infrastructure.broker) for name, each in settings.items()},
             log=plan.state_directory / "logs" / "faults.log",
         )
-        board = FaultBoard(site, catalogue(SERVICE_NAMES), time.monotonic)
+        engine = urlsplit(infrastructure.databases["orders"]).scheme.partition("+")[0]
+        board = FaultBoard(site, catalogue(SERVICE_NAMES, engine), time.monotonic)
         board.end_left(left)
         control_server = ControlServer(plan.state_directory, board)
         started_at = time.time()

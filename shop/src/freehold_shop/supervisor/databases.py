@@ -47,6 +47,8 @@ class DatabaseTroubles:
         """Begin a trouble."""
         with _translated_errors(f"the database of {service} does not become {trouble}"):
             match trouble:
+                case Trouble.FROZEN:
+                    raise AssertionError("it is of the server")
                 case Trouble.DOWN:
                     self._disconnect(service)
                 case Trouble.READ_ONLY:
@@ -60,6 +62,8 @@ class DatabaseTroubles:
         """End a trouble."""
         with _translated_errors(f"the database of {service} stays {trouble}"):
             match trouble:
+                case Trouble.FROZEN:
+                    raise AssertionError("it is of the server")
                 case Trouble.DOWN:
                     self._allow_connections(service, allowed=True)
                 case Trouble.READ_ONLY:
@@ -84,8 +88,12 @@ class DatabaseTroubles:
             name = sql.Identifier(database_name(service))
             admin.execute(statement.format(name, sql.SQL("true" if allowed else "false")))
 
+    def end_sessions(self, service: str) -> None:
+        """End all sessions once, except those of faults."""
+        with _translated_errors(f"the sessions of {service} cannot be ended"):
+            self._end_sessions(service)
+
     def _end_sessions(self, service: str) -> None:
-        """End all sessions except those of faults."""
         with connect(self.admin_url) as admin:
             admin.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"

@@ -98,6 +98,8 @@ class EmbeddedInfrastructure:
                 self._fill(self._file(service))
             case Trouble.READ_ONLY:
                 self._check(service)
+            case Trouble.FROZEN:
+                raise _no_server(service)
 
     def end_database_trouble(self, service: str, trouble: Trouble) -> None:
         """Unlock the file, or free the pages."""
@@ -108,8 +110,16 @@ class EmbeddedInfrastructure:
                 self._unlock(self._file(service), _HOLD_SECONDS)
             case Trouble.FULL:
                 self._empty(self._file(service))
-            case Trouble.READ_ONLY:
+            case Trouble.READ_ONLY | Trouble.FROZEN:
                 pass
+
+    def crash_database(self, service: str) -> None:
+        """There is no server."""
+        raise _no_server(service)
+
+    def end_sessions(self, service: str) -> None:
+        """There is no server."""
+        raise _no_server(service)
 
     def stop(self) -> None:
         """End every trouble."""
@@ -156,3 +166,9 @@ class EmbeddedInfrastructure:
 
     def _is_held(self, file: Path) -> bool:
         return any(path == file for path, _ in self._locks)
+
+
+def _no_server(service: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"the database of {service} is a file, and has no server", hint="a shop with --profile servers has one"
+    )

@@ -58,5 +58,11 @@ class Infrastructure(Protocol):
     def end_database_trouble(self, service: str, trouble: Trouble) -> None:
         """End a trouble. Idempotent, and possible while others are on."""
 
+    def crash_database(self, service: str) -> None:
+        """Kill the server of a service's database; `revive` starts it again."""
+
+    def end_sessions(self, service: str) -> None:
+        """End all sessions of a service on the server of its database."""
+
     def stop(self) -> None:
         """End all faults, and stop what `prepare` started. Idempotent."""

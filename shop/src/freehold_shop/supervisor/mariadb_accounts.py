@@ -6,18 +6,21 @@ views of its read models, so its user has these rights too, on its own database 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote, urlsplit
 
 import asyncmy
+from asyncmy.connection import Connection
+from asyncmy.errors import MySQLError
 
 from freehold import Unavailable
 from freehold.runtime import keep_passwords
 from freehold_shop.supervisor.accounts import database_name
 
-__all__ = ["create_accounts", "service_urls"]
+__all__ = ["connected", "create_accounts", "service_urls"]
 
 _CONNECT_SECONDS: Final = 10
 _RIGHTS: Final = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX, CREATE VIEW, SHOW VIEW"
@@ -37,6 +40,16 @@ def service_urls(admin_url: str, services: Sequence[str], password_file: Path) -
 
 async def create_accounts(admin_url: str, urls: Mapping[str, str]) -> None:
     """Create missing users and databases. Can be repeated, also after a crash at any point. Raises `Unavailable`."""
+    async with connected(admin_url) as connection:
+        cursor = connection.cursor()
+        for service, url in urls.items():
+            for statement in _statements(database_name(service), unquote(urlsplit(url).password or "")):
+                await cursor.execute(statement)
+
+
+@asynccontextmanager
+async def connected(admin_url: str, database: str | None = None) -> AsyncIterator[Connection]:
+    """A session of the superuser, in which each statement commits. Raises `Unavailable`."""
     admin = urlsplit(admin_url)
     try:
         connection = await asyncmy.connect(
@@ -44,16 +57,14 @@ async def create_accounts(admin_url: str, urls: Mapping[str, str]) -> None:
             port=admin.port,
             user=unquote(admin.username or ""),
             password=unquote(admin.password or ""),
+            db=database,
             autocommit=True,
             connect_timeout=_CONNECT_SECONDS,
         )
-    except (OSError, asyncmy.errors.MySQLError) as error:
+    except (OSError, MySQLError) as error:
         raise Unavailable("MariaDB cannot be reached as superuser", hint="check that the server runs") from error
     try:
-        cursor = connection.cursor()
-        for service, url in urls.items():
-            for statement in _statements(database_name(service), unquote(urlsplit(url).password or "")):
-                await cursor.execute(statement)
+        yield connection
     finally:
         connection.close()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from freehold_shop.supervisor.accounts import provision
 from freehold_shop.supervisor.child_task import ChildTask, Work
 from freehold_shop.supervisor.databases import DatabaseTroubles
 from freehold_shop.supervisor.mariadb_accounts import create_accounts, service_urls
+from freehold_shop.supervisor.mariadb_troubles import MariaDbTroubles
 from freehold_shop.supervisor.plan import Engine
 from freehold_shop.supervisor.state import chosen_engines, write_engines
 from freehold_shop.supervisor.streamlimit import LIMIT_FILE, lift_limit, limit_stream
@@ -52,7 +53,7 @@ class ServersInfrastructure:
     _limited: bool = False
     _streams: Streams | None = None
     _chosen: Mapping[str, Engine] = field(default_factory=dict)
-    _troubles: DatabaseTroubles | None = None
+    _troubles: dict[Engine, DatabaseTroubles | MariaDbTroubles] = field(default_factory=dict)
 
     def prepare(self, services: Sequence[str]) -> None:
         """Start the servers, and make a user and a database for each service without a database in the settings.
@@ -82,9 +83,9 @@ class ServersInfrastructure:
         if not services:
             return {}
         self._postgres = start_postgres(self.directory / "postgres")
-        self._troubles = DatabaseTroubles(self._postgres.url)
+        self._troubles[Engine.POSTGRESQL] = DatabaseTroubles(self._postgres.url)
         urls = provision(self._postgres.url, services, self.directory / "passwords.json")
-        self._clear_databases()
+        self._clear_databases(Engine.POSTGRESQL)
         return urls
 
     def _on_mariadb(self) -> Mapping[str, str]:
@@ -96,6 +97,8 @@ class ServersInfrastructure:
         admin = self._mariadb.url
         urls = service_urls(admin, services, self.directory / "mariadb-passwords.json")
         self._do("making the databases of MariaDB", lambda: create_accounts(admin, urls))
+        self._troubles[Engine.MARIADB] = MariaDbTroubles(admin, self.directory / "logs" / "faults.log")
+        self._clear_databases(Engine.MARIADB)
         return urls
 
     def _services_on(self, engine: Engine) -> Sequence[str]:
@@ -173,11 +176,25 @@ class ServersInfrastructure:
 
     def begin_database_trouble(self, service: str, trouble: Trouble) -> None:
         """Begin the trouble on the server."""
-        self._troubles_of(service).begin(service, trouble)
+        if trouble is Trouble.FROZEN:
+            self._server_of(service).pause()
+        else:
+            self._troubles_of(service).begin(service, trouble)
 
     def end_database_trouble(self, service: str, trouble: Trouble) -> None:
         """End the trouble on the server."""
-        self._troubles_of(service).end(service, trouble)
+        if trouble is Trouble.FROZEN:
+            self._server_of(service).resume()
+        else:
+            self._troubles_of(service).end(service, trouble)
+
+    def crash_database(self, service: str) -> None:
+        """Kill the server."""
+        self._server_of(service).kill()
+
+    def end_sessions(self, service: str) -> None:
+        """End the sessions of the service's user."""
+        self._troubles_of(service).end_sessions(service)
 
     def stop(self) -> None:
         """End all faults, and stop the servers that the shop has started."""
@@ -187,16 +204,23 @@ class ServersInfrastructure:
         self._nats_wanted = False
         if self._streams is not None:
             self._streams.stop()
-        if self._postgres is not None and self._postgres.running:
-            with contextlib.suppress(Unavailable):
-                self._clear_databases()
+        for engine, database in self._database_servers():
+            if database.running:
+                database.resume()
+                with contextlib.suppress(Unavailable):
+                    self._clear_databases(engine)
         for server in (self._nats, self._mariadb, self._postgres):
             if server is not None:
                 server.stop()
 
-    def _clear_databases(self) -> None:
-        for service in sorted(self._services_on(Engine.POSTGRESQL)):
+    def _clear_databases(self, engine: Engine) -> None:
+        for service in sorted(self._services_on(engine)):
             self._troubles_of(service).clear(service)
+
+    def _database_servers(self) -> Iterator[tuple[Engine, RunningServer]]:
+        for engine, server in ((Engine.POSTGRESQL, self._postgres), (Engine.MARIADB, self._mariadb)):
+            if server is not None:
+                yield engine, server
 
     def _given(self, service: str) -> str:
         return self.environ.get(_setting(service), "")
@@ -211,18 +235,23 @@ class ServersInfrastructure:
             )
         return self._nats
 
-    def _troubles_of(self, service: str) -> DatabaseTroubles:
-        if self._troubles is not None and self._chosen.get(service) is Engine.POSTGRESQL:
-            return self._troubles
-        if service in self._chosen:
+    def _troubles_of(self, service: str) -> DatabaseTroubles | MariaDbTroubles:
+        return self._troubles[self._engine_of(service)]
+
+    def _server_of(self, service: str) -> RunningServer:
+        engine = self._engine_of(service)
+        server = dict(self._database_servers())[engine]
+        if not server.running:
+            raise Unavailable(f"the server of the database of {service} is being started", hint="try again")
+        return server
+
+    def _engine_of(self, service: str) -> Engine:
+        if service not in self._chosen:
             raise ConfigurationError(
-                f"{service} is on {self._chosen[service]}, where this fault cannot be made",
-                hint="a shop with the service on postgresql can make it",
+                f"this shop has not made the database of {service}",
+                hint=f"unset {_setting(service)} to let the shop make one",
             )
-        raise ConfigurationError(
-            f"this shop has not made the database of {service}",
-            hint=f"unset {_setting(service)} to let the shop make one",
-        )
+        return self._chosen[service]
 
 
 def _setting(service: str) -> str:

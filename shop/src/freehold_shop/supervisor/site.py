@@ -97,10 +97,18 @@ class ShopSite:
             case Trouble.READ_ONLY:
                 names = _with(self.requested.databases_read_only, service, on=on)
                 self._request(replace(self.requested, databases_read_only=names))
-            case Trouble.DOWN | Trouble.LOCKED:
+            case Trouble.DOWN | Trouble.LOCKED | Trouble.FROZEN:
                 pass
         if not on:
             self.infrastructure.end_database_trouble(service, trouble)
+
+    def crash_database(self, service: str) -> None:
+        """Kill the server in the infrastructure."""
+        self.infrastructure.crash_database(service)
+
+    def end_sessions(self, service: str) -> None:
+        """End them in the infrastructure."""
+        self.infrastructure.end_sessions(service)
 
     def stop_relays(self, service: str, *, on: bool) -> None:
         """Request it of every child."""

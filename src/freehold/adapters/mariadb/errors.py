@@ -89,6 +89,7 @@ ERROR_TABLE: Final[Mapping[int, tuple[ErrorMeaning, str]]] = {
     2014: (ErrorMeaning.OUTAGE, "the connection to MariaDB is unusable"),
     2026: (ErrorMeaning.OUTAGE, "no encrypted connection to the database could be made"),
     2055: (ErrorMeaning.OUTAGE, _LOST),
+    4151: (ErrorMeaning.OUTAGE, "the account of the database user is locked"),
 }
 """The meaning of an error's number. All others are refusals: the statement, or what it carries, is wrong."""
 _REMEDIES: Final[Mapping[int, str]] = {
@@ -100,6 +101,7 @@ _REMEDIES: Final[Mapping[int, str]] = {
     1203: "end connections, or raise max_user_connections",
     1290: "is it the primary? its read_only must be OFF",
     1836: "is it the primary? its read_only must be OFF",
+    4151: "ALTER USER ... ACCOUNT UNLOCK",
 }
 
 

@@ -70,6 +70,12 @@ class RecordingSite:
     def database_trouble(self, service: str, trouble: Trouble, *, on: bool) -> None:
         self._note("database", service, trouble, on)
 
+    def crash_database(self, service: str) -> None:
+        self._note("database killed", service, True)
+
+    def end_sessions(self, service: str) -> None:
+        self._note("sessions", service, True)
+
     def stop_relays(self, service: str, *, on: bool) -> None:
         self._note("relays", service, on)
 
@@ -98,11 +104,11 @@ class Board:
     def __init__(self) -> None:
         self.site = RecordingSite()
         self.time = 0.0
-        self.board = FaultBoard(self.site, catalogue(SERVICE_NAMES), lambda: self.time)
+        self.board = FaultBoard(self.site, catalogue(SERVICE_NAMES, "mariadb"), lambda: self.time)
 
 
 def test_every_lasting_fault_undoes_what_it_did() -> None:
-    for name, fault in catalogue(SERVICE_NAMES).items():
+    for name, fault in catalogue(SERVICE_NAMES, "mariadb").items():
         fixture = Board()
         fixture.board.begin(name, None)
         assert fixture.board.on() == ([name] if fault.lasting else [])

@@ -1,4 +1,4 @@
-"""The shop with users on PostgreSQL and the other services on MariaDB."""
+"""The shop with users on PostgreSQL, the other services on MariaDB, and two processes of orders."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ import pytest
 from tests.integration.shop.ops.conftest import run_shop
 from tests.integration.shop.ops.customers import came_back, ended, get, place, post, until
 
-from freehold.errors import ConfigurationError
 from freehold_shop.servers import find_mariadb, find_nats_server, find_postgres_binaries
 from freehold_shop.servers.process import ServerUnavailable
 from freehold_shop.supervisor.client import Shop
-from freehold_shop.supervisor.plan import Plan, Profile, parse_engines
+from freehold_shop.supervisor.plan import Checkout, Plan, Profile, parse_engines
 from freehold_shop.verify.run import Target, verify
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
@@ -31,13 +30,13 @@ def with_mariadb(servers_directory: Path) -> Iterator[Shop]:
     except ServerUnavailable as error:
         pytest.skip(f"left out: {error}")
     engines = parse_engines(["all=mariadb", "users=postgresql"])
-    plan = Plan(servers_directory / "mixed", profile=Profile.SERVERS, engines=engines)
+    plan = Plan(servers_directory / "mixed", profile=Profile.SERVERS, engines=engines, instances={"orders": 2})
     yield from run_shop(plan)
 
 
-async def _rows(shop: Shop, sql: str) -> list[tuple[str, ...]]:
-    """Run a statement as the user of orders."""
-    place = urlsplit(shop.databases["orders"])
+async def _rows(shop: Shop, sql: str, *, service: str = "orders") -> list[tuple[str, ...]]:
+    """Run a statement as the user of a service."""
+    place = urlsplit(shop.databases[service])
     connection = await asyncmy.connect(
         host=place.hostname, port=place.port, user=place.username, password=place.password, db=place.path[1:]
     )
@@ -75,9 +74,7 @@ async def test_orders_on_mariadb_are_confirmed_and_returned_also_after_kills_and
     meanwhile = [await place(with_mariadb) for _ in range(3)]
     await came_back(with_mariadb, with_mariadb.kill("orders"))
     assert await ended(with_mariadb, meanwhile) == {"confirmed"}
-    target = Target(with_mariadb.databases, with_mariadb.broker_url, with_mariadb.provider_url)
-    verified = (await verify(target, wait_seconds=60)).verification
-    assert verified.ok, [each for each in verified.checks if not each.ok]
+    await _verified(with_mariadb)
 
 
 async def test_the_user_of_orders_has_rights_on_its_own_database_only(with_mariadb: Shop) -> None:
@@ -86,6 +83,41 @@ async def test_the_user_of_orders_has_rights_on_its_own_database_only(with_maria
     assert schemas == [(r"shop\_orders",)]
 
 
-async def test_a_fault_of_a_database_on_mariadb_is_refused_with_the_reason(with_mariadb: Shop) -> None:
-    with pytest.raises(ConfigurationError, match="orders is on mariadb"):
-        await with_mariadb.break_("orders-database-down")
+async def test_two_processes_of_orders_share_its_work_and_keep_the_order_of_each_key(with_mariadb: Shop) -> None:
+    order_ids = [await place(with_mariadb, checkout=checkout) for checkout in Checkout for _ in range(8)]
+    assert await ended(with_mariadb, order_ids) == {"confirmed"}
+
+    async def shared() -> bool:
+        return all([await _owners(with_mariadb, names) == 2 for names in ("outbox/%", "projection/order-summary/%")])
+
+    await until(shared, "both processes have partitions of the outbox and of a read model")
+    await _verified(with_mariadb)
+    # What was published of an order arrives as it was decided, whichever process has published it.
+    kept = await _rows(
+        with_mariadb,
+        "SELECT stream, hlc FROM freehold_event WHERE type LIKE 'orders.%' AND category = 'order'"
+        " ORDER BY stream, version",
+        service="overview",
+    )
+    assert len({stream for stream, _ in kept}) >= len(order_ids)
+    assert kept == sorted(kept)
+
+
+async def test_a_server_that_is_killed_under_orders_comes_back_and_nothing_is_lost(with_mariadb: Shop) -> None:
+    before = [await place(with_mariadb, checkout=checkout) for checkout in Checkout]
+    await with_mariadb.break_("orders-database-crash")
+    after = [await place(with_mariadb, checkout=checkout) for checkout in Checkout]
+    assert await ended(with_mariadb, [*before, *after]) == {"confirmed"}
+    await _verified(with_mariadb)
+
+
+async def _owners(shop: Shop, names: str) -> int:
+    """How many processes have leases with such names, but for those of the members themselves."""
+    query = f"SELECT DISTINCT owner FROM freehold_lease WHERE owner <> '' AND name LIKE '{names}'"
+    return len(await _rows(shop, f"{query} AND name NOT LIKE '%member%'"))
+
+
+async def _verified(shop: Shop) -> None:
+    target = Target(shop.databases, shop.broker_url, shop.provider_url)
+    verified = (await verify(target, wait_seconds=60)).verification
+    assert verified.ok, [each for each in verified.checks if not each.ok]
