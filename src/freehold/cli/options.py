@@ -35,6 +35,7 @@ __all__ = [
     "confirm_option",
     "json_option",
     "limit_option",
+    "on_loop",
     "reason_option",
     "seconds",
     "service_option",
@@ -109,15 +110,26 @@ def asynchronous(
     function: Callable[Concatenate[Project, P], Coroutine[Any, Any, R]],
 ) -> Callable[P, R]:
     """Make a command of an async function, whose first argument is the project."""
+    return on_loop(None)(function)
 
-    @wraps(function)
-    def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        project = click.get_current_context().find_object(Project)
-        if project is None:
-            raise click.UsageError("the command runs outside the command line")
-        return asyncio.run(_to_its_end(function(project, *args, **kwargs)))
 
-    return run
+def on_loop(
+    factory: Callable[[], asyncio.AbstractEventLoop] | None,
+) -> Callable[[Callable[Concatenate[Project, P], Coroutine[Any, Any, R]]], Callable[P, R]]:
+    """As `asynchronous`, on an event loop that `factory` makes; None for asyncio's."""
+
+    def decorate(function: Callable[Concatenate[Project, P], Coroutine[Any, Any, R]]) -> Callable[P, R]:
+        @wraps(function)
+        def run(*args: P.args, **kwargs: P.kwargs) -> R:
+            project = click.get_current_context().find_object(Project)
+            if project is None:
+                raise click.UsageError("the command runs outside the command line")
+            with asyncio.Runner(loop_factory=factory) as runner:
+                return runner.run(_to_its_end(function(project, *args, **kwargs)))
+
+        return run
+
+    return decorate
 
 
 class FiniteRange(click.FloatRange):

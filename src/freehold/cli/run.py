@@ -7,10 +7,10 @@ import time
 
 import click
 
-from freehold.cli.options import asynchronous, json_option, service_option
+from freehold.cli.options import json_option, on_loop, service_option
 from freehold.cli.output import answer_json, duration, note
 from freehold.cli.project import Project
-from freehold.runtime import ROLES, Runtime, run
+from freehold.runtime import ROLES, Runtime, new_event_loop, run
 
 __all__ = ["command"]
 
@@ -21,7 +21,7 @@ __all__ = ["command"]
 @service_option
 @click.option("--role", "roles", multiple=True, type=click.Choice(sorted(ROLES)), help="Only these loops.")
 @json_option
-@asynchronous
+@on_loop(new_event_loop)
 async def command(project: Project, names: tuple[str, ...], roles: tuple[str, ...], *, as_json: bool) -> int:
     """Run until SIGTERM or SIGINT, then drain. The JSON document is written once all have started."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

@@ -10,6 +10,7 @@ from freehold.ports import Stores
 from freehold.projection.operations import ProjectionOperations
 from freehold.projection.replay_operations import ReplayOperations
 from freehold.runtime.adapters import broker_accounts, open_broker, open_stores
+from freehold.runtime.event_loop import new_event_loop
 from freehold.runtime.health import Health, Readiness, RunnerHealth
 from freehold.runtime.patterns import service_context
 from freehold.runtime.process import Runtime, raise_together, run
@@ -37,6 +38,7 @@ __all__ = [
     "broker_accounts",
     "current_outages",
     "keep_passwords",
+    "new_event_loop",
     "open_broker",
     "open_stores",
     "raise_together",

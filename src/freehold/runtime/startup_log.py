@@ -1,12 +1,16 @@
-"""Log lines at the start of services: the database and broker of each, and settings that nothing reads. Runtime."""
+"""Log lines at the start of services: the event loop, the database and broker of each, and settings that nothing reads.
+Runtime.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Collection, Sequence
 
 from freehold.errors import ConfigurationError
 from freehold.redaction import shown_url
+from freehold.runtime.event_loop import loop_name
 from freehold.settings import Settings, configured_services, default_database
 from freehold.variables import unread_names
 
@@ -16,7 +20,10 @@ _log = logging.getLogger("freehold.runtime")
 
 
 def log_settings(settings: Sequence[Settings]) -> None:
-    """Log one line for each service, and a warning for each name that looks misspelt."""
+    """Log the event loop, one line for each service, and a warning for each name that looks misspelt. Call it in the
+    event loop that runs them.
+    """
+    _log.info("event loop: %s", loop_name(asyncio.get_running_loop()))
     known = {each.service for each in settings}
     for each in settings:
         _log.info("%s", _described(each))

@@ -67,12 +67,12 @@ async def test_the_server_waits_for_its_end_without_looking(monkeypatch: pytest.
         waits.append(seconds)
         await sleep(0)
 
+    monkeypatch.setattr("uvicorn.server.asyncio.sleep", noted)
     server = _Counting(server_config(FastAPI()))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         while not server.started:
             await sleep(0)
-        monkeypatch.setattr("uvicorn.server.asyncio.sleep", noted)
         reader, writer = await asyncio.open_connection(*listener.getsockname())
         writer.write(b"GET /none HTTP/1.1\r\nhost: x\r\n\r\n")
         assert (await reader.readline()).startswith(b"HTTP/1.1 404")
