@@ -44,7 +44,7 @@ lint: .venv/.stamp-dev ## check style, types and import rules
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-cache --no-logo
 
-bench: .venv/.stamp-servers ## run the benchmarks
+bench: .venv/.stamp-servers .venv-peers/.stamp ## run the benchmarks
 	@exec $(PYTHON) -m benchmarks $(ARGS)
 
 docs: .venv/.stamp-docs ## build the documentation into site/
@@ -54,7 +54,7 @@ requirements: ## compile the hashed requirement files again; ARGS=--upgrade for 
 	PATH="$(CURDIR)/.tools/uv/bin:$$PATH" scripts/compile-requirements $(ARGS)
 
 clean: ## remove what was built and cached; data in .freehold stay
-	rm -rf .venv .tools site dist build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-peers .tools site dist build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find src shop tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
 projects := pyproject.toml shop/pyproject.toml requirements/tools.txt scripts/setup
@@ -74,3 +74,7 @@ projects := pyproject.toml shop/pyproject.toml requirements/tools.txt scripts/se
 .venv/.stamp-servers: scripts/get-servers .venv/.stamp-dev
 	scripts/get-servers
 	@touch $@
+
+# Only the benchmarks use it. Where it cannot be made they leave the peers out, and say so.
+.venv-peers/.stamp: requirements/peers.txt scripts/setup .venv/.stamp-base
+	@{ scripts/setup peers && touch $@; } || echo "bench: the peers cannot be installed, see above" >&2

@@ -1,118 +1,98 @@
-"""All benchmarks, each figure beside the same work by hand in the same run: `python -m benchmarks`, `make bench`.
+"""`python -m benchmarks`, `make bench`: each goal beside an earlier commit, the peers, and the same work by hand.
 
-    make bench ARGS="--only projection --only events"       some of them: events, aggregate, projection, outbox, broker
-    make bench ARGS="--engine postgresql --seconds 3"       one engine; how long each rate is measured
-    python -m benchmarks --postgresql URL                   an empty database of yours instead of a server of its own
+    make bench ARGS="--only hop-memory --only calls-10"     some rows
+    make bench ARGS="--rounds 1 --scale 0.2"                fewer rounds, shorter
+    make bench ARGS="--before 46ab8f2"                      the same on this commit, in turn with today's code
+    make bench ARGS="--before 46ab8f2 --write"              and write docs/reference/benchmarks.md
+    make bench ARGS="curve --write"                         latency against rate, with its plot
+    make bench ARGS="parts"                                 events, aggregates, projections, brokers beside code by hand
 
-The run starts PostgreSQL and NATS; where one is not available, the run says so and leaves its lines out. With the
-defaults everything takes about three minutes on two processors, and no part takes longer than one.
+The run starts PostgreSQL, MariaDB and NATS. What is not available is left out, and the run says so. It fails if a case
+finds that its work was not done right; a goal that is missed is shown, and fails the run with `--strict` only.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import gc
 import os
 import platform
-import sqlite3
+import subprocess
+import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from benchmarks import aggregate, broker, eventstore, figures, outbox_stage, projection
-
-from freehold_shop.servers import ServerUnavailable, start_nats, start_postgres
+from benchmarks import curve, page, parts, results
+from benchmarks.checkout import source_of
+from benchmarks.goals import BEFORE, NOW, ROWS, Row
+from benchmarks.ground import ROOT, Side, ground
+from benchmarks.rounds import measure, shown
 
 __all__ = ["main"]
 
-_LIMIT_SECONDS: Final = 60.0
-_ENGINES: Final = ("sqlite", "postgresql")
-_Measure = Callable[[str, float], AsyncIterator[figures.Figure]]
-_ON_DATABASES: Final[Mapping[str, _Measure]] = {
-    "events": eventstore.figures,
-    "aggregate": lambda url, _: aggregate.figures(url),
-    "projection": projection.figures,
-    "outbox": outbox_stage.figures,
-}
+_PEERS: Final = ROOT / ".venv-peers" / "bin" / "python"
 
 
-def main() -> None:
-    """Print the conditions, then a line for each figure."""
-    options = _options()
-    print(f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {platform.platform()}")
-    print(
-        f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f} at the start, {options.seconds:g} s for each rate"
+def main(arguments: list[str]) -> int:
+    """Run what the command line asks for; returns the exit code."""
+    if arguments[:1] == ["parts"]:
+        return parts.main(arguments[1:])
+    if arguments[:1] == ["curve"]:
+        return curve.main(arguments[1:])
+    return _goals(_options(arguments))
+
+
+def _options(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    print("ratio: the speed of Freehold relative to the same work by hand, in the same run; 1.00 is as fast\n")
-    figures.head()
-    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
-        directory = Path(name)
-        directory.chmod(0o755)
-        for engine in options.engine or _ENGINES:
-            wanted = {what: each for what, each in _ON_DATABASES.items() if what in options.only}
-            urls = _databases(engine, directory, options.postgresql, stack) if wanted else iter(())
-            for (what, measure), url in zip(wanted.items(), urls, strict=False):
-                _bounded(f"{what}, {engine}", measure, url, options.seconds)
-        if "broker" in options.only:
-            for technology, url in _brokers(directory, stack):
-                _bounded(f"broker, {technology}", broker.figures, url, options.seconds)
+    parser.add_argument("--only", action="append", choices=[row.key for row in ROWS], metavar="ROW", help="this row")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each side is measured (3)")
+    parser.add_argument("--scale", type=float, default=1.0, help="how much longer each measurement is (1)")
+    parser.add_argument("--before", metavar="REV", help="an earlier commit, from the git history")
+    parser.add_argument("--strict", action="store_true", help="fail where a goal is missed")
+    parser.add_argument("--write", action="store_true", help="keep the figures, and write the page")
+    return parser.parse_args(arguments)
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").partition("\n")[0])
-    known = [*_ON_DATABASES, "broker"]
-    parser.add_argument("--only", action="append", choices=known, help="measure only this; may be repeated")
-    parser.add_argument("--engine", action="append", choices=_ENGINES, help="measure only on this database")
-    parser.add_argument("--seconds", type=float, default=1.0, help="how long each rate is measured (1)")
-    parser.add_argument("--postgresql", metavar="URL", help="an empty database, instead of a server of its own")
-    options = parser.parse_args()
-    options.only = options.only or known
-    return options
+def _goals(options: argparse.Namespace) -> int:
+    rows = [row for row in ROWS if not options.only or row.key in options.only]
+    sides = {NOW: Side(NOW)}
+    if _peers_work():
+        sides["peers"] = Side("peers", str(_PEERS), None)
+    kept, missed = results.read(), False
+    with ExitStack() as stack:
+        if options.before:
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="before-")))
+            sides[BEFORE] = Side(BEFORE, source=source_of(options.before, ROOT, directory))
+        made = stack.enter_context(ground(*_servers(rows)))
+        print(f"Python {platform.python_version()}, {os.cpu_count()} processors, medians (smallest–largest)\n")
+        for row in rows:
+            measured = measure(row, made, sides, options.rounds, options.scale)
+            print("\n".join(shown(row, measured, list(row.runs))), flush=True)
+            missed |= any(results.judged(goal, measured).yes is False for goal in row.goals)
+            kept[row.key] = measured
+            if options.write:
+                results.write(kept)
+    failed = [row.key for row in rows if kept[row.key].failed]
+    if options.write:
+        page.write(kept)
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return int(bool(failed) or (options.strict and missed))
 
 
-def _databases(engine: str, directory: Path, given: str | None, stack: ExitStack) -> Iterator[str]:
-    """A database for each benchmark, where the engine is available; PostgreSQL has one database for all of them."""
-    if engine == "sqlite":
-        yield from (f"sqlite:///{directory}/{what}.db" for what in _ON_DATABASES)
-        return
-    if given is None:
-        try:
-            given = stack.enter_context(start_postgres(directory / "postgres")).url
-        except ServerUnavailable as error:
-            print(f"PostgreSQL is left out: {error}")
-            return
-    while True:
-        yield given
+def _servers(rows: list[Row]) -> list[str]:
+    """The servers that the rows need."""
+    runs = [run for row in rows for run in row.runs.values()]
+    found = {each for run in runs for each in (run.engine, run.broker)}
+    return sorted(found & {"postgresql", "mariadb", "nats"})
 
 
-def _brokers(directory: Path, stack: ExitStack) -> Iterator[tuple[str, str]]:
-    yield "memory", "memory://"
-    yield "embedded", f"embedded:///{directory}/broker.db"
-    try:
-        yield "NATS", stack.enter_context(start_nats(directory / "nats")).url
-    except ServerUnavailable as error:
-        print(f"NATS is left out: {error}")
-
-
-def _bounded(title: str, measure: _Measure, url: str, seconds: float) -> None:
-    print(title, flush=True)
-
-    gc.collect()
-    gc.freeze()  # as `freehold.run` does
-
-    async def run() -> None:
-        async with asyncio.timeout(_LIMIT_SECONDS):
-            async for figure in measure(url, seconds):
-                figures.show(figure)
-
-    try:
-        asyncio.run(run())
-    except TimeoutError:
-        print(f"  stopped after {_LIMIT_SECONDS:g} s", flush=True)
+def _peers_work() -> bool:
+    return _PEERS.exists() and not subprocess.run([_PEERS, "-c", "import dbos, txoutbox"], check=False).returncode
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))
