@@ -12,7 +12,7 @@ from typing import Final, cast
 
 import httpx
 from fastapi import FastAPI
-from tests.ledger.ground import Failing, Forwarded, Ground, Handled, Order, Posted, Shipping
+from tests.ledger.ground import Charging, Failing, Forwarded, Ground, Handled, Order, Posted, Shipping
 
 from freehold.broker import Batch
 from freehold.deadletters.operations import DeadLetterActions
@@ -21,6 +21,8 @@ from freehold.eventstore.store import EVENTS
 from freehold.http import Tx, create_app
 from freehold.inbox.store import INBOX
 from freehold.runtime.prune_runner import PruneRunner
+from freehold.saga import SagaEngine
+from freehold.saga.handover import NOBODY
 from freehold.schedule.schedule_runner import send_due
 
 __all__ = ["FLOWS", "Flow"]
@@ -197,6 +199,18 @@ async def _complete(ground: Ground) -> None:
     await _handle(ground, await ground.fetched())
 
 
+@_flow("saga: 4 calls, from the start to the end")
+async def _four_calls(ground: Ground) -> None:
+    with ground.counting():
+        await _start_charging(ground, 1)
+
+
+@_flow("saga: 4 calls, 16 sagas at once, from the start to the end")
+async def _four_calls_of_many(ground: Ground) -> None:
+    with ground.counting():
+        await _start_charging(ground, 16)
+
+
 @_flow("append: 1 event")
 async def _append_one(ground: Ground) -> None:
     await _append(ground, "plain", 1)
@@ -293,6 +307,16 @@ async def _start_sagas(ground: Ground, number: int, *, drain: bool = True) -> No
     async with ground.running.transaction() as tx:
         for _ in range(number):
             await ground.running.sagas.start(tx, Shipping, Order(ground.name()))
+
+
+async def _start_charging(ground: Ground, number: int) -> None:
+    """As in a process whose runner works: the calls begin with the commits that lead to them."""
+    ground.running.context.resource(SagaEngine).caller = ground.sagas.calls
+    async with ground.running.transaction() as tx:
+        for _ in range(number):
+            await ground.running.sagas.start(tx, Charging, Order(ground.name()))
+    ground.running.context.resource(SagaEngine).caller = NOBODY
+    await ground.sagas.finish_calls()
 
 
 async def _due(ground: Ground) -> None:

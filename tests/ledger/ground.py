@@ -36,6 +36,7 @@ from freehold.testing import ManualClock
 from freehold.transaction import Transaction
 
 __all__ = [
+    "Charging",
     "Failing",
     "Forwarded",
     "Ground",
@@ -108,10 +109,20 @@ class Shipping(Saga[Order], name="counted.shipping", key="name"):
     last = step(Ask, no_compensation=True, after=charge)
 
 
+class Charging(Saga[Order], name="counted.charging", key="name"):
+    """Four calls, one after the other."""
+
+    first = call(_charge, no_compensation=True)
+    second = call(_charge, no_compensation=True, after=first)
+    third = call(_charge, no_compensation=True, after=second)
+    fourth = call(_charge, no_compensation=True, after=third)
+
+
 def declared() -> Service:
     """The service, with handlers that write nothing, and read models that write a row."""
     service = Service(_SERVICE)
     service.orchestrates(Shipping)
+    service.orchestrates(Charging)
 
     @service.handles(Handled)
     async def handled(_message: Handled, _tx: Transaction) -> None:

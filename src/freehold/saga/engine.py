@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -38,7 +38,7 @@ from freehold.saga.exchange import (
     Started,
     TimerDue,
 )
-from freehold.saga.handover import NOBODY, Caller
+from freehold.saga.handover import NOBODY, Caller, Handover
 from freehold.saga.hooks import calling
 from freehold.saga.instance import Instance
 from freehold.saga.machine import advance, begin, mark_started, record_failure
@@ -156,6 +156,18 @@ class SagaEngine:
     def hand_over_to(self, tx: Transaction, caller: Caller) -> None:
         """Let `caller` begin the calls to which this transaction leads. Must be called before anything else in it."""
         self._session(tx, caller)
+
+    def handover(self, tx: Transaction) -> Handover:
+        """What a transaction hands over, and the instances as it has saved them."""
+        return self._session(tx).handover
+
+    async def assume(self, tx: Transaction, known: Sequence[SagaRecord], saga_ids: Collection[UUID]) -> None:
+        """Take records that this process saved for what the database has, and load the other instances. A save of one
+        that somebody else has saved since raises `ConcurrencyConflict`.
+        """
+        session = self._session(tx)
+        session.assume(known)
+        await session.prefetch(saga_ids)
 
     async def on_call_ended(self, tx: Transaction, saga_id: UUID, ended: CallEnded) -> bool:
         """Record the outcome of a call, and the intentions of calls that follow without any code of the definition.

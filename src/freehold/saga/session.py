@@ -32,6 +32,10 @@ class Session:
         self._records: dict[UUID, SagaRecord] = {}
         self._journal: dict[UUID, list[JournalEntry]] = {}
 
+    def assume(self, records: Sequence[SagaRecord]) -> None:
+        """Take records for what a load would return. They are not locked: only the save finds out."""
+        self._records.update((record.id, record) for record in records)
+
     async def prefetch(self, saga_ids: Collection[UUID]) -> None:
         """Load and lock the instances that are not loaded yet; ids that do not exist are ignored."""
         missing = set(saga_ids) - set(self._records)

@@ -26,6 +26,7 @@ from freehold.migrations import Migration
 from freehold.policy import Retry
 from freehold.runtime import RunningService
 from freehold.saga import CallContext, Saga, SagaRunner, call, local
+from freehold.saga.calls import Calls
 from freehold.saga.handover import PendingCall
 from freehold.saga.store import SAGAS, TERMINAL_STATUSES
 from freehold.service import Service
@@ -120,14 +121,14 @@ orders.orchestrates(Crashing)
 
 
 def _kill_before_calls() -> None:
-    real = SagaRunner._make
+    real = Calls.make
 
-    def make(self: SagaRunner, calls: Sequence[PendingCall]) -> None:
+    def make(self: Calls, calls: Sequence[PendingCall]) -> None:
         for pending in calls:
             passing({"label": "handed-over", "pack": "chained"}.get(pending.effect.step, ""), pending.saga_id)
         real(self, calls)
 
-    SagaRunner._make = make  # type: ignore[method-assign] # the process ends there
+    Calls.make = make  # type: ignore[method-assign] # the process ends there
 
 
 def _kill_around(name: str, before: str, after: str) -> None:

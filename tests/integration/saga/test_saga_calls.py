@@ -131,7 +131,7 @@ async def test_a_caller_that_dies_is_replaced_after_the_time_limit(at: Bench) ->
     dead = at.runner()
     await dead.take_due()
     await asyncio.wait_for(provider.begun.wait(), 90)
-    for task in dead._calls:
+    for task in dead.calls.tasks:
         task.cancel()
     assert await _round(at.runner()) == 0
     for seconds in (7, 0.5):

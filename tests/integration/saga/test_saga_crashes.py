@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 from tests.integration.saga.crash import POINTS, saga_id
+from tests.integration.saga.crowd import LIVES, NUMBER
+from tests.integration.saga.crowd import saga_id as crowd_id
 
 from freehold.runtime.adapters import open_stores
 from freehold.saga.store import SAGAS, SagaStatus
@@ -23,9 +25,9 @@ def durable_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return url
 
 
-def _live(url: str, ledger: Path) -> tuple[dict[str, int], str]:
+def _live(url: str, ledger: Path, module: str = "crash") -> tuple[dict[str, int], str]:
     """How the process of each point ended, and what they logged."""
-    command = [sys.executable, "-m", "tests.integration.saga.crash", url, str(ledger)]
+    command = [sys.executable, "-m", f"tests.integration.saga.{module}", url, str(ledger)]
     done = subprocess.run(
         command, cwd=Path(__file__).parents[3], capture_output=True, text=True, check=True, timeout=250
     )
@@ -68,3 +70,30 @@ async def test_a_kill_at_any_boundary_loses_no_outcome(durable_url: str, tmp_pat
     finally:
         await stores.database.close()
     assert sorted(done) == sorted(f"{point} {what}" for point in POINTS for what in ("write", "completed"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(280)
+async def test_a_kill_among_many_sagas_loses_no_outcome_of_a_group(durable_url: str, tmp_path: Path) -> None:
+    """Killed in the middle of calls, and behind commits that record many outcomes and the intentions that follow."""
+    ledger = tmp_path / "ledger"
+    ledger.touch()
+    ends, log = _live(durable_url, ledger, "crowd")
+    assert ends == {**dict.fromkeys(LIVES[:-1], -signal.SIGKILL), LIVES[-1]: 0}, log
+    keys: dict[tuple[str, str], set[str]] = {}
+    for line in ledger.read_text().splitlines():
+        saga, step, key = line.split(" ")
+        keys.setdefault((saga, step), set()).add(key)
+    ids = [crowd_id(number) for number in range(NUMBER)]
+    assert set(keys) == {(str(each), step) for each in ids for step in ("first", "second", "third")}
+    assert {len(each) for each in keys.values()} == {1}
+    stores = open_stores(durable_url)
+    await stores.database.open()
+    try:
+        assert await stores[SAGAS].count() == {("orders.asking", SagaStatus.COMPLETED): NUMBER}
+        for each in ids:
+            words = [f"{entry.step}:{entry.what}" for entry in await stores[SAGAS].journal(each)]
+            assert {words.count(f"{step}:done") for step in ("first", "second", "third")} == {1}
+            assert words.count(":completed") == 1
+    finally:
+        await stores.database.close()

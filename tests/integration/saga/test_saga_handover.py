@@ -92,7 +92,7 @@ async def runner(at: Bench) -> AsyncIterator[SagaRunner]:
 
     at.stores[SAGAS].next_due_seconds = nothing_is_due  # type: ignore[method-assign] # see above
     await working.start()
-    await until(lambda: at.engine.caller is working)
+    await until(lambda: at.engine.caller is working.calls)
     yield working
     await working.stop()
 
@@ -116,22 +116,22 @@ async def test_each_call_begins_with_the_commit_that_leads_to_it(at: Bench, runn
 async def test_no_call_begins_before_its_intention_is_committed(at: Bench, runner: SagaRunner) -> None:
     async with at.transactions.begin() as tx:
         await at.engine.start(tx, Two, ORDER)
-        runner.begin()
+        runner.calls.begin()
         await asyncio.sleep(0)
         assert provider.asked == []
     await ended(at, 1)
 
 
 async def test_a_rollback_takes_the_call_back_and_frees_its_place(at: Bench, runner: SagaRunner) -> None:
-    before = runner.places
+    before = runner.calls.places
     with pytest.raises(LookupError):
         async with at.transactions.begin() as tx:
             await at.engine.start(tx, Two, ORDER)
-            assert runner.places == before - 1
+            assert runner.calls.places == before - 1
             raise LookupError
-    runner.begin()
+    runner.calls.begin()
     await asyncio.sleep(0)
-    assert (provider.asked, runner.places) == ([], before)
+    assert (provider.asked, runner.calls.places) == ([], before)
 
 
 async def test_a_savepoint_that_is_rolled_back_takes_the_call_back(at: Bench, runner: SagaRunner) -> None:
@@ -153,7 +153,7 @@ async def test_a_call_behind_a_function_that_failed_is_not_made_where_the_start_
     async with at.transactions.begin() as tx:
         with pytest.raises(ZeroDivisionError):
             await at.engine.start(tx, Behind, ORDER)
-    runner.begin()
+    runner.calls.begin()
     await asyncio.sleep(0)
     assert provider.asked == []
 
@@ -195,7 +195,7 @@ async def test_a_commit_without_an_answer_is_looked_at(
     runner.wake()
     if committed:
         await ended(at, 1)
-    await until(lambda: runner.places == 64)
+    await until(lambda: runner.calls.places == 64)
     assert len(provider.asked) == (2 if committed else 0)
 
 
@@ -235,7 +235,7 @@ async def test_a_transaction_that_its_owner_commits_leaves_the_call_due(at: Benc
     if at.stores.database.features.technology == "memory":
         pytest.skip("it has no sessions")
     working = at.runner()
-    at.engine.caller = working
+    at.engine.caller = working.calls
     driver = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}[make_url(database_url).drivername]
     engine = create_async_engine(make_url(database_url).set(drivername=driver))
     try:
@@ -256,7 +256,7 @@ async def test_a_thousand_starts_at_once_exceed_no_limit(at: Bench) -> None:
     number = 1000 if at.stores.database.features.technology == "memory" else 200
     working = SagaRunner(at.engine, at.transactions, calls_max=8)
     await working.start()
-    await until(lambda: at.engine.caller is working)
+    await until(lambda: at.engine.caller is working.calls)
     starts = (at.start(Two, replace(ORDER, order_id=f"order-{each}")) for each in range(number))
     provider.go.clear()
     await asyncio.gather(*starts)
@@ -272,7 +272,7 @@ async def test_a_thousand_starts_at_once_exceed_no_limit(at: Bench) -> None:
 async def test_a_role_that_is_stopped_leaves_calls_due_for_the_next_one(at: Bench) -> None:
     working = at.runner()
     await working.start()
-    await until(lambda: at.engine.caller is working)
+    await until(lambda: at.engine.caller is working.calls)
     await working.stop()
     assert at.engine.caller is NOBODY
     saga_id = await at.start(Two, ORDER)
@@ -287,7 +287,7 @@ async def test_a_stop_finishes_the_call_of_a_transaction_that_is_still_open(at: 
     """And leaves the one that follows from it due."""
     working = at.runner()
     await working.start()
-    await until(lambda: at.engine.caller is working)
+    await until(lambda: at.engine.caller is working.calls)
     async with at.transactions.begin() as tx:
         saga_id = await at.engine.start(tx, Two, ORDER)
         stopping = asyncio.create_task(working.stop(LIMIT_SECONDS))

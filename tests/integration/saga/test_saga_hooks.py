@@ -207,7 +207,7 @@ async def test_a_process_that_dies_behind_the_record_loses_nothing(at: Bench, mo
     """Only the first of the two commits happens; another process goes on from there, at once."""
     saga_id = await at.start(Charging, ORDER)
     dead = at.runner()
-    monkeypatch.setattr(dead, "_continue", _never)  # it dies there
+    monkeypatch.setattr(dead.calls, "_proceed", _never)  # it dies there
     await dead.take_due()
     await dead.finish_calls()
     assert shop.ran.get("merge") is None
