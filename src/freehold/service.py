@@ -32,7 +32,6 @@ __all__ = ["Handler", "HandlerFunction", "Service"]
 
 M = TypeVar("M")
 K = TypeVar("K")
-LINGER_SECONDS_MAX = 5.0
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 
 
@@ -41,31 +40,22 @@ class Service:
     """A name, one database, handlers. Import it and decorate functions with it; `freehold.runtime` runs it.
 
     `retry` is the policy of handlers that have none. `migrations` make the service's own tables; they are applied after
-    Freehold's. If messages arrive faster than every `linger_seconds`, the consumer waits for that time between two
-    fetches, so that one transaction handles more of them; a message is delayed by that time at most, and not at all
-    under little load. `patterns` are the project's own patterns, in addition to the built-in ones (`freehold.pattern`).
+    Freehold's. `patterns` are the project's own patterns, in addition to the built-in ones (`freehold.pattern`).
     """
 
     name: str
     migrations: Sequence[Migration] = ()
     retry: Retry = field(default_factory=Retry)
-    linger_seconds: float = 0.0
     patterns: Sequence[Pattern[Any]] = ()
     _registries: dict[str, object] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Refuse a name that cannot be part of a topic, a setting and a file name, and a linger out of range."""
+        """Refuse a name that cannot be part of a topic, a setting and a file name."""
         if _NAME.fullmatch(self.name) is None:
             raise DeclarationError(
                 f"'{self.name[:40]}' is not a service name",
                 hint="1 to 63 of lower-case letters a to z, digits and '-', a letter first",
             )
-        if not 0.0 <= self.linger_seconds <= LINGER_SECONDS_MAX:
-            raise DeclarationError(
-                f"linger_seconds of service '{self.name}' is {self.linger_seconds:g}",
-                hint=f"0 to {LINGER_SECONDS_MAX:g}",
-            )
-        self._inbox.linger_seconds = self.linger_seconds
 
     def of(self, pattern: Declares[K]) -> K:
         """The registry of a pattern: what this service declares of it, made at the first request."""
@@ -137,14 +127,43 @@ class Service:
         `DeclarationError`.
         """
         declared = message_type(message)
-        if timeout_seconds is not None and not 0 < timeout_seconds < math.inf:
-            raise DeclarationError(f"the handler of '{declared.name}' needs a timeout_seconds that is more than 0")
+        _check_timeout(declared, timeout_seconds)
 
         def decorate(
             function: Callable[[M, Transaction], Awaitable[Any]],
         ) -> Callable[[M, Transaction], Awaitable[Any]]:
-            self._check(declared, function)
+            self._check(declared, function, "(message, tx)")
             self.handlers[declared] = Handler(declared, function, retry or self.retry, timeout_seconds)
+            return function
+
+        return decorate
+
+    def handles_batch(
+        self, event: type[M], *, retry: Retry | None = None, timeout_seconds: float | None = None
+    ) -> Callable[
+        [Callable[[Sequence[tuple[M, Transaction]], Transaction], Awaitable[None]]],
+        Callable[[Sequence[tuple[M, Transaction]], Transaction], Awaitable[None]],
+    ]:
+        """Make a function the handler of an event, for several of them at a time, so that it can write all of them with
+        one statement.
+
+        It gets pairs of event and `Transaction`, in the order of each key, and the transaction of all. That of an event
+        is the same transaction with the event as its `cause`. Each event has its receipt, as with `handles`. If the
+        function raises, all is rolled back, and it is called for each event alone. `timeout_seconds` limits a call.
+        Raises `DeclarationError`.
+        """
+        declared = message_type(event)
+        if declared.kind is not MessageKind.EVENT:
+            raise DeclarationError(
+                f"'{declared.name}' is a {declared.kind.value}", hint="a command has a reply of its own: use handles"
+            )
+        _check_timeout(declared, timeout_seconds)
+
+        def decorate(
+            function: Callable[[Sequence[tuple[M, Transaction]], Transaction], Awaitable[None]],
+        ) -> Callable[[Sequence[tuple[M, Transaction]], Transaction], Awaitable[None]]:
+            self._check(declared, function, "(batch, tx)")
+            self.handlers[declared] = Handler(declared, function, retry or self.retry, timeout_seconds, in_batches=True)
             return function
 
         return decorate
@@ -231,11 +250,11 @@ class Service:
         self.replicas[dataset.name] = replica
         return replica
 
-    def _check(self, declared: MessageType, function: Callable[..., Any]) -> None:
+    def _check(self, declared: MessageType, function: Callable[..., Any], takes: str) -> None:
         if not inspect.iscoroutinefunction(function):
             raise DeclarationError(f"{function.__qualname__} handles '{declared.name}' and must be async")
         if len(inspect.signature(function).parameters) != 2:
-            raise DeclarationError(f"{function.__qualname__} must take two arguments", hint="(message, tx)")
+            raise DeclarationError(f"{function.__qualname__} must take two arguments", hint=takes)
         if declared in self.handlers:
             raise DeclarationError(
                 f"'{declared.name}' is handled by {self.handlers[declared].name} already",
@@ -246,3 +265,8 @@ class Service:
                 f"'{declared.name}' is a command to '{declared.service}', and this is '{self.name}'",
                 hint="commands have one handler, in the service that owns them; publish an event for others",
             )
+
+
+def _check_timeout(declared: MessageType, timeout_seconds: float | None) -> None:
+    if timeout_seconds is not None and not 0 < timeout_seconds < math.inf:
+        raise DeclarationError(f"the handler of '{declared.name}' needs a timeout_seconds that is more than 0")

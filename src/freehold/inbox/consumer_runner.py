@@ -1,10 +1,10 @@
 """The runner that reads messages from the broker and handles them. Pattern: imports the foundation, the ports and its
 package.
 
-A batch is handled in one transaction and acked after the commit. While it is in progress, other batches
-become ready, and share the next one; partitions whose handlers are slow share none (`handling_times`).
-If a transaction fails, its messages are handled one by one. A message that was delivered before is never handled
-together with others: if it crashes its consumer again, it is known which message it was.
+A batch is handled in one transaction and acked after the commit. While it is in progress, other batches become ready,
+and share the next one; partitions whose handlers are slow share none (`handling_times`). If a transaction fails, its
+messages are handled one by one. A message that was delivered before is never handled together with others: if it
+crashes its consumer again, it is known which message it was.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from freehold.errors import FreeholdError, LeaseLost, Unavailable
 from freehold.failures import CrashLimit
 from freehold.inbox.batches import came_before, delivery_count_max, groups_of, place_of
 from freehold.inbox.dispatcher import Counters, Dispatcher, HandlerFailed
+from freehold.inbox.handling_times import TOGETHER_SECONDS
+from freehold.inbox.pace import ConsumerPace
 from freehold.inbox.retry import DatabaseAway, FailureHandler, MessagesReleased
 from freehold.inbox.turn import Turn
 from freehold.inbox.work import HandlerCall, MessageRouter
@@ -33,10 +35,6 @@ __all__ = ["ConsumerRunner"]
 _log = logging.getLogger("freehold.inbox")
 _PATIENCE_SECONDS = 1.0
 """How long messages are held while the database is unavailable: long enough for a restart of it."""
-_BUSY_PART = 0.25
-"""After a fetch that waited less than this part of the linger, more messages are expected soon."""
-_TOGETHER_SECONDS = 0.008
-"""For so long, at most, the messages of a partition may wait for the handlers of others."""
 _DELIVERIES_IN_PARALLEL = 2
 """Messages that were delivered more often are handled while no others are fetched. Otherwise a message that crashes the
 process would raise the delivery counts of others with its own, until they were dead-lettered in its place."""
@@ -46,15 +44,12 @@ class ConsumerRunner(Runner):
     """Reads the topics of a service as one member of its group, with several workers on different partitions.
 
     batch_limit         messages in one transaction, at most.
-    linger_seconds      under load, the time between two fetches that do not fill `batch_limit`, so that one transaction
-                        handles more. A message that comes after an idle time never waits; a stop or `wake` ends the
-                        wait.
     crash_attempts_max  a message that was delivered more often, and never finished, probably crashes its consumer: it
                         becomes a dead letter.
 
     Messages that several partitions have ready are handled in one transaction, where their handlers are quick or the
     database has one writer. A transaction that is not full keeps other workers from fetching until it has ended, or for
-    `_TOGETHER_SECONDS`: what becomes ready meanwhile shares the next one.
+    `TOGETHER_SECONDS`: what becomes ready meanwhile shares the next one.
     """
 
     needs = BROKER
@@ -70,7 +65,6 @@ class ConsumerRunner(Runner):
         batch_limit: int = 64,
         crash_attempts_max: int = 5,
         fetch_wait_seconds: float = 5.0,
-        linger_seconds: float = 0.0,
     ) -> None:
         super().__init__(f"consumer {dispatcher.consumer}", clock=dispatcher.context.clock)
         self._dispatcher = dispatcher
@@ -82,7 +76,6 @@ class ConsumerRunner(Runner):
         self._crashes = CrashLimit(crash_attempts_max)
         self._suspect_from = max(1, min(_DELIVERIES_IN_PARALLEL, crash_attempts_max - 1)) + 1
         self._fetch_wait_seconds = fetch_wait_seconds
-        self._linger_seconds = linger_seconds
         self._failure_handler = FailureHandler(
             dispatcher, self._stop, self._database_wait, patience_seconds=_PATIENCE_SECONDS
         )
@@ -90,7 +83,7 @@ class ConsumerRunner(Runner):
         self._consumer: Consumer | None = None
         self._acking = TaskGroup()
         self._gate = asyncio.Lock()
-        self._fetch_at = 0.0
+        self._pace = ConsumerPace(self.clock)
         self._set_aside: Batch | None = None
         self._times = dispatcher.times
         self._redeliveries: dict[str, int] = {}
@@ -164,7 +157,7 @@ class ConsumerRunner(Runner):
                 if batches:
                     # While a message that may crash the process is handled, no others are fetched.
                     if delivery_count_max(batches) < self._suspect_from:
-                        turn.pass_on(after_seconds=_TOGETHER_SECONDS if self._more_may_join(batches) else 0.0)
+                        turn.pass_on(after_seconds=TOGETHER_SECONDS if self._more_may_join(batches) else 0.0)
                     await self._process_all(batches)
             if batches is None:
                 await self._pause(outages)
@@ -210,8 +203,10 @@ class ConsumerRunner(Runner):
             reachable.cancel()
 
     async def _process_all(self, batches: Sequence[Batch]) -> None:
+        begun = self.clock.monotonic()
         for group in groups_of(batches):
             await self._process(group)
+        self._pace.handled(self.clock.monotonic() - begun, may_rest=self._more_may_join(batches))
 
     async def _fetch(self, consumer: Consumer, leaving: asyncio.Task[None]) -> Sequence[Batch]:
         """Fetch batches. A stop cancels the fetch, and releases what it fetched without counting the attempt."""
@@ -237,19 +232,18 @@ class ConsumerRunner(Runner):
 
     async def _gather(self, consumer: Consumer, batches: list[Batch]) -> None:
         """Fetch a batch, and others that share its transaction. One worker at a time, so that they stay together."""
-        pause_seconds = self._fetch_at - self.clock.monotonic()
-        if pause_seconds > 0:
-            await self.wait(pause_seconds)
+        rest_seconds = self._pace.rest_seconds()
+        if rest_seconds > 0 and self._set_aside is None:
+            await self.rest(rest_seconds)
             if self._leaving():
                 return
-        looked_at = self.clock.monotonic()
         first, self._set_aside = self._set_aside, None
         if first is None:
             first = await consumer.fetch(self._batch_limit, self._fetch_wait_seconds)
         if first is None:
             return
         batches.append(first)
-        busy = self.clock.monotonic() - looked_at < self._linger_seconds * _BUSY_PART
+        self._pace.came()
         while (room := self._room(batches)) and not came_before(batches[-1]) and self._are_quick(batches):
             try:
                 more = await consumer.fetch(room, 0.0)
@@ -261,8 +255,6 @@ class ConsumerRunner(Runner):
                 self._set_aside = more  # the next worker begins with it, before it fetches anything
                 break
             batches.append(more)
-        if room and busy:
-            self._fetch_at = self.clock.monotonic() + self._linger_seconds
 
     def _room(self, batches: Sequence[Batch]) -> int:
         """How many messages their transaction can take in addition."""
@@ -270,14 +262,11 @@ class ConsumerRunner(Runner):
 
     def _are_quick(self, batches: Sequence[Batch]) -> bool:
         """Whether their handlers are expected to end soon. On a database with one writer all would wait anyway."""
-        return not self._in_parallel or self._expected_seconds(batches) <= _TOGETHER_SECONDS
+        return not self._in_parallel or self._times.are_quick(batches)
 
     def _more_may_join(self, batches: Sequence[Batch]) -> bool:
         """Whether the messages that become ready now are better handled together, after these batches."""
-        return bool(self._room(batches)) and self._expected_seconds(batches) <= _TOGETHER_SECONDS
-
-    def _expected_seconds(self, batches: Sequence[Batch]) -> float:
-        return sum(self._times.expected_seconds(place_of(batch), len(batch.deliveries)) for batch in batches)
+        return bool(self._room(batches)) and self._times.are_quick(batches)
 
     async def _process(self, batches: Sequence[Batch]) -> None:
         """Handle batches, and ack each as far as it was handled. A message that could not even be deferred blocks its

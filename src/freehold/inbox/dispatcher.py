@@ -22,9 +22,9 @@ from freehold.inbox.handler import ReplyHandler
 from freehold.inbox.handling_times import HandlingTimes
 from freehold.inbox.reply import OUTCOME_CANCELLED, OUTCOME_NO_EFFECT, make_reply, repeat_reply, reply_to_result
 from freehold.inbox.store import DeferredMessage, InboxStore, ReceiveResult, ReceiveStatus
-from freehold.inbox.work import HandlerCall
+from freehold.inbox.work import HandlerCall, batch_end
 from freehold.lifecycle import contained
-from freehold.messages import MessageKind, encode_envelope
+from freehold.messages import Envelope, MessageKind, encode_envelope
 from freehold.transaction import Transaction, Transactions, current_trace_parent
 
 __all__ = ["NO_REPLY", "Counters", "Dispatcher", "Effect", "HandlerFailed", "HandlerTimeout", "StaleClaim"]
@@ -115,8 +115,14 @@ class Dispatcher:
             receipts = await self.inbox.receive(db_tx, self.consumer, [work.arrival for work in works])
             await self._prepare(tx, works, receipts)
             replies: dict[str, bytes] = {}
-            for work, receipt in zip(works, receipts, strict=True):
-                await self._one(tx, work, receipt, replies, instead)
+            begin = 0
+            while begin < len(works):
+                end = begin + 1 if instead is not None else batch_end(works, receipts, begin)
+                if end > begin + 1:
+                    await self._batch(tx, works[begin:end])
+                else:
+                    await self._one(tx, works[begin], receipts[begin], replies, instead)
+                begin = end
             if claimed is not None and not await self.inbox.finish(db_tx, claimed):
                 raise StaleClaim("another process has claimed the deferred message")
             if replies:
@@ -242,24 +248,45 @@ class Dispatcher:
             return NO_REPLY
         if work.call is None or work.envelope is None:
             return NO_REPLY
-        limit_seconds = work.timeout_seconds or self._handler_timeout_seconds
-        trace = current_trace_parent.set(work.envelope.trace_parent)
+        call, own = work.call, Transaction(tx.staging.for_message(work.envelope))
+        return await self._in_time([work], work.envelope, lambda: call(own))
+
+    async def _batch(self, tx: Transaction, works: Sequence[HandlerCall]) -> None:
+        """Call the handler of several messages once for all of them."""
+        first = works[0]
+        pairs = [
+            (work.batch.message, Transaction(tx.staging.for_message(work.envelope)))
+            for work in works
+            if work.batch is not None and work.envelope is not None
+        ]
+        if first.batch is not None and first.envelope is not None:
+            function = first.batch.handler.function
+            await self._in_time(works, first.envelope, lambda: function(pairs, tx))
+
+    async def _in_time(
+        self, works: Sequence[HandlerCall], first: Envelope, call: Callable[[], Awaitable[object]]
+    ) -> object:
+        """Call a handler within its time limit, and note how long it took for each message."""
+        limit_seconds = works[0].timeout_seconds or self._handler_timeout_seconds
+        trace = current_trace_parent.set(first.trace_parent)
         scope = asyncio.timeout(limit_seconds)
         begun = self.context.clock.monotonic()
         try:
             async with scope:
                 with contained():
-                    return await work.call(Transaction(tx.staging.for_message(work.envelope)))
+                    return await call()
         except TimeoutError as error:
             if not scope.expired():
                 raise HandlerFailed(error) from error
-            timeout = HandlerTimeout(f"the handler of '{work.envelope.type}' took more than {limit_seconds:g} s")
+            timeout = HandlerTimeout(f"the handler of '{first.type}' took more than {limit_seconds:g} s")
             timeout.__cause__ = error
             raise HandlerFailed(timeout) from error
         except Exception as error:
             raise HandlerFailed(error) from error
         finally:
-            self.times.note(work.place, self.context.clock.monotonic() - begun)
+            seconds = (self.context.clock.monotonic() - begun) / len(works)
+            for work in works:
+                self.times.note(work.place, seconds)
             current_trace_parent.reset(trace)
 
     async def dead_letter(

@@ -12,24 +12,33 @@ from freehold.messages import Envelope, MessageType
 from freehold.policy import Retry
 from freehold.transaction import Transaction
 
-__all__ = ["Handler", "HandlerFunction", "ReplyHandler"]
+__all__ = ["BatchFunction", "Handler", "HandlerFunction", "ReplyHandler"]
 
 HandlerFunction = Callable[[Any, Transaction], Awaitable[Any]]
+BatchFunction = Callable[[Sequence[tuple[Any, Transaction]], Transaction], Awaitable[None]]
+"""Handles messages of one transaction, each with its own view of the transaction."""
 
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """A function that handles one type of message. `timeout_seconds` None means the service's setting."""
+    """A function that handles one type of message. `timeout_seconds` None means the service's setting. `in_batches`: it
+    takes several messages, as a `BatchFunction`.
+    """
 
     message: MessageType
     function: HandlerFunction
     retry: Retry
     timeout_seconds: float | None = None
+    in_batches: bool = False
 
     @property
     def name(self) -> str:
         """Module and name of the function, for logs and listings."""
         return f"{self.function.__module__}.{self.function.__qualname__}"
+
+    def call(self, message: object, tx: Transaction) -> Awaitable[Any]:
+        """Call the function for one message."""
+        return self.function([(message, tx)] if self.in_batches else message, tx)
 
 
 class ReplyHandler(Protocol):
@@ -61,14 +70,13 @@ class ReplyRouter:
 class Handlers:
     """The declarations of a service about messages that it handles and sends.
 
-    `reads` are topics in addition to those of the handlers. `linger_seconds` is as in `Service`.
+    `reads` are topics in addition to those of the handlers.
     """
 
     service: str
     handlers: dict[MessageType, Handler] = field(default_factory=dict)
     sent: set[MessageType] = field(default_factory=set)
     reads: set[str] = field(default_factory=set)
-    linger_seconds: float = 0.0
 
     @property
     def topics(self) -> frozenset[str]:

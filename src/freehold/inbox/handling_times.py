@@ -1,10 +1,18 @@
-"""How long the handlers of each partition take, which decides what shares a transaction. Pattern: imports nothing."""
+"""How long the handlers of each partition take: it decides what shares a transaction. Pattern: imports its package."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Final
 
-__all__ = ["HandlingTimes"]
+from freehold.broker import Batch
+from freehold.inbox.batches import place_of
+
+__all__ = ["TOGETHER_SECONDS", "HandlingTimes"]
+
+TOGETHER_SECONDS: Final = 0.008
+"""For so long, at most, the messages of a partition may wait for the handlers of others."""
 
 _KEPT = 0.9
 """The part of an earlier, longer time that is left after each message: some dozen messages make a partition quick."""
@@ -27,6 +35,7 @@ class HandlingTimes:
         """Note that messages were passed, also where no handler was called for any of them."""
         self._seconds.setdefault(place, 0.0)
 
-    def expected_seconds(self, place: str, messages: int) -> float:
-        """The expected time of so many messages of a partition; infinite where none was handled yet."""
-        return self._seconds.get(place, math.inf) * messages
+    def are_quick(self, batches: Sequence[Batch]) -> bool:
+        """Whether the handlers of all these messages are expected to end soon. No, where a partition is not known."""
+        expected = (self._seconds.get(place_of(batch), math.inf) * len(batch.deliveries) for batch in batches)
+        return sum(expected) <= TOGETHER_SECONDS

@@ -111,7 +111,6 @@ def _consumer(context: ServiceContext) -> Sequence[Runner]:
             workers=settings.workers,
             batch_limit=settings.batch_limit,
             crash_attempts_max=settings.crash_attempts_max,
-            linger_seconds=declared.linger_seconds,
         )
     ]
 

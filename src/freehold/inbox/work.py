@@ -16,7 +16,7 @@ from typing import Any, Final
 from freehold.errors import CodecError, UnknownMessage
 from freehold.ids import derive_id
 from freehold.inbox.handler import Handler, ReplyHandler
-from freehold.inbox.store import IncomingMessage
+from freehold.inbox.store import IncomingMessage, ReceiveResult, ReceiveStatus
 from freehold.messages import (
     Envelope,
     MessageKind,
@@ -30,7 +30,7 @@ from freehold.messages.lanes import WATERMARK_VERSION
 from freehold.policy import Retry
 from freehold.transaction import Transaction
 
-__all__ = ["DecodeFailure", "HandlerCall", "MessageRouter", "dead_arrival"]
+__all__ = ["BatchPart", "DecodeFailure", "HandlerCall", "MessageRouter", "batch_end", "dead_arrival"]
 
 _Call = tuple[Handler, object]
 _RETRY: Final = Retry(attempts=10)
@@ -46,12 +46,21 @@ class DecodeFailure:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchPart:
+    """A message that its handler takes together with others."""
+
+    handler: Handler
+    message: object
+
+
+@dataclass(frozen=True, slots=True)
 class HandlerCall:
     """A message and what to do with it. `delivery_count` is the broker's: how often it delivered the message.
 
     place           the partition that it came from; empty for a deferred message.
     call            handles the message in a transaction. None: nothing is done, or there is a `decode_failure`.
     decode_failure  the message cannot be handled: it becomes a dead letter.
+    batch           what the handler takes together with other messages, in place of `call`.
     keep            stores the message if handling it fails, in place of deferring or dead-lettering it. Replies have
                     it, since the outcome in them must not be lost.
     """
@@ -65,6 +74,7 @@ class HandlerCall:
     decode_failure: DecodeFailure | None = None
     delivery_count: int = 1
     place: str = ""
+    batch: BatchPart | None = None
     keep: Callable[[Transaction, Exception], Awaitable[None]] | None = None
 
 
@@ -88,6 +98,21 @@ def dead_arrival(arrival: IncomingMessage, envelope: Envelope | None) -> Incomin
         lane=arrival.lane,
         lane_position=arrival.lane_position,
     )
+
+
+def batch_end(works: Sequence[HandlerCall], receipts: Sequence[ReceiveResult], begin: int) -> int:
+    """The end of the messages from `begin` on that one call of their handler takes: new ones that follow each other, so
+    that the order of each key is kept. `begin + 1` where the handler takes one message.
+    """
+    batch, end = works[begin].batch, begin + 1
+    if batch is None or receipts[begin].status is not ReceiveStatus.NEW:
+        return end
+    while end < len(works):
+        other = works[end].batch
+        if other is None or other.handler is not batch.handler or receipts[end].status is not ReceiveStatus.NEW:
+            break
+        end += 1
+    return end
 
 
 class MessageRouter:
@@ -140,9 +165,10 @@ class MessageRouter:
         known, message = calls[0]
         return make(
             arrival,
-            call=lambda tx: known.function(message, tx),
+            call=lambda tx: known.call(message, tx),
             retry=known.retry,
             timeout_seconds=known.timeout_seconds,
+            batch=BatchPart(known, message) if known.in_batches else None,
         )
 
     def _calls(self, envelope: Envelope, handler: Handler | None) -> Sequence[_Call]:
@@ -239,7 +265,7 @@ def _several(arrival: IncomingMessage, calls: Sequence[_Call], make: _Make) -> H
 
     async def call(tx: Transaction) -> None:
         for handler, message in calls:
-            await handler.function(message, tx)
+            await handler.call(message, tx)
 
     limits = [handler.timeout_seconds for handler, _ in calls if handler.timeout_seconds is not None]
     return make(

@@ -1,4 +1,4 @@
-"""Which batches share a transaction, and how long a consumer lingers for a fuller one."""
+"""Which batches share a transaction, and when a consumer rests for a fuller one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from freehold import Retry, RunningService, Service, Transaction
 from freehold.broker import Batch, Consumer, Delivery, Subscription
 from freehold.consistency.store import PROGRESS
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetterFilter
-from freehold.errors import ConcurrencyConflict, DeclarationError, LeaseLost, Unavailable
+from freehold.errors import ConcurrencyConflict, LeaseLost, Unavailable
 from freehold.inbox.consumer_runner import ConsumerRunner
 from freehold.inbox.pattern import dispatcher_of, router_of
 from freehold.inbox.store import ReceiveResult
@@ -124,7 +124,6 @@ async def consuming(
     *ready: Batched | Exception,
     side_by_side: bool = False,
     workers: int = 1,
-    linger_seconds: float = 0.0,
     limit: int = 8,
     held: Sequence[int] = (),
     failing: Sequence[int] = (),
@@ -173,7 +172,6 @@ async def consuming(
                 service.topics,
                 workers=workers,
                 batch_limit=limit,
-                linger_seconds=linger_seconds,
             )
         await runner.start()
         try:
@@ -427,58 +425,56 @@ async def test_a_broker_that_goes_away_in_between_leaves_what_was_fetched() -> N
     assert trial.transactions == [[1], [2]]
 
 
-async def test_after_a_batch_that_was_not_full_a_consumer_lingers_once() -> None:
-    first, second, third = batch(0, 1), batch(0, 2), batch(1, 3)
-    async with consuming(first, linger_seconds=0.5) as trial:
-        await eventually(lambda: first.acked is not None)
-        trial.broker.bring(second, third)
-        await eventually(lambda: bool(trial.clock._sleepers))  # it lingers
-        assert second.acked is None
-        trial.clock.advance(0.5)
-        await eventually(lambda: third.acked is not None)
-        assert trial.transactions == [[1], [2, 3]]
-        trial.clock.advance(5.0)
-        last = batch(0, 4)
-        trial.broker.bring(last)
-        await eventually(lambda: last.acked is not None)
+async def test_under_load_a_consumer_rests_for_as_long_as_its_transaction_took() -> None:
+    slow = dict.fromkeys(range(5), 0.002)
+    async with consuming(slow=slow) as trial:
+        for number in range(3):
+            once = batch(0, number)
+            trial.broker.bring(once)
+            await eventually(lambda: once.acked is not None)  # noqa: B023 - awaited in the round
+        await eventually(lambda: bool(trial.clock._sleepers))  # it rests
+        during = [batch(0, 3), batch(1, 4)]
+        trial.broker.bring(*during)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert trial.broker.ready == during
+        trial.clock.advance(0.002)
+        await eventually(lambda: all(each.acked is not None for each in during))
+    assert trial.transactions == [[0], [1], [2], [3, 4]]
 
 
-async def test_a_message_that_had_to_be_waited_for_is_followed_at_once() -> None:
-    async with consuming(linger_seconds=3600.0) as trial:
-        for number in (1, 2, 3):
+async def test_messages_that_come_later_than_a_transaction_takes_wait_for_nothing() -> None:
+    async with consuming(slow=dict.fromkeys(range(10), 0.002)) as trial:
+        for number in range(10):
             await eventually(lambda: trial.broker.idle)
-            trial.clock.advance(3600.0)
-            trial.broker.bring(batch(0, number))
-            await eventually(lambda: len(trial.transactions) == number)  # noqa: B023 - awaited in the round
-    assert trial.transactions == [[1], [2], [3]]
+            trial.clock.advance(0.003)
+            once = batch(0, number)
+            trial.broker.bring(once)
+            await eventually(lambda: once.acked is not None)  # noqa: B023 - awaited in the round
+
+
+async def test_after_slow_handlers_a_consumer_does_not_rest() -> None:
+    async with consuming(slow=dict.fromkeys(range(6), 1.0)) as trial:
+        for number in range(6):
+            once = batch(0, number)
+            trial.broker.bring(once)
+            await eventually(lambda: once.acked is not None)  # noqa: B023 - awaited in the round
 
 
 async def test_a_full_batch_is_followed_at_once() -> None:
-    batches = [batch(0, 1, 2), batch(0, 3, 4)]
-    async with consuming(*batches, linger_seconds=3600.0, limit=2):
+    batches = [batch(0, number, number + 1) for number in range(0, 12, 2)]
+    async with consuming(*batches, limit=2, slow=dict.fromkeys(range(12), 1.0)):
         await eventually(lambda: batches[-1].acked is not None)
 
 
-async def test_a_stop_ends_the_linger_and_takes_nothing_more() -> None:
-    first, second = batch(0, 1), batch(0, 2)
-    async with consuming(first, linger_seconds=3600.0) as trial:
-        await eventually(lambda: first.acked is not None)
-        trial.broker.bring(second)
+async def test_a_stop_ends_the_rest_and_takes_nothing_more() -> None:
+    async with consuming(slow=dict.fromkeys(range(3), 0.002)) as trial:
+        for number in range(3):
+            once = batch(0, number)
+            trial.broker.bring(once)
+            await eventually(lambda: once.acked is not None)  # noqa: B023 - awaited in the round
+        await eventually(lambda: bool(trial.clock._sleepers))
+        late = batch(0, 4)
+        trial.broker.bring(late)
         await trial.runner.stop(30.0)
-    assert second.acked is None
-    assert trial.transactions == [[1]]
-
-
-async def test_who_waits_may_end_the_linger() -> None:
-    first, second = batch(0, 1), batch(0, 2)
-    async with consuming(first, linger_seconds=3600.0) as trial:
-        await eventually(lambda: first.acked is not None)
-        trial.broker.bring(second)
-        trial.runner.wake()
-        await eventually(lambda: second.acked is not None)
-
-
-@pytest.mark.parametrize("seconds", [-0.1, 60.0])
-def test_a_linger_without_measure_is_refused(seconds: float) -> None:
-    with pytest.raises(DeclarationError, match="linger_seconds"):
-        Service("trial", linger_seconds=seconds)
+    assert late.acked is None

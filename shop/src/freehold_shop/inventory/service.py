@@ -28,7 +28,7 @@ from freehold_shop.orders.contracts import CheckoutMode, OrderCancelled, OrderCo
 
 __all__ = ["inventory"]
 
-inventory = Service("inventory", migrations=MIGRATIONS, linger_seconds=0.02)
+inventory = Service("inventory", migrations=MIGRATIONS)
 
 _WAIT_FOR_CONFIRMATION = Retry(attempts=60, delay_seconds=0.2, delay_seconds_max=15.0)
 

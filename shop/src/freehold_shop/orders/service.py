@@ -36,7 +36,7 @@ from freehold_shop.users.contracts import CUSTOMERS, CustomerRegistered, UserUpd
 
 __all__ = ["orders"]
 
-orders = Service("orders", migrations=MIGRATIONS, linger_seconds=0.02)
+orders = Service("orders", migrations=MIGRATIONS)
 orders.orchestrates(Checkout)
 orders.sends(RefundPayment, ReturnStock)
 orders.replicates(CUSTOMERS, table="customer_copy", every_seconds=COMPARED_SECONDS)

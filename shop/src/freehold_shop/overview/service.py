@@ -21,7 +21,7 @@ __all__ = ["overview"]
 _OF_CUSTOMERS: Sequence[type[Any]] = (CustomerRegistered, UserUpdated)
 _OF_ORDERS: Sequence[type[Any]] = (*ORDER_EVENTS, NotificationSent)
 
-overview = Service("overview", linger_seconds=0.05)
+overview = Service("overview")
 overview.projects(customer_360)
 
 

@@ -31,7 +31,6 @@ payments = Service(
     "payments",
     migrations=MIGRATIONS,
     retry=Retry(attempts=70, delay_seconds=0.2, delay_seconds_max=15.0, never=(ProviderRefused,)),
-    linger_seconds=0.02,
 )
 
 

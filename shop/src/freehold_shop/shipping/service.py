@@ -36,7 +36,6 @@ shipping = Service(
     "shipping",
     migrations=MIGRATIONS,
     retry=Retry(attempts=70, delay_seconds=0.1, delay_seconds_max=15.0),
-    linger_seconds=0.02,
 )
 shipping.replicates(CUSTOMERS, table="customer_copy", every_seconds=COMPARED_SECONDS)
 

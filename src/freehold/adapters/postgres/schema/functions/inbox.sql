@@ -44,12 +44,20 @@ LANGUAGE sql STABLE SET enable_seqscan = off SET enable_hashjoin = off SET enabl
     ORDER BY d.due_at LIMIT 1
 $$;
 -- One index look-up for each message. An EXISTS would be planned as a join: with the statistics of an empty table that
--- reads all deferred messages of the consumer. So it is a subquery with a limit.
+-- reads all deferred messages of the consumer. So it is a subquery with a limit. Nothing is deferred most of the time:
+-- then one look-up is enough. The plan does not depend on the statistics, so it is made once for each session.
 CREATE OR REPLACE FUNCTION freehold_deferred_blocking(reader text, arrivals jsonb)
 RETURNS TABLE (topic text, key text, place integer)
-LANGUAGE sql STABLE SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
-    SET plan_cache_mode = force_custom_plan AS $$
-    SELECT a.topic, a.key, min(a.place)
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+    SET plan_cache_mode = force_generic_plan AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM 1 FROM freehold_deferred AS d WHERE d.consumer = reader
+    ORDER BY d.consumer, d.topic, d.key, d.position LIMIT 1;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    RETURN QUERY SELECT a.topic, a.key, min(a.place)
     FROM jsonb_to_recordset(arrivals) AS a (place integer, topic text, key text, deferred_position bigint)
     CROSS JOIN LATERAL (
         SELECT d.position FROM freehold_deferred AS d
@@ -57,7 +65,8 @@ LANGUAGE sql STABLE SET enable_seqscan = off SET enable_hashjoin = off SET enabl
         ORDER BY d.consumer, d.topic, d.key, d.position LIMIT 1
     ) AS first
     WHERE a.deferred_position IS NULL OR first.position < a.deferred_position
-    GROUP BY a.topic, a.key
+    GROUP BY a.topic, a.key;
+END
 $$;
 -- Deletes a claimed message, then removes the waiting mark of the key's next message. The order matters: each statement
 -- has a snapshot of its own, so the second one sees a message that was marked until the deletion. The next message is
