@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ __all__ = ["Checkouts", "Counting", "persistent"]
 _KEYS: Final = ("a", "b", "c")
 _NUMBERS: Final = 12
 _ORDERS: Final = 12
+_REQUEST_SECONDS: Final = 0.4
 _PATIENT: Final = Retry(attempts=14, delay_seconds=0.1)
 
 
@@ -134,10 +136,14 @@ class Checkouts(Scenario):
     def services(self) -> Sequence[Service]:
         async def charge(state: Purchase, context: CallContext) -> None:
             self.requests[context.idempotency_key] += 1
+            await asyncio.sleep(_REQUEST_SECONDS)
             self.payments[context.idempotency_key] = state.order
+            await asyncio.sleep(_REQUEST_SECONDS)
 
         async def refund(state: Purchase, context: CallContext) -> None:
+            await asyncio.sleep(_REQUEST_SECONDS)
             self.refunds[context.idempotency_key] = state.order
+            await asyncio.sleep(_REQUEST_SECONDS)
 
         class Checkout(Saga[Purchase], name="shop.checkout", version=1, key="order"):
             reserve = step(Reserve, compensation=Release, timeout_seconds=20.0)
