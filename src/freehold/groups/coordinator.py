@@ -185,13 +185,22 @@ class GroupCoordinator(Runner):
             elif record.owner != self._member or record.origin != hold.record.origin:
                 await self.lose(hold)
             elif hold.unconfirmed and not hold.busy:
-                await self._log.stop_reading(record.place)
-                self._holds.drop(hold)
-                adopted = await self._hold(record)
-                adopted.delivery_count = max(
-                    record.attempts, hold.delivery_count if record.position == hold.record.position else 0
-                )
+                await self._adopt(hold, record)
         await self._lose_missing(view, known)
+
+    async def _adopt(self, hold: AssignedPartition, record: PartitionState) -> None:
+        """Continue with the record that an unconfirmed change has left, or has not.
+
+        At the same position this member knows best how often the messages were delivered: a count is stored before the
+        delivery, and where its confirmation was lost, nothing was delivered. If it counted each time, a broker that
+        loses some confirmations would make a crashing message of a healthy one.
+        """
+        await self._log.stop_reading(record.place)
+        self._holds.drop(hold)
+        adopted = await self._hold(record)
+        if record.position == hold.record.position:
+            adopted.delivery_count, adopted.delivered_to = hold.delivery_count, hold.delivered_to
+            adopted.overcounted = record.attempts > hold.delivery_count
 
     async def _lose_missing(self, view: GroupView, known: Mapping[TopicPartition, PartitionState]) -> None:
         """Lose partitions that no longer exist: the log was created again with fewer partitions."""
