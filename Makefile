@@ -10,7 +10,7 @@ WORKERS := 4
 # Extra arguments, such as `make shop ARGS="--profile servers"` or `make test ARGS="-k outbox"`.
 ARGS :=
 
-.PHONY: help setup shop test test-growth heal heal-all heal-upgrade servers lint bench docs requirements clean
+.PHONY: help setup shop test test-growth heal heal-all heal-replay heal-upgrade servers lint bench docs requirements clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +31,9 @@ heal: .venv/.stamp-servers ## begin and end every fault of the shop on both prof
 
 heal-all: .venv/.stamp-servers ## the same with faults that last a minute, under more load
 	$(PYTHON) -m tests.heal --hold 60 --rate 10 $(ARGS)
+
+heal-replay: .venv/.stamp-servers ## replay the retail files on MariaDB while servers and processes are killed, and verify
+	$(PYTHON) -m tests.heal.killed_replay $(ARGS)
 
 heal-upgrade: .venv/.stamp-servers ## kill a shop from before the first release, upgrade it, verify it
 	$(PYTHON) -m tests.heal.prerelease $(ARGS)
