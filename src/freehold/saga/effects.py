@@ -7,6 +7,7 @@ returned, to be made after the commit.
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,9 +30,12 @@ from freehold.saga.machine import advance
 from freehold.saga.message_mapper import make_command
 from freehold.saga.steps import StepDirection
 from freehold.saga.store import JournalEntry, SagaStatus
+from freehold.saga.transition import Transition
 from freehold.transaction import EnvelopeFactory, Transaction
 
-__all__ = ["TransitionResult", "carry_out", "read_reply"]
+__all__ = ["TransitionResult", "carry_out", "log_failure", "read_reply"]
+
+_log = logging.getLogger("freehold.saga")
 
 _UNKNOWN: Final = HookAt("", Hook.STATE)
 
@@ -171,3 +175,24 @@ async def _run_hook(tx: Transaction, at: HookAt, instance: Instance) -> Any:
     with calling(at.step, at.hook, hook), contained():
         state = await hook(instance.state, tx)
     return instance.state if state is None else state
+
+
+def log_failure(service: str, failed: Transition) -> None:
+    """Log which hook fails: class, file and line, without the error's text. Logged only if the journal got an entry."""
+    instance, failing = failed.instance, failed.instance.hook_failure
+    if failing is None or not failed.entries:
+        return
+    level = logging.ERROR if failing.attention else logging.WARNING
+    follows = (
+        "it waits for an operator" if failing.wait_until is None else f"retry at {failing.wait_until:%H:%M:%S} UTC"
+    )
+    _log.log(
+        level,
+        "%s: saga %s of %s: %s (failed %d times); %s",
+        service,
+        instance.id,
+        instance.definition,
+        failing,
+        failing.failures,
+        follows,
+    )

@@ -26,7 +26,7 @@ from freehold.messages import Envelope
 from freehold.messages.values import check_id
 from freehold.saga.definition import Saga, SagaDefinition, not_orchestrated
 from freehold.saga.document import NewerFormat, check_state, read_instance, write_record
-from freehold.saga.effects import TransitionResult, carry_out, read_reply
+from freehold.saga.effects import TransitionResult, carry_out, log_failure, read_reply
 from freehold.saga.exchange import (
     CallEnded,
     Input,
@@ -43,6 +43,7 @@ from freehold.saga.hooks import calling
 from freehold.saga.instance import Instance
 from freehold.saga.machine import advance, begin, mark_started, record_failure
 from freehold.saga.machine import record as record_input
+from freehold.saga.message_mapper import EMPTY_REPLIES
 from freehold.saga.session import Session
 from freehold.saga.store import JournalEntry, SagaRecord, SagaStatus, SagaStore
 from freehold.saga.transition import Transition
@@ -262,7 +263,7 @@ class SagaEngine:
             )
             failed = record_failure(definition, instance, error, now, outage=outage)
             instance, entries = failed.instance, [*entries, *failed.entries]
-            _log_failure(self.context.service, failed)
+            log_failure(self.context.service, failed)
         result = TransitionResult(instance, now, entries, [])
         self._save(tx, record, result)
         self._wake(tx, result)
@@ -298,19 +299,38 @@ class SagaEngine:
         definition, instance = self._read(record)
         now = self._saga_time(record, instance)
         handover = self._session(tx).handover
-        kept = record_input(definition, instance, arrived, now, places=handover.free)
+        kept = self._kept(record, definition, instance, arrived, now, handover.free)
         handover.take(kept.effects)
         calls = [effect for effect in kept.effects if isinstance(effect, RunCall)]
         result = TransitionResult(kept.instance, now, [*kept.entries], calls)
         if lost is not None and any(each.body is None for each in kept.instance.unmerged):
             failed = record_failure(definition, kept.instance, lost, now)
             result = TransitionResult(failed.instance, now, [*kept.entries, *failed.entries], [])
-            _log_failure(self.context.service, failed)
+            log_failure(self.context.service, failed)
         self._save(tx, record, result)
         follows = result.instance.pending_continuation and result.instance.hook_failure is None
         if not (follows and isinstance(arrived, CallEnded)):  # its runner goes on at once
             self._wake(tx, result)
         return follows
+
+    def _kept(
+        self,
+        record: SagaRecord,
+        definition: SagaDefinition,
+        instance: Instance,
+        arrived: Input,
+        now: datetime,
+        places: int,
+    ) -> Transition:
+        """Record an input. What a call returned is merged as well, where no code of the definition does that, and the
+        state can be stored then. A reply is only recorded: it may have crashed a process.
+        """
+        if isinstance(arrived, CallEnded) and arrived.body not in EMPTY_REPLIES:
+            with contextlib.suppress(FreeholdError):
+                merged = record_input(definition, instance, arrived, now, places=places, merging=True)
+                write_record(merged.instance, record.version, now, definition.state_type)
+                return merged
+        return record_input(definition, instance, arrived, now, places=places)
 
     async def _advance(
         self, tx: Transaction, record: SagaRecord, definition: SagaDefinition, instance: Instance, arrived: Input
@@ -377,24 +397,3 @@ class SagaEngine:
                 hint="keep service.orchestrates(...) of a version until its instances have ended",
             )
         return found
-
-
-def _log_failure(service: str, failed: Transition) -> None:
-    """Log which hook fails: class, file and line, without the error's text. Logged only if the journal got an entry."""
-    instance, failing = failed.instance, failed.instance.hook_failure
-    if failing is None or not failed.entries:
-        return
-    level = logging.ERROR if failing.attention else logging.WARNING
-    follows = (
-        "it waits for an operator" if failing.wait_until is None else f"retry at {failing.wait_until:%H:%M:%S} UTC"
-    )
-    _log.log(
-        level,
-        "%s: saga %s of %s: %s (failed %d times); %s",
-        service,
-        instance.id,
-        instance.definition,
-        failing,
-        failing.failures,
-        follows,
-    )

@@ -45,11 +45,13 @@ The protocol, and why no effect is lost, doubled or left without its compensatio
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, assert_never
 from uuid import UUID
 
+from freehold.errors import CodecError
 from freehold.origin import origin
 from freehold.policy import RetryAfter
 from freehold.saga.definition import SagaDefinition
@@ -109,19 +111,28 @@ def advance(
 
 
 def record(
-    definition: SagaDefinition, instance: Instance, arrived: Input, now: datetime, *, places: int = 0
+    definition: SagaDefinition,
+    instance: Instance,
+    arrived: Input,
+    now: datetime,
+    *,
+    places: int = 0,
+    merging: bool = False,
 ) -> Transition:
     """Record an input without running any code of the definition. Where calls alone follow from it, or nothing does,
     the result is that of `advance`. Else the timer is due at once, and starts what follows. Raises `DecisionRefused`.
+
+    `merging`: also merge replies where no code of the definition does that; the merged state may not be storable.
     """
     failing = instance.hook_failure
     suspended = failing is not None and not isinstance(arrived, OperatorDecided)
     handler = _TransitionHandler(definition, instance, failing.since if failing is not None and suspended else now)
     handler.take(arrived)
-    if failing is None and not (handler.unmerged or handler.unmerged_failure):
-        whole = advance(definition, instance, arrived, now, places=places)
-        if all(isinstance(effect, RunCall) for effect in whole.effects):
-            return whole
+    if failing is None and not handler.merges_by_code(merging=merging):
+        with contextlib.suppress(CodecError):  # a reply that does not fit: it fails where failures are recorded
+            whole = advance(definition, instance, arrived, now, places=places)
+            if all(isinstance(effect, RunCall) for effect in whole.effects):
+                return whole
     handler.pending_continuation = not handler.ended
     handler.started_attempts = max(handler.started_attempts, 1 if failing is None else 0)
     return handler.result()

@@ -17,6 +17,7 @@ from freehold.saga.exchange import Effect, RunCall, RunHook, RunLocal, SendComma
 from freehold.saga.hooks import Hook, HookFailure, ReplyLost, calling, described, hook_at
 from freehold.saga.instance import Instance, Phase, WaitReason, request_key
 from freehold.saga.message_mapper import merge_reply
+from freehold.saga.plain_types import is_plain
 from freehold.saga.steps import StepDefinition, StepDirection, StepKind
 from freehold.saga.store import TERMINAL_STATUSES, JournalEntry, SagaStatus
 
@@ -153,6 +154,14 @@ class TransitionState:
             before = HookFailure(at.step, at.hook, name, place, 0, since=self.now, wait_until=until)
             self.note(at.step, "hook-rescheduled", detail=str(before))
         self.hook_failure = replace(before, outages=outages, wait_until=until)
+
+    def merges_by_code(self, *, merging: bool) -> bool:
+        """Whether code of the definition merges what is to be merged. With `merging` false anything is."""
+        if not (self.unmerged or self.unmerged_failure):
+            return False
+        lost = any(each.body is None for each in self.unmerged)
+        merges = any(self.definition.by_name[each.step].merge is not None for each in self.unmerged)
+        return not merging or lost or merges or not is_plain(self.definition.state_type)
 
     def start_next(self) -> None:
         """Start the steps that can start now; end the instance when nothing is left to do.

@@ -229,7 +229,7 @@ class SagaRun:
         in another one together with the failure. The outcome of a call is stored before anything else happens.
         """
         if isinstance(arrived, CallEnded):
-            self._keep(record(self._definition, self._instance, arrived, self._now, places=self._places))
+            self._keep(record(self._definition, self._instance, arrived, self._now, places=self._places, merging=True))
             if not self._instance.pending_continuation or self._instance.hook_failure is not None:
                 return
             self._try(TimerDue(), None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -61,6 +61,16 @@ class ShownOutbox:
             raise ConnectionError
         self.staged += [decode_envelope(message.document) for message in messages]
         return range(len(self.staged) - len(messages) + 1, len(self.staged) + 1)
+
+    async def stage_last(
+        self,
+        db_tx: DatabaseTransaction,
+        messages: Sequence[OutgoingMessage],
+        tell: Callable[[Sequence[int]], None] | None = None,
+    ) -> None:
+        positions = await self.stage(db_tx, messages)
+        if tell is not None:
+            tell(positions)
 
 
 @dataclass(slots=True)

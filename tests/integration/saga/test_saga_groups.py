@@ -210,3 +210,76 @@ async def test_the_timer_of_an_instance_that_was_not_loaded_is_right(at: Bench) 
     assert (instance.due - at.clock.now()).total_seconds() == pytest.approx(7)
     provider.go.set()
     await runner.finish_calls()
+
+
+async def quoted(state: Order, context: CallContext) -> dict[str, Any]:
+    provider.asked.append((state.order_id, context.step))
+    return {"hold_id": "h-1"}
+
+
+async def priced(state: Exact, context: CallContext) -> dict[str, Any]:
+    provider.asked.append((state.order_id, context.step))
+    return {"price": 1.5}
+
+
+@dataclass(frozen=True, slots=True)
+class Exact:
+    """Code of the definition runs when one is made."""
+
+    order_id: str
+    price: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.price is not None:
+            raise ArithmeticError
+
+
+class Quoting(Saga[Order], name="orders.quoting", key="order_id"):
+    first = call(quoted, compensation=ask, timeout_seconds=5)
+    second = call(quoted, compensation=ask, after=first, timeout_seconds=5)
+
+
+class Pricing(Saga[Exact], name="orders.pricing", key="order_id"):
+    first = call(priced, no_compensation=True, timeout_seconds=5)
+    second = call(priced, no_compensation=True, after=first, timeout_seconds=5)
+
+
+async def misfit(state: Order, context: CallContext) -> dict[str, Any]:
+    return {"quantity": "many"}
+
+
+class Misfitting(Saga[Order], name="orders.misfitting", key="order_id"):
+    first = call(misfit, compensation=ask, timeout_seconds=5)
+
+
+async def test_what_a_call_returned_is_merged_in_the_transaction_that_records_it(at: Bench) -> None:
+    """Where the class of the state was generated: no code of the definition runs."""
+    at.engine = at.engine_for(Quoting)
+    saga_id = await at.start(Quoting, ORDER)
+    await at.rounds()
+    record = await at.record(saga_id)
+    assert (record.status, record.version) == (SagaStatus.COMPLETED, 4)  # start, intention, two outcomes
+    assert b"h-1" in record.document
+
+
+async def test_the_outcome_is_on_record_before_a_constructor_of_the_definition_runs(at: Bench) -> None:
+    at.engine = at.engine_for(Pricing)
+    saga_id = await at.start(Pricing, Exact("order-1"))
+    await at.rounds()
+    failure = await at.hook_failure(saga_id)
+    assert failure is not None
+    assert (failure.step, failure.error) == ("first", "ArithmeticError")
+    assert (await at.words(saga_id)).count("first:done") == 1
+    assert provider.asked == [("order-1", "first")]
+
+
+async def test_a_reply_that_does_not_fit_is_on_record_and_its_group_is_not_held_up(at: Bench) -> None:
+    at.engine = at.engine_for(Misfitting, Quoting)
+    bad = await at.start(Misfitting, ORDER)
+    good = await at.start(Quoting, ORDER)
+    await at.rounds()
+    failure = await at.hook_failure(bad)
+    assert failure is not None
+    assert (failure.step, failure.error) == ("first", "CodecError")
+    assert (await at.words(bad)).count("first:done") == 1
+    assert (await at.record(good)).version == 4
