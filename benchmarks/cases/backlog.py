@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 from uuid import UUID
 
-from benchmarks.cases import declared
+from benchmarks.cases import declared, program
 from benchmarks.cases.conditions import Conditions, expect, given, print_figures
 from benchmarks.cases.processor import cpu_seconds
 
@@ -140,4 +140,4 @@ def _figures(messages: int, seconds: float, client: float, servers: float) -> Ma
 
 
 if __name__ == "__main__":
-    print_figures(asyncio.run(measure(given())))
+    print_figures(program.run(measure(given())))

@@ -18,6 +18,7 @@ __all__ = [
     "Calls",
     "Commands",
     "Placed",
+    "PlainCalls",
     "State",
     "publisher",
     "reader",
@@ -84,6 +85,15 @@ class Calls(Saga[State], name="bench.calls", key="name"):
     third = call(_effect, no_compensation=True, after=second)
     fourth = call(_effect, no_compensation=True, after=third)
     on_completed = _ended
+
+
+class PlainCalls(Saga[State], name="bench.plain-calls", key="name"):
+    """The same without a hook at its end."""
+
+    first = call(_effect, no_compensation=True)
+    second = call(_effect, no_compensation=True, after=first)
+    third = call(_effect, no_compensation=True, after=second)
+    fourth = call(_effect, no_compensation=True, after=third)
 
 
 def publisher(*sagas: type[Saga[Any]]) -> Service:

@@ -9,7 +9,7 @@ import asyncio
 import gc
 import time
 
-from benchmarks.cases import declared
+from benchmarks.cases import declared, program
 from benchmarks.cases.conditions import Conditions, expect, given, print_figures
 
 from freehold import RunningService
@@ -44,4 +44,4 @@ async def measure(conditions: Conditions) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    print_figures(asyncio.run(measure(given())))
+    print_figures(program.run(measure(given())))

@@ -15,6 +15,7 @@ from statistics import median
 from typing import Final
 
 import asyncpg
+from benchmarks.cases import program
 from benchmarks.cases.conditions import Conditions, expect, given, print_figures
 
 _TEXT: Final = "x" * 200
@@ -162,4 +163,4 @@ async def _main(conditions: Conditions) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(given()))
+    program.run(_main(given()))

@@ -13,7 +13,7 @@ import gc
 import sys
 import time
 
-from benchmarks.cases import declared
+from benchmarks.cases import declared, program
 from benchmarks.cases.conditions import Conditions, given
 
 from freehold import RunningService, Runtime, Transaction
@@ -98,4 +98,4 @@ async def _main(conditions: Conditions) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(given()))
+    program.run(_main(given()))

@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from statistics import median
 
-from benchmarks.cases import declared
+from benchmarks.cases import declared, program
 from benchmarks.cases.conditions import Conditions, expect, given, print_figures
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
@@ -139,4 +139,4 @@ async def _rate(once: _Once, message: str, first: int, conditions: Conditions) -
 
 
 if __name__ == "__main__":
-    print_figures(asyncio.run(measure(given())))
+    print_figures(program.run(measure(given())))

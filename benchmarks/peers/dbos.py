@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from statistics import median
 
 import psycopg
+from benchmarks.cases import program
 from benchmarks.cases.commits import COUNT, DROP, MAKE
 from benchmarks.cases.conditions import Conditions, expect, given, print_figures
 from benchmarks.cases.processor import cpu_seconds
@@ -75,7 +76,7 @@ def _main(conditions: Conditions) -> None:
     DBOS.launch()
     with psycopg.connect(url, autocommit=True) as beside:
         beside.execute(MAKE)
-        figures = asyncio.run(_measured(conditions, beside))
+        figures = program.run(_measured(conditions, beside))
         beside.execute(DROP)
     DBOS.destroy()
     print_figures(figures)

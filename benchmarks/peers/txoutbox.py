@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from statistics import median
 
 import asyncpg
+from benchmarks.cases import program
 from benchmarks.cases.conditions import Conditions, expect, given, percentile, print_figures
 from benchmarks.cases.processor import cpu_seconds
 from txoutbox import OutboxMessage, Relay, RelayConfig
@@ -162,4 +163,4 @@ async def _main(conditions: Conditions) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(given()))
+    program.run(_main(given()))
