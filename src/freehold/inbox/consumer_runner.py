@@ -47,9 +47,10 @@ class ConsumerRunner(Runner):
     crash_attempts_max  a message that was delivered more often, and never finished, probably crashes its consumer: it
                         becomes a dead letter.
 
-    Messages that several partitions have ready are handled in one transaction, where their handlers are quick or the
-    database has one writer. A transaction that is not full keeps other workers from fetching until it has ended, or for
-    `TOGETHER_SECONDS`: what becomes ready meanwhile shares the next one.
+    Messages that several partitions have ready are handled in one transaction, where their handlers are quick, the
+    database has one writer, or there is one worker: then no other would handle them sooner. A transaction that is not
+    full keeps other workers from fetching until it has ended, or for `TOGETHER_SECONDS`: what becomes ready meanwhile
+    shares the next one.
     """
 
     needs = BROKER
@@ -87,7 +88,7 @@ class ConsumerRunner(Runner):
         self._set_aside: Batch | None = None
         self._times = dispatcher.times
         self._redeliveries: dict[str, int] = {}
-        self._in_parallel = dispatcher.context.database.features.concurrent_writers
+        self._in_parallel = workers > 1 and dispatcher.context.database.features.concurrent_writers
 
     @property
     def counters(self) -> Counters:

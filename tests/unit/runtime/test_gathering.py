@@ -246,6 +246,15 @@ async def test_many_messages_whose_handlers_together_take_long_share_no_transact
     assert sorted(trial.transactions[2:]) == [[1, 2], [3, 4]]
 
 
+async def test_with_one_worker_they_share_a_transaction_however_slow_they_are() -> None:
+    async with consuming(side_by_side=True, workers=1, slow={100: 1.0, 101: 1.0}) as trial:
+        await trial.made_known(0, 1)
+        batches = [batch(0, 1, 2), batch(1, 3, 4)]
+        trial.broker.bring(*batches)
+        await eventually(lambda: all(each.acked is not None for each in batches))
+    assert trial.transactions[2:] == [[1, 2, 3, 4]]
+
+
 async def test_a_slow_partition_is_quick_again_in_the_end() -> None:
     async with consuming(side_by_side=True, workers=4, slow={100: 1.0}) as trial:
         await trial.made_known(0, 1)
