@@ -13,6 +13,7 @@ import asyncpg
 from sqlalchemy import NullPool
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from freehold.adapters.postgres.builtin_types import TypedConnection
 from freehold.adapters.postgres.catalogue import compare_views, found, relations, signatures
 from freehold.adapters.postgres.connection import (
     AsyncpgConnection,
@@ -327,7 +328,7 @@ class PostgresDatabase(EngineDatabase):
 
     def _connect_arguments(self) -> dict[str, Any]:
         timeout = self._url.connect_timeout_seconds or self.options.connect_timeout_seconds
-        arguments = {**self._url.arguments, "timeout": timeout}
+        arguments = {**self._url.arguments, "timeout": timeout, "connection_class": TypedConnection}
         if self._schema is not None and not self._url.proxied:
             arguments["async_creator_fn"] = self._connect_driver
         if not self._url.proxied:
