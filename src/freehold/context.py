@@ -83,6 +83,7 @@ class ServiceContext:
         self._registries: dict[str, object] = {}
         self._offered: dict[type[Any], object] = {}
         self._calls: dict[Signal, list[Callable[[], None]]] = {}
+        self._tells: list[Callable[[Signal], None]] = []
         self._closing: list[Callable[[], Awaitable[None]]] = []
         self.at_work: Final = at_work
 
@@ -165,6 +166,15 @@ class ServiceContext:
         """Call all subscribers of a signal."""
         for call in self._calls.get(signal, ()):
             call()
+
+    def tell(self, signal: Signal) -> None:
+        """Emit a signal in the other processes of the service only."""
+        for call in self._tells:
+            call(signal)
+
+    def on_tell(self, call: Callable[[Signal], None]) -> None:
+        """Register what tells other processes of signals; it must not block or raise."""
+        self._tells.append(call)
 
     def on_close(self, call: Callable[[], Awaitable[None]]) -> None:
         """Register a call for the stop of the service: awaited after its roles ended, before its database is closed."""

@@ -102,6 +102,7 @@ class Role:
 
     runners       makes new runners at each start of the role; none if there is nothing to do.
     wakes_on      signals, and the class of the runners that each of them wakes.
+    calls_on      signals, and what each of them does with every runner of the role; it must not block or raise.
     needs_broker  the role is started once the broker is connected.
     stops_last    the role is stopped last: it publishes what the others stage while they stop.
     """
@@ -109,8 +110,14 @@ class Role:
     name: str
     runners: Callable[[ServiceContext], Sequence[Runner]]
     wakes_on: Mapping[Signal, type[Runner]] = field(default_factory=dict)
+    calls_on: Mapping[Signal, Callable[[Runner], None]] = field(default_factory=dict)
     needs_broker: bool = False
     stops_last: bool = False
+
+    @property
+    def signals(self) -> frozenset[Signal]:
+        """The signals that runners of the role wait for."""
+        return frozenset((*self.wakes_on, *self.calls_on))
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,7 @@ class Project:
             raise
         finally:
             for access in opened.services:
+                await access.context.close()
                 await access.stores.database.close()
 
 

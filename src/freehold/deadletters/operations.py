@@ -15,7 +15,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from freehold.audit.store import AUDIT, AuditEntry
-from freehold.context import ServiceContext
+from freehold.context import ServiceContext, Signal
 from freehold.database import DatabaseTransaction
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetter, DeadLetterFilter, DeadLetterStatus, Direction
 from freehold.errors import (
@@ -49,14 +49,20 @@ class ReplayRoutes:
 
     def __init__(self) -> None:
         self._routes: dict[Direction, ReplayRoute] = {}
+        self._signals: dict[Direction, Signal] = {}
 
-    def add(self, direction: Direction, route: ReplayRoute) -> None:
-        """Register the function for a direction."""
+    def add(self, direction: Direction, route: ReplayRoute, signal: Signal) -> None:
+        """Register the function for a direction, and the signal that wakes the loop which does the rest."""
         self._routes[direction] = route
+        self._signals[direction] = signal
 
     def of(self, direction: Direction) -> ReplayRoute:
         """Return the function for a direction."""
         return self._routes[direction]
+
+    def signal(self, direction: Direction) -> Signal:
+        """Return the signal for a direction."""
+        return self._signals[direction]
 
 
 class DeadLetterActions:
@@ -70,6 +76,7 @@ class DeadLetterActions:
         self._stores = context.stores
         self._clock = context.clock
         self._hlc = context.hlc
+        self._replayed: set[Direction] = set()
         self._replay_window_seconds = context.settings.dead_letter_replay_window_seconds
 
     async def find(self, wanted: DeadLetterFilter) -> Sequence[DeadLetter]:
@@ -103,9 +110,11 @@ class DeadLetterActions:
         `ignore_replay_window` replays it nevertheless.
         """
         async with self._stores.database.begin() as db_tx:
-            return await self._replay(
+            sent = await self._replay(
                 db_tx, letter_id, actor=actor, reason=reason, ignore_replay_window=ignore_replay_window
             )
+        self._wake()
+        return sent
 
     async def replay_many(
         self, letter_ids: Sequence[UUID], *, actor: str, reason: str, ignore_replay_window: bool = False
@@ -121,7 +130,9 @@ class DeadLetterActions:
                 db_tx, letter_id, actor=actor, reason=reason, ignore_replay_window=ignore_replay_window
             )
 
-        return await self._each(letter_ids, replay)
+        outcomes = await self._each(letter_ids, replay)
+        self._wake()
+        return outcomes
 
     async def discard(self, letter_id: UUID, *, actor: str, reason: str) -> None:
         """Give the message up for good. Raises `NotFound`, `ConcurrencyConflict` where the dead letter has ended."""
@@ -138,6 +149,12 @@ class DeadLetterActions:
             return letter_id
 
         return await self._each(letter_ids, discard)
+
+    def _wake(self) -> None:
+        """Wake the loops for what was replayed, here and in the processes that run the service."""
+        replayed, self._replayed = self._replayed, set()
+        for direction in replayed:
+            self._context.emit(self._context.shared(ReplayRoutes).signal(direction))
 
     async def _each(
         self, letter_ids: Sequence[UUID], act: Callable[[DatabaseTransaction, UUID], Awaitable[UUID]]
@@ -175,6 +192,7 @@ class DeadLetterActions:
         await self._context.shared(ReplayRoutes).of(letter.direction)(self._context, db_tx, letter, again)
         await self._stores[DEAD_LETTERS].mark(db_tx, letter_id, DeadLetterStatus.REPLAYED, again.id)
         await self._note(db_tx, letter_id, "dead-letter.replay", actor, reason)
+        self._replayed.add(letter.direction)
         return again.id
 
     async def _discard(self, db_tx: DatabaseTransaction, letter_id: UUID, *, actor: str, reason: str) -> None:

@@ -72,7 +72,7 @@ def router_of(context: ServiceContext) -> MessageRouter:
 
 def _wire(context: ServiceContext) -> None:
     context.offer(ReplyRouter, ReplyRouter())
-    context.shared(ReplayRoutes).add(Direction.INBOUND, _replay)
+    context.shared(ReplayRoutes).add(Direction.INBOUND, _replay, DEFERRED)
     declared = context.of(PATTERN)
     context.resource(FreshnessGate).follow_lanes(lambda: _followed(declared), role="consumer")
 

@@ -39,7 +39,8 @@ class LeaseManager(Runner):
     `tokens` maps each lease held now to its token; read it again before each use. A lease that could not be renewed for
     `lease_seconds` is not in it any more. `on_change` is called, in the loop's thread, whenever `tokens` changes.
     `before_release` is awaited after names have left `tokens` and before others may acquire them: finish there what is
-    in progress. A stop releases everything at once.
+    in progress. `on_rebalance` is called after a release, a join and a leave: the others must look at their shares. A
+    stop releases everything at once.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class LeaseManager(Runner):
         *,
         on_change: Callable[[], None] = lambda: None,
         before_release: Callable[[Collection[str]], Awaitable[None]] | None = None,
+        on_rebalance: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(f"leases {prefix}", clock=clock)
         self.owner = owner
@@ -65,6 +67,7 @@ class LeaseManager(Runner):
         self._liveness: LivenessTracker[str] = LivenessTracker()
         self._on_change = on_change
         self._before_release = before_release
+        self._on_rebalance = on_rebalance
         self._member_token: int | None = None
         self._vouching = store if isinstance(store, Vouching) else None
         self._vouch: Vouch | None = None
@@ -95,6 +98,8 @@ class LeaseManager(Runner):
         try:
             await self._release_leases(tuple(self._tokens))
             await self._store.delete([self._member])
+            # Once more: a member that looked before would still have counted this one.
+            self._on_rebalance()
         finally:
             vouch, self._vouch = self._vouch, None
             if vouch is not None:
@@ -185,6 +190,7 @@ class LeaseManager(Runner):
             return
         acquired = await self._store.acquire(member, self.owner)
         self._member_token = acquired.token if acquired is not None else None
+        self._on_rebalance()
 
     def _decide(self, records: Mapping[str, LeaseRecord], since: Mapping[str, float], now: float) -> Rebalance[str]:
         leases = [
@@ -225,6 +231,7 @@ class LeaseManager(Runner):
         if self._before_release is not None:
             await self._before_release(tuple(tokens))
         await self._store.release(self.owner, tokens)
+        self._on_rebalance()
 
     async def _delete_dead(self, records: Mapping[str, LeaseRecord], since: Mapping[str, float], now: float) -> None:
         limit = _DELETE_AFTER_LEASES * self._lease_seconds

@@ -18,6 +18,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, runtime_checkable
 
+from freehold.context import Signal
 from freehold.ports import Port
 
 __all__ = ["LEASES", "LeaseRecord", "LeaseStore", "Vouch", "Vouching"]
@@ -82,6 +83,8 @@ class LeaseStore(Protocol):
         """Delete leases, such as those of members that left."""
 
 
+REBALANCE: Final = Signal("leases-rebalance", leased=True)
+"""A member joined or left, or released leases: the others look whether their shares are fair."""
 LEASES: Final[Port[LeaseStore]] = Port(
     "leases", "leases", LeaseStore, "freehold.conformance.leases:LeaseStoreConformance"
 )

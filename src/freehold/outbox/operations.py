@@ -19,7 +19,7 @@ from freehold.errors import ConfigurationError, FreeholdError
 from freehold.outbox.log import BROKER_LOGS, BrokerLog
 from freehold.outbox.log_watch import compare_log_mark, place_of
 from freehold.outbox.sent import SENT, Kept
-from freehold.outbox.store import OUTBOX
+from freehold.outbox.store import OUTBOX, STAGED
 from freehold.outbox.watermark import WatermarkStamper
 
 __all__ = ["Resend", "ResendPlan", "Resent"]
@@ -124,6 +124,7 @@ class Resend:
                     await self._stores[AUDIT].add(db_tx, entry)
             after, done = step.position, step.done
             count += step.moved
+            self._context.emit(STAGED)
             moved(step.moved)
         ends = acknowledge or (plan.complete and self._settings.outbox_sent_retention_seconds > 0)
         ended = await self._end(plan.lost) if ends and plan.lost else 0

@@ -12,7 +12,7 @@ from freehold.deadletters.operations import ReplayRoutes
 from freehold.deadletters.store import DeadLetter, Direction
 from freehold.errors import ConfigurationError
 from freehold.leases.keeper import LeaseManager, holder_name
-from freehold.leases.store import LEASES
+from freehold.leases.store import LEASES, REBALANCE
 from freehold.lifecycle import Runner
 from freehold.messages import Envelope, encode_envelope
 from freehold.outbox.log import BROKER_LOGS
@@ -30,7 +30,7 @@ __all__ = ["PATTERN"]
 
 
 def _wire(context: ServiceContext) -> None:
-    context.shared(ReplayRoutes).add(Direction.OUTBOUND, _replay)
+    context.shared(ReplayRoutes).add(Direction.OUTBOUND, _replay, STAGED)
     if context.has_broker:
         context.offer(LogWatch, LogWatch(context.settings, context.broker, context.stores[BROKER_LOGS]))
 
@@ -66,6 +66,7 @@ def _relay(context: ServiceContext) -> Sequence[Runner]:
         context.clock,
         on_change=relay.wake,
         before_release=relay.finish_round,
+        on_rebalance=lambda: context.tell(REBALANCE),
     )
     return [keeper, relay]
 
@@ -105,7 +106,11 @@ PATTERN: Final = Pattern[None](
     traces=TRACES,
     needs=lambda _: (Need("outbox", (OUTBOX, SENT, BROKER_LOGS, LEASES)),),
     wire=_wire,
-    roles=(Role("relay", _relay, wakes_on={STAGED: RelayRunner}, needs_broker=True, stops_last=True),),
+    roles=(
+        Role(
+            "relay", _relay, wakes_on={STAGED: RelayRunner, REBALANCE: LeaseManager}, needs_broker=True, stops_last=True
+        ),
+    ),
     probes=(probe,),
     metrics=METRICS,
     columns=COLUMNS,

@@ -23,7 +23,7 @@ from freehold.projection.parked_stream import ParkedStreamRetrier, RetryResult
 from freehold.projection.pattern import PROJECTION, VIEW
 from freehold.projection.rebuild_runner import attempt_drop, attempt_switch
 from freehold.projection.status import StatusReport, read_status
-from freehold.projection.store import CHECKPOINTS, Generation, GenerationState, ParkedStream, Pause
+from freehold.projection.store import CHANGED, CHECKPOINTS, Generation, GenerationState, ParkedStream, Pause
 from freehold.projection.view_store import VIEWS, MaterializedView, ViewState
 from freehold.transaction import Transactions
 
@@ -72,6 +72,7 @@ class ProjectionOperations:
         async with self.stores.database.begin() as db_tx:
             made = await begin(db_tx, self.history, self.declared(name), reason=reason)
             await self.note(db_tx, "projection.rebuild", f"{name}/{made.number}", actor, reason)
+        self.context.emit(CHANGED)
         return made
 
     async def switch(self, name: str, *, actor: str, reason: str, force: bool = False) -> SwitchResult:
@@ -83,19 +84,24 @@ class ProjectionOperations:
         async def note(db_tx: DatabaseTransaction) -> None:
             await self.note(db_tx, "projection.switch", name, actor, reason)
 
-        for _ in range(_SWITCH_ATTEMPTS - 1):
+        attempts = _SWITCH_ATTEMPTS
+        while True:
+            attempts -= 1
             try:
-                return await attempt_switch(self.stores.database, self.history, projection, force=force, note=note)
+                done = await attempt_switch(self.stores.database, self.history, projection, force=force, note=note)
             except ConcurrencyConflict as error:
-                if type(error) is not ConcurrencyConflict:
+                if type(error) is not ConcurrencyConflict or not attempts:
                     raise
-        return await attempt_switch(self.stores.database, self.history, projection, force=force, note=note)
+            else:
+                self.context.emit(CHANGED)
+                return done
 
     async def cancel_rebuild(self, name: str, *, actor: str, reason: str) -> Generation:
         """Retire the generation that is being built. Raises `NotFound`."""
         async with self.stores.database.begin() as db_tx:
             cancelled = await cancel_rebuild(db_tx, self.history.checkpoints, name)
             await self.note(db_tx, "projection.cancel-rebuild", f"{name}/{cancelled.number}", actor, reason)
+        self.context.emit(CHANGED)
         return cancelled
 
     async def drop(self, name: str, number: int, *, actor: str, reason: str) -> None:
@@ -106,6 +112,7 @@ class ProjectionOperations:
 
         await attempt_drop(self.stores.database, self.history, self.declared(name), number, note=note)
         await delete_leases(self.stores[LEASES], self.stores[CHECKPOINTS])
+        self.context.emit(CHANGED)
 
     async def pause(self, name: str, *, actor: str, reason: str) -> bool:
         """Pause all generations of a projection. False if they were paused before. Raises `NotFound`."""
@@ -114,6 +121,7 @@ class ProjectionOperations:
             paused = await self.stores[CHECKPOINTS].pause(db_tx, name, reason=reason, actor=actor)
             if paused:
                 await self.note(db_tx, "projection.pause", name, actor, reason)
+        self.context.emit(CHANGED)
         return paused
 
     async def resume(self, name: str, *, actor: str, reason: str) -> Sequence[Pause]:
@@ -126,6 +134,7 @@ class ProjectionOperations:
                 ended += [pause] if pause is not None else []
             if ended:
                 await self.note(db_tx, "projection.resume", name, actor, reason)
+        self.context.emit(CHANGED)
         return ended
 
     async def parked(self, name: str, limit: int) -> Sequence[ParkedStream]:

@@ -4,7 +4,7 @@ declarations.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from freehold.audit.store import AUDIT
@@ -15,7 +15,7 @@ from freehold.database import CheckResult, Defect
 from freehold.errors import DeclarationError
 from freehold.eventstore.store import APPENDED, EVENTS
 from freehold.leases.keeper import LeaseManager, holder_name
-from freehold.leases.store import LEASES
+from freehold.leases.store import LEASES, REBALANCE
 from freehold.lifecycle import Runner
 from freehold.messages import MessageKind, message_type, registry, upcasters
 from freehold.pattern import Check, Need, Pattern, Phase, Preparation, Pruning, Role
@@ -37,7 +37,7 @@ from freehold.projection.rebuild_runner import RebuildRunner
 from freehold.projection.replay_store import REPLAYS
 from freehold.projection.service_runner import ProjectionCoordinator, ProjectionStores
 from freehold.projection.status import ProjectionPositions
-from freehold.projection.store import CHECKPOINTS
+from freehold.projection.store import CHANGED, CHECKPOINTS
 from freehold.projection.view_runner import ViewRunner
 from freehold.projection.view_store import VIEWS, MaterializedView
 from freehold.transaction import Transactions
@@ -107,11 +107,26 @@ def _runners(context: ServiceContext) -> Sequence[Runner]:
         poll_seconds=settings.poll_seconds,
         batch_timeout_seconds=settings.handler_timeout_seconds,
         on_progress=lambda: context.emit(PROGRESSED),
+        on_rebalance=lambda: context.tell(REBALANCE),
     )
-    return [coordinator, _rebuilds(context, projections, coordinator.refresh)]
+    return [coordinator, _rebuilds(context, projections)]
 
 
-def _rebuilds(context: ServiceContext, projections: Sequence[Projection], on_change: Callable[[], None]) -> Runner:
+def _look_again(runner: Runner) -> None:
+    """Look at once at generations and pauses."""
+    if isinstance(runner, ProjectionCoordinator):
+        runner.refresh()
+    else:
+        runner.wake()
+
+
+def _balance(runner: Runner) -> None:
+    """Look at once at the leases."""
+    if isinstance(runner, ProjectionCoordinator):
+        runner.balance()
+
+
+def _rebuilds(context: ServiceContext, projections: Sequence[Projection]) -> Runner:
     stores = context.stores
     return RebuildRunner(
         context.service,
@@ -121,7 +136,7 @@ def _rebuilds(context: ServiceContext, projections: Sequence[Projection], on_cha
         list(projections),
         retention_seconds=RETIRED_RETENTION_SECONDS,
         poll_seconds=context.settings.poll_seconds,
-        on_change=on_change,
+        on_change=lambda: context.emit(CHANGED),
         clock=context.clock,
     )
 
@@ -210,7 +225,14 @@ PROJECTION: Final = Pattern[dict[str, Projection]](
     declares=lambda _: {},
     needs=_needs,
     wire=_wire,
-    roles=(Role("projections", _runners, wakes_on={APPENDED: ProjectionCoordinator}),),
+    roles=(
+        Role(
+            "projections",
+            _runners,
+            wakes_on={APPENDED: ProjectionCoordinator},
+            calls_on={CHANGED: _look_again, REBALANCE: _balance},
+        ),
+    ),
     checks=(Check(Phase.DECLARED, _check_versions), Check(Phase.OPENED, _begin_inline)),
     probes=(_probe,),
     preparation=Preparation(

@@ -57,7 +57,7 @@ class ProjectionCoordinator(Runner):
     """Runs the projections of a service in this process; any number of processes share their partitions.
 
     Call `wake` after a commit that appended events, `refresh` after one that made or switched a generation.
-    `on_progress` is called after each batch.
+    `on_progress` is called after each batch, `on_rebalance` where other processes must look at their shares of leases.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class ProjectionCoordinator(Runner):
         poll_seconds: float = 1.0,
         batch_timeout_seconds: float = 30.0,
         on_progress: Callable[[], None] = lambda: None,
+        on_rebalance: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(f"projections {transactions.context.service}", clock=transactions.context.clock)
         self.left_to_others: Mapping[str, int] = {}
@@ -86,6 +87,7 @@ class ProjectionCoordinator(Runner):
         self._poll_seconds = poll_seconds
         self._batch_timeout_seconds = batch_timeout_seconds
         self._on_progress = on_progress
+        self._on_rebalance = on_rebalance
         self._work: dict[tuple[str, int], _Work] = {}
         self._live: dict[str, int] = {}
         self._shown: dict[str, int] = {}
@@ -118,9 +120,15 @@ class ProjectionCoordinator(Runner):
             await asyncio.gather(*(self._end(key) for key in list(self._work)))
 
     def refresh(self) -> None:
-        """Read the generations at once, because one was made or became live."""
+        """Read the generations at once, because one was made or became live, and the pauses of paused ones."""
         self._refreshed_at = float("-inf")
+        self._wake_all()
         self.wake()
+
+    def balance(self) -> None:
+        """Look at the leases at once, because the shares of other processes have changed."""
+        for work in self._work.values():
+            work.keeper.wake()
 
     async def _poll(self) -> bool:
         """Read the high-water mark, and wake all runners if it has risen."""
@@ -230,6 +238,7 @@ class ProjectionCoordinator(Runner):
             self._context.clock,
             on_change=runner.wake,
             before_release=runner.finish_round,
+            on_rebalance=self._on_rebalance,
         )
         self._work[generation.projection, generation.number] = _Work(runner, keeper, tuple(names))
         await keeper.start()

@@ -31,6 +31,7 @@ from enum import StrEnum
 from typing import Final, Protocol
 from uuid import UUID
 
+from freehold.context import Signal
 from freehold.database import DatabaseTransaction
 from freehold.errors import ConcurrencyConflict
 from freehold.ports import Port
@@ -339,6 +340,8 @@ class CheckpointStore(Protocol):
         """The pauses, by projection and generation."""
 
 
+CHANGED: Final = Signal("projections-changed", leased=True)
+"""A generation was begun, became live or was dropped, or a projection was paused or resumed."""
 CHECKPOINTS: Final[Port[CheckpointStore]] = Port(
     "checkpoints",
     "checkpoints of projections",

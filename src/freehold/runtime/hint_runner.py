@@ -19,34 +19,35 @@ from functools import partial
 from typing import Final
 
 from freehold.context import ServiceContext, Signal
-from freehold.errors import FreeholdError
+from freehold.errors import FreeholdError, Unavailable
 from freehold.hints import HINT_CHARACTERS_MAX, Hint, HintChannel, Hinting, HintLine, HintPeers, read_hint, write_hint
 from freehold.lifecycle import Runner
 from freehold.policy import Backoff
 
-__all__ = ["HintRunner", "hint_channel"]
+__all__ = ["HintRunner", "channel_of", "hint_channel"]
 
 _log = logging.getLogger("freehold.runtime")
 _GAP_SECONDS: Final = 0.01
 _BEAT_SECONDS: Final = 60.0
 _FORGET_SECONDS: Final = 3 * _BEAT_SECONDS
-_AGAIN: Final = Backoff(0.2, 30.0)
+_AGAIN: Final = Backoff(0.1, 30.0)
 
 
 def hint_channel(context: ServiceContext, *, connects: bool = True) -> HintChannel | None:
     """The channel for the hints of a service, as its settings say: by default that of its database, or else that of its
     broker, which must be open for it (`connects`). None where neither has one, or in memory.
     """
-    wanted = context.settings.hints
-    database: object = context.database
-    broker: object = context.broker if context.has_broker and connects else None
-    if wanted in {"auto", "database"} and isinstance(database, Hinting):
-        channel = database.hint_channel(context.service)
-        if channel is not None or wanted == "database":
-            return channel
-    if wanted in {"auto", "broker"} and isinstance(broker, Hinting):
-        return broker.hint_channel(context.service)
-    return None
+    wanted, found = context.settings.hints, None
+    if wanted in {"auto", "database"}:
+        found = channel_of(context.database, context.service)
+    if found is None and wanted in {"auto", "broker"} and context.has_broker and connects:
+        found = channel_of(context.broker, context.service)
+    return found
+
+
+def channel_of(carrier: object, service: str) -> HintChannel | None:
+    """The channel of a service in a database or a broker; None where it carries no hints."""
+    return carrier.hint_channel(service) if isinstance(carrier, Hinting) else None
 
 
 class HintRunner(Runner):
@@ -82,6 +83,7 @@ class HintRunner(Runner):
         self._failed = 0
         for signal in self._signals.values():
             context.on(signal, partial(self._emitted, signal.name))
+        context.on_tell(lambda signal: self._emitted(signal.name))
 
     @property
     def peers(self) -> int:
@@ -102,23 +104,26 @@ class HintRunner(Runner):
         """Exchange hints until stopped."""
         while self._channel is not None and not self.stopping:
             try:
-                line = await self._channel.open(self._heard)
+                await self._use_line(self._channel)
             except FreeholdError as error:
                 await self._pause(error)
-                continue
-            try:
-                await self._exchange(line)
-            except FreeholdError as error:
-                await self._pause(error)
-            finally:
-                self._told = None
-                self._peers.doubt()
-                await line.close()
 
     def roles_changed(self) -> None:
         """Tell the others that other loops run here now."""
         self._note_needed()
         self.wake()
+
+    async def _use_line(self, channel: HintChannel) -> None:
+        """Open a line and use it until the runner is stopped. Raises `Unavailable` where it is lost before."""
+        line = await channel.open(self._heard)
+        try:
+            await self._exchange(line)
+        finally:
+            self._told = None
+            self._peers.doubt()
+            await line.close()
+        if not self.stopping:
+            raise Unavailable("the line was lost")
 
     async def _exchange(self, line: HintLine) -> None:
         """Send what there is, and beats, until the line is lost or the runner is stopped."""

@@ -26,6 +26,7 @@ from freehold.ports import Stores
 from freehold.projection.pattern import PROJECTION, VIEW
 from freehold.reconcile.pattern import PATTERN as RECONCILE
 from freehold.runtime.adapters import open_broker, open_stores
+from freehold.runtime.hint_sender import HintSender
 from freehold.runtime.prune_runner import PRUNE
 from freehold.saga.pattern import PATTERN as SAGA
 from freehold.schedule.pattern import PATTERN as SCHEDULE
@@ -101,6 +102,7 @@ def service_context(
     service: Service, stores: Stores, settings: Settings, *, clock: Clock | None = None, broker: Broker | None = None
 ) -> ServiceContext:
     """The context for actions on a service that does not run here: its database, opened by the caller, and no loops.
+    `close` it before the database: until then it may be sending hints.
 
     `broker` is an open one; without it the service's broker is opened for each question (`asked_broker`).
     """
@@ -114,5 +116,7 @@ def service_context(
         declared=service.of,
         make_broker=lambda: open_broker(settings.broker, settings.broker_options),
     )
-    wire(context, patterns_of(service))
+    patterns = patterns_of(service)
+    wire(context, patterns)
+    HintSender(context, {signal for pattern in patterns for role in pattern.roles for signal in role.signals})
     return context

@@ -53,6 +53,8 @@ class ServiceRunners:
             for role in roles:
                 for signal, kind in role.wakes_on.items():
                     context.on(signal, partial(self._wake, name, kind))
+                for signal, call in role.calls_on.items():
+                    context.on(signal, partial(self._call, name, call))
 
     @property
     def names(self) -> Collection[str]:
@@ -62,7 +64,7 @@ class ServiceRunners:
     @property
     def signals(self) -> frozenset[Signal]:
         """The signals that wake loops of a role, whether or not the role runs here."""
-        return frozenset(signal for roles in self._roles.values() for role in roles for signal in role.wakes_on)
+        return frozenset(signal for roles in self._roles.values() for role in roles for signal in role.signals)
 
     @property
     def awaited(self) -> frozenset[str]:
@@ -71,8 +73,8 @@ class ServiceRunners:
             signal.name
             for name, runners in self.running.items()
             for role in self._roles[name]
-            for signal, kind in role.wakes_on.items()
-            if any(isinstance(runner, kind) for runner in runners)
+            for signal in role.signals
+            if any(isinstance(runner, role.wakes_on.get(signal, Runner)) for runner in runners)
         )
 
     @property
@@ -116,6 +118,10 @@ class ServiceRunners:
         if role == PRUNE:
             return [PruneRunner(self._context, [each for pattern in self._patterns for each in pattern.pruning])]
         return [runner for each in self._roles[role] for runner in each.runners(self._context)]
+
+    def _call(self, role: str, call: Callable[[Runner], None]) -> None:
+        for runner in self.running.get(role, ()):
+            call(runner)
 
     def _wake(self, role: str, kind: type[Runner]) -> None:
         for runner in self.running.get(role, ()):

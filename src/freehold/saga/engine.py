@@ -67,7 +67,8 @@ class SagaEngine:
     """Starts sagas and applies inputs to them, each in the transaction that is passed in.
 
     sagas    the definitions by name and version, as in `Service.sagas`; also old versions with instances in flight.
-    on_due   called after the commit of a transaction that leaves an instance due at once; `SagaRunner` sets it.
+    on_due   called after the commit of a transaction that leaves an instance due within `poll_seconds`, in which
+             runners look by themselves; a `SagaRunner` sets it.
     caller   begins the calls to which transactions lead; `SagaRunner` while it works.
     """
 
@@ -83,6 +84,7 @@ class SagaEngine:
         self.clock: Clock = clock or context.clock
         self.on_due: Callable[[], None] = lambda: None
         self.caller: Caller = NOBODY
+        self.poll_seconds = 1.0
         self._definitions = {key: saga.definition() for key, saga in sagas.items()}
 
     async def start(
@@ -379,9 +381,9 @@ class SagaEngine:
         )
 
     def _wake(self, tx: Transaction, result: TransitionResult) -> None:
-        """Wake the runner after the commit where the instance is due at once: it may sleep until a later time."""
+        """Wake the runner after the commit where the instance is due before it looks by itself."""
         due = result.instance.due
-        if due is not None and (due - result.now).total_seconds() < 1.0:
+        if due is not None and (due - result.now).total_seconds() < self.poll_seconds:
             tx.staging.after_commit(self.on_due)
 
     def _read(self, record: SagaRecord) -> tuple[SagaDefinition, Instance]:

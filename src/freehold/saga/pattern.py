@@ -15,7 +15,7 @@ from freehold.saga.description import describe, flows, lines
 from freehold.saga.engine import SagaEngine
 from freehold.saga.probes import probe
 from freehold.saga.saga_runner import SagaRunner
-from freehold.saga.store import SAGAS, SagaStatus
+from freehold.saga.store import DUE, SAGAS, SagaStatus
 from freehold.saga.trace import find_instances
 from freehold.trace import Trace, Traced, TraceQuery
 from freehold.transaction import Transactions
@@ -30,6 +30,7 @@ def _wire(context: ServiceContext) -> None:
     if not declared:
         return
     engine = SagaEngine(declared, context.stores[SAGAS], context)
+    engine.on_due, engine.poll_seconds = lambda: context.emit(DUE), context.settings.poll_seconds
     context.offer(SagaEngine, engine)
     context.resource(ReplyRouter).handler = engine
 
@@ -38,8 +39,16 @@ def _runners(context: ServiceContext) -> Sequence[Runner]:
     engine = context.find(SagaEngine)
     if engine is None:
         return []
-    hook_timeout_seconds = context.settings.handler_timeout_seconds
-    return [SagaRunner(engine, context.resource(Transactions), hook_timeout_seconds=hook_timeout_seconds)]
+    settings = context.settings
+    runner = SagaRunner(
+        engine,
+        context.resource(Transactions),
+        poll_seconds=settings.poll_seconds,
+        hook_timeout_seconds=settings.handler_timeout_seconds,
+    )
+    # The signal wakes this runner, and where the role does not run here, those of other processes.
+    engine.on_due = lambda: context.emit(DUE)
+    return [runner]
 
 
 async def _prune(context: ServiceContext, older_than_seconds: float, limit: int) -> int:
@@ -89,7 +98,7 @@ PATTERN: Final = Pattern[Sagas](
     lines=lines,
     flows=flows,
     wire=_wire,
-    roles=(Role("sagas", _runners),),
+    roles=(Role("sagas", _runners, wakes_on={DUE: SagaRunner}),),
     probes=(_probe,),
     metrics=(Metric("sagas", "instances by status", SAGAS, _count),),
     columns=(

@@ -20,6 +20,7 @@ from enum import StrEnum
 from typing import Final, Protocol
 from uuid import UUID
 
+from freehold.context import Signal
 from freehold.database import DatabaseTransaction
 from freehold.ports import Port
 
@@ -175,6 +176,8 @@ class SagaStore(Protocol):
         """Delete terminal instances that ended longer ago, `limit` at most, with their journals; returns how many."""
 
 
+DUE: Final = Signal("sagas-due")
+"""A commit left an instance that is due at once, or soon."""
 SAGAS: Final[Port[SagaStore]] = Port(
     "saga", "instances of sagas", SagaStore, "freehold.conformance.saga:SagaStoreConformance"
 )

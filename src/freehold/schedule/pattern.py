@@ -15,9 +15,20 @@ from freehold.schedule.trace import TRACES
 
 __all__ = ["PATTERN"]
 
+_POLLS: Final = 5
+"""How many times longer than other loops this one waits: what it finds is due later, most often."""
+
 
 def _runners(context: ServiceContext) -> Sequence[Runner]:
-    return [ScheduleRunner(context.service, context.stores, on_moved=lambda: context.emit(STAGED), clock=context.clock)]
+    return [
+        ScheduleRunner(
+            context.service,
+            context.stores,
+            on_moved=lambda: context.emit(STAGED),
+            clock=context.clock,
+            poll_seconds=_POLLS * context.settings.poll_seconds,
+        )
+    ]
 
 
 async def _due_seconds(context: ServiceContext) -> float | None:
