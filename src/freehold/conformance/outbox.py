@@ -21,8 +21,10 @@ from freehold.conformance.outbox_marks import (
 )
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetterFilter, Direction
 from freehold.ids import stable_hash
+from freehold.leases.store import LEASES
 from freehold.outbox.refusal import dead_letter
-from freehold.outbox.store import OUTBOX
+from freehold.outbox.sent import SENT
+from freehold.outbox.store import OUTBOX, LossState, StagedMessage, lease_name
 from freehold.ports import Stores
 
 __all__ = ["OutboxStoreConformance", "outgoing", "take_partitions"]
@@ -160,6 +162,69 @@ class OutboxStoreConformance(OutboxLastWriteConformance, OutboxMarkConformance):
         assert await stores[OUTBOX].remove(leases, rows[1:3]) == 2
         assert await stores[OUTBOX].remove(leases, rows[1:3]) == 0
         assert documents((await stores[OUTBOX].fetch(leases, LIMIT)).rows) == [b"0", b"3", b"4"]
+
+    async def test_advance_removes_a_batch_and_fetches_the_next(self, harness: StoresHarness) -> None:
+        """Rows, pending watermarks and kept messages change as by `remove`, and the batch shows it already."""
+        stores = harness.first
+        leases = await take_partitions(stores)
+        await stage(stores, *(outgoing("k", str(number).encode()) for number in range(9)))
+        batch = await stores[OUTBOX].fetch(leases, 4)
+        (partition,) = {row.partition for row in batch.rows}
+        pending = {partition: batch.rows[-1].position}
+        removed, following = await stores[OUTBOX].advance(leases, batch.rows, pending, 4)
+        assert (removed, documents(following.rows), following.more) == (4, [b"4", b"5", b"6", b"7"], True)
+        assert following.pending_watermarks == pending
+        again, same = await stores[OUTBOX].advance(leases, batch.rows, {}, 4)
+        assert (again, same.rows) == (0, following.rows)
+        removed, last = await stores[OUTBOX].advance(leases, same.rows, {partition: 0}, 4, keep=LossState())
+        assert (removed, documents(last.rows), last.more, last.pending_watermarks) == (4, [b"8"], False, {})
+        assert (await stores[SENT].kept()).last_position == same.rows[-1].position
+        removed, empty = await stores[OUTBOX].advance(leases, last.rows, {}, 4)
+        assert (removed, empty.rows) == (1, [])
+        assert empty.high_water_marks[partition] >= last.rows[-1].position
+
+    async def test_advance_under_a_stale_token_changes_and_returns_nothing(self, harness: StoresHarness) -> None:
+        """For each partition by itself: the rows of those that are still leased are removed."""
+        stores, other = harness.first, await harness.instance()
+        leases = await take_partitions(stores, "paused")
+        await stage(stores, *(outgoing(f"key-{number}") for number in range(40)))
+        rows = (await stores[OUTBOX].fetch(leases, LIMIT)).rows
+        lost = rows[0].partition
+        (record,) = [each for each in await other[LEASES].list(lease_name(lost)) if each.name == lease_name(lost)]
+        assert await other[LEASES].acquire(record, "successor") is not None
+        of_it = [row for row in rows if row.partition == lost]
+        removed, batch = await stores[OUTBOX].advance(leases, rows, {lost: rows[0].position}, LIMIT)
+        assert (removed, batch.rows) == (len(rows) - len(of_it), [])
+        assert lost not in batch.high_water_marks
+        left = await stores[OUTBOX].fetch(await take_partitions(other, "successor"), LIMIT)
+        assert (left.rows, left.pending_watermarks) == (of_it, {})
+
+    async def test_an_uneven_backlog_comes_in_order_and_as_a_whole(self, harness: StoresHarness) -> None:
+        """Nearly all rows are of one partition. A batch may have fewer rows than the limit and say that there are more;
+        no high-water mark is above a row that is left.
+        """
+        stores = harness.first
+        leases = await take_partitions(stores)
+        keys = ["busy"] * 190 + [f"key-{number}" for number in range(10)]
+        await stage(stores, *(outgoing(key, str(number).encode()) for number, key in enumerate(keys)))
+        waiting = {each.staged.position: each.staged for each in await stores[OUTBOX].unsent(LIMIT)}
+        found: list[StagedMessage] = []
+        batch = await stores[OUTBOX].fetch(leases, 150)
+        assert batch.more
+        while batch.rows:
+            assert len(batch.rows) <= 150
+            assert [row.position for row in batch.rows] == sorted(row.position for row in batch.rows)
+            found += batch.rows
+            here = {row.position for row in batch.rows}
+            for row in waiting.values():
+                assert row.position in here or row.position > batch.high_water_marks[row.partition]
+            for row in batch.rows:
+                del waiting[row.position]
+            _, batch = await stores[OUTBOX].advance(leases, batch.rows, {}, 150)
+        assert not batch.more
+        assert not waiting
+        of_key = [int(row.message.document) for row in found if row.message.key == "busy"]
+        assert of_key == list(range(190))
 
     async def test_a_stale_token_changes_nothing(self, harness: StoresHarness) -> None:
         """A relay whose leases were taken over can neither fetch, remove, reschedule nor dead-letter rows."""

@@ -221,16 +221,32 @@ class RelayRunner(Runner):
 
     async def _fetch(self, leases: Mapping[int, int]) -> OutboxBatch:
         limit = self._pace.limit
-        await self._remove_confirmed()
-        if not leases:
-            return OutboxBatch()
-        fetched = await self._outbox.fetch(leases, limit, recall_seconds=self._recall_seconds)
+        fetched = await self._advance(leases, limit)
         if not fetched.loss.open:
             return fetched
         # The recalled messages are published in this round, and what waits for them in one of the next.
         recalled = await self._stores[SENT].recall(leases, limit, recall_seconds=self._recall_seconds)
         if not recalled:
             return fetched
+        return await self._outbox.fetch(leases, limit, recall_seconds=self._recall_seconds)
+
+    async def _advance(self, leases: Mapping[int, int], limit: int) -> OutboxBatch:
+        """Remove what was confirmed, and fetch the next batch: together, if the leases are those of its round."""
+        confirmed = self._confirmed
+        if confirmed is not None and confirmed.leases == leases:
+            removed, fetched = await self._outbox.advance(
+                leases,
+                confirmed.rows,
+                confirmed.pending_watermarks,
+                limit,
+                keep=confirmed.keep,
+                recall_seconds=self._recall_seconds,
+            )
+            self._note_removed(confirmed, removed)
+            return fetched
+        await self._remove_confirmed()
+        if not leases:
+            return OutboxBatch()
         return await self._outbox.fetch(leases, limit, recall_seconds=self._recall_seconds)
 
     def _note_confirmed(

@@ -24,6 +24,7 @@ that P published at t3 are old, but true; its pending watermarks are refused tog
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol, Self
@@ -102,13 +103,22 @@ class OutboxBatch:
         high_water_marks: Mapping[int, int],
         pending_watermarks: Mapping[int, int],
         loss: LossState | None = None,
+        *,
+        share: int | None = None,
     ) -> Self:
-        """Return a batch. If the limit cut rows off, no high-water mark is above the last returned row."""
+        """Return a batch. If the limit cut rows off, no high-water mark is above the last returned row. If not more
+        than `share` rows of a partition were read, its mark is not above its own last one.
+        """
         marks = high_water_marks
         more = len(rows) >= limit
         if more:
             last = rows[-1].position
             marks = {partition: min(position, last) for partition, position in marks.items()}
+        if share is not None and len(rows) >= share:
+            for partition, count in Counter(row.partition for row in rows).items():
+                if count >= share and partition in marks:
+                    last = max(row.position for row in rows if row.partition == partition)
+                    marks, more = {**marks, partition: min(marks[partition], last)}, True
         pending = {partition: position for partition, position in pending_watermarks.items() if position}
         return cls(rows, marks, pending, loss or LossState(), more)
 
@@ -212,6 +222,22 @@ class OutboxStore(Protocol):
 
         Rows and pending watermarks of a partition whose token is stale stay; returns how many rows were deleted.
         """
+
+    async def advance(
+        self,
+        leases: Mapping[int, int],
+        messages: Collection[StagedMessage],
+        pending_watermarks: Mapping[int, int],
+        limit: int,
+        *,
+        keep: LossState | None = None,
+        recall_seconds: float = EVER_SECONDS,
+    ) -> tuple[int, OutboxBatch]:
+        """`remove`, and then `fetch` under the same leases; returns how many rows were deleted, and the next batch.
+        One round trip where the engine has one for both; nothing is removed then if the fetch fails.
+        """
+        removed = await self.remove(leases, messages, pending_watermarks, keep=keep)
+        return removed, await self.fetch(leases, limit, recall_seconds=recall_seconds)
 
     async def reschedule(
         self, leases: Mapping[int, int], message: StagedMessage, delay_seconds: float, reason: str

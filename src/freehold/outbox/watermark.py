@@ -15,8 +15,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 from freehold.broker import OutgoingMessage, PublishConfirmed, PublishOutcome
 from freehold.clock import Clock
@@ -30,8 +30,7 @@ __all__ = ["PendingSince", "StampedBatch", "WatermarkClaim", "WatermarkStamper",
 _ALONE_SECONDS: Final = 0.01
 
 
-@dataclass(frozen=True, slots=True)
-class WatermarkClaim:
+class WatermarkClaim(NamedTuple):
     """The claim of a message: all rows of this partition up to `watermark` are on the broker. `position` is the row's,
     or 0 for a message that is no row.
     """
@@ -54,11 +53,13 @@ class StampedBatch:
         """
         reached, claimed = dict(fetched.pending_watermarks), dict[int, int]()
         for claim, outcome in zip(self.claims, outcomes, strict=True):
-            if claim is not None and isinstance(outcome, PublishConfirmed):
-                partition = claim.partition
-                reached[partition] = max(claim.position, reached.get(partition, 0))
-                if not outcome.duplicate:
-                    claimed[partition] = max(claim.watermark, claimed.get(partition, 0))
+            if claim is None or not isinstance(outcome, PublishConfirmed):
+                continue
+            partition = claim.partition
+            if claim.position > reached.get(partition, 0):
+                reached[partition] = claim.position
+            if claim.watermark > claimed.get(partition, 0) and not outcome.duplicate:
+                claimed[partition] = claim.watermark
         left = {
             partition: 0 if claimed.get(partition, 0) >= position else position
             for partition, position in reached.items()
@@ -117,16 +118,21 @@ class WatermarkStamper:
         """Stamp each event, and add a message for the pending watermark of each partition in `alone` without events to
         publish; None means all of them. The others are left to the next event of their lane.
         """
-        events: dict[int, list[StagedMessage]] = defaultdict(list)
-        for row in fetched.rows:
+        messages = [row.message for row in fetched.rows]
+        stamps: list[WatermarkClaim | None] = [None] * len(messages)
+        events: dict[int, list[int]] = defaultdict(list)
+        for index, row in enumerate(fetched.rows):
             if row.message.topic == self._topic:
-                events[row.partition].append(row)
-        claims: dict[int, WatermarkClaim] = {}
-        for partition, rows in events.items():
-            for claim in _claims(rows, _limit(fetched, partition, rows[-1].position)):
-                claims[claim.position] = claim
-        messages = [self._stamped(row, claims.get(row.position)) for row in fetched.rows]
-        stamps: list[WatermarkClaim | None] = [claims.get(row.position) for row in fetched.rows]
+                events[row.partition].append(index)
+        for partition, indexes in events.items():
+            lane = lane_name(self._service, partition)
+            rows = [fetched.rows[index] for index in indexes]
+            claims = _claims(rows, _limit(fetched, partition, rows[-1].position))
+            for index, row, claim in zip(indexes, rows, claims, strict=True):
+                message = row.message
+                document = stamped(message.document, lane, claim.watermark, row.position)
+                messages[index] = OutgoingMessage(message.id, message.topic, message.key, document)
+                stamps[index] = claim
         for partition, position in fetched.pending_watermarks.items():
             if partition in events or (alone is not None and partition not in alone):
                 continue
@@ -140,13 +146,6 @@ class WatermarkStamper:
         position and its watermark are above everything that was committed before.
         """
         return [self._watermark(partition, 0) for partition in range(self._partitions)]
-
-    def _stamped(self, row: StagedMessage, claim: WatermarkClaim | None) -> OutgoingMessage:
-        if claim is None:
-            return row.message
-        lane = lane_name(self._service, claim.partition)
-        document = stamped(row.message.document, lane, claim.watermark, claim.position)
-        return replace(row.message, document=document)
 
     def _watermark(self, partition: int, position: int) -> OutgoingMessage:
         """A message of the lane that no handler gets: consumers take its watermark and ignore it otherwise."""
@@ -187,18 +186,16 @@ def _limit(fetched: OutboxBatch, partition: int, last: int) -> int:
 
 def _claims(rows: Sequence[StagedMessage], limit: int) -> Sequence[WatermarkClaim]:
     """The claim of each row of one lane, in order: the rows that are certain to be stored when this row is."""
-    first = rows[0]
-    other = next((row.position for row in rows if row.message.key != first.message.key), None)
+    first, key, partition = rows[0].position, rows[0].message.key, rows[0].partition
+    other: int | None = None
     claims = []
-    for number, row in enumerate(rows):
-        following = rows[number + 1].position if number + 1 < len(rows) else limit + 1
-        if row.message.key != first.message.key:
-            certain = first.position - 1
-        elif other is not None and other < row.position:
-            certain = other - 1
+    for row, following in zip(rows, [*(row.position for row in rows[1:]), limit + 1], strict=True):
+        if row.message.key != key:
+            other = other or row.position
+            certain = first - 1
         else:
-            certain = following - 1
-        claims.append(WatermarkClaim(row.partition, max(0, min(limit, certain)), row.position))
+            certain = (other or following) - 1
+        claims.append(WatermarkClaim(partition, max(0, min(limit, certain)), row.position))
     return claims
 
 

@@ -172,6 +172,13 @@ async def outbox_remove(seeded: Seeded) -> None:
 
 
 @query
+async def outbox_advance(seeded: Seeded) -> None:
+    fetched = await seeded.stores[OUTBOX].fetch(seeded.leases, 5)
+    _, fetched = await seeded.stores[OUTBOX].advance(seeded.leases, fetched.rows, {0: next(_fresh)}, 100)
+    await seeded.stores[OUTBOX].advance(seeded.leases, fetched.rows[:5], {}, 100, keep=LossState())
+
+
+@query
 async def outbox_keep(seeded: Seeded) -> None:
     fetched = await seeded.stores[OUTBOX].fetch(seeded.leases, 5)
     await seeded.stores[OUTBOX].remove(seeded.leases, fetched.rows[:3], keep=LossState())

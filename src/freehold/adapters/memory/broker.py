@@ -32,13 +32,17 @@ from freehold.ids import new_id, stable_hash
 __all__ = ["MemoryBroker"]
 
 _MESSAGE_BYTES_MAX: Final = 1_048_576
+_CONFIRMED: Final = PublishConfirmed()
 
 
 @dataclass(slots=True)
 class _Line:
-    """One partition: its entries, each with the time when it was stored, and the last number."""
+    """One partition: number, document and time of each message, and the last number.
 
-    entries: list[tuple[Entry, float]] = field(default_factory=list)
+    Tuples of plain values: the garbage collector does not visit them again and again, however many there are.
+    """
+
+    entries: list[tuple[int, bytes, float]] = field(default_factory=list)
     last: int = 0
 
 
@@ -152,8 +156,10 @@ class MemoryBroker:
         await self.reach(PUBLISH)
         if log not in {"", self.log_id}:
             raise LogReplaced("the memory broker was wiped", hint="read its log identity again")
+        lines: dict[tuple[str, str], _Line] = {}
         failed: set[tuple[str, str]] = set()
-        outcomes = [self._store(message, failed) for message in messages]
+        now = self._clock.monotonic()
+        outcomes = [self._store(message, lines, failed, now) for message in messages]
         for group in self._server.groups.values():
             for reader in group.logs:
                 reader.on_messages()
@@ -175,7 +181,7 @@ class MemoryBroker:
         oldest: dict[str, float] = {}
         now = self._clock.monotonic()
         for place, record in self.group(group).records.items():
-            ages = [now - at for entry, at in self.line(place).entries if entry.number > record.position]
+            ages = [now - at for number, _, at in self.line(place).entries if number > record.position]
             pending[place.topic] = pending.get(place.topic, 0) + len(ages)
             oldest[place.topic] = max([oldest.get(place.topic, 0.0), *ages])
         return [
@@ -220,10 +226,12 @@ class MemoryBroker:
 
     def line(self, place: TopicPartition) -> _Line:
         """A partition; entries beyond the retention are deleted first."""
-        line = self._server.lines.setdefault(place, _Line())
+        line = self._server.lines.get(place)
+        if line is None:
+            line = self._server.lines[place] = _Line()
         oldest = self._clock.monotonic() - self._options.retention_seconds
         expired = 0
-        while expired < len(line.entries) and line.entries[expired][1] < oldest:
+        while expired < len(line.entries) and line.entries[expired][2] < oldest:
             expired += 1
         del line.entries[:expired]
         return line
@@ -232,7 +240,14 @@ class MemoryBroker:
         """All partitions of some topics."""
         return [TopicPartition(topic, number) for topic in sorted(topics) for number in range(self._options.partitions)]
 
-    def _store(self, message: OutgoingMessage, failed: set[tuple[str, str]]) -> PublishOutcome:
+    def _store(
+        self,
+        message: OutgoingMessage,
+        lines: dict[tuple[str, str], _Line],
+        failed: set[tuple[str, str]],
+        now: float,
+    ) -> PublishOutcome:
+        """Store a message; `lines` has the partitions of the keys that the call has met."""
         key = (message.topic, message.key)
         if key in failed:
             return PublishFailed(Unavailable("a message before it with the same key was not stored"))
@@ -243,10 +258,13 @@ class MemoryBroker:
                     f"message {message.id} is larger than {_MESSAGE_BYTES_MAX} bytes", hint="make it smaller"
                 )
             )
-        line = self.line(TopicPartition(message.topic, stable_hash(message.key) % self._options.partitions))
+        line = lines.get(key)
+        if line is None:
+            place = TopicPartition(message.topic, stable_hash(message.key) % self._options.partitions)
+            line = lines[key] = self.line(place)
         line.last += 1
-        line.entries.append((Entry(line.last, message.document), self._clock.monotonic()))
-        return PublishConfirmed()
+        line.entries.append((line.last, message.document, now))
+        return _CONFIRMED
 
 
 class _MemoryLog:
@@ -335,5 +353,5 @@ class _MemoryLog:
         line = self._broker.line(place)
         if not line.entries:
             return []
-        start = max(0, after - line.entries[0][0].number + 1)
-        return [entry for entry, _ in line.entries[start : start + limit]]
+        start = max(0, after - line.entries[0][0] + 1)
+        return [Entry(number, document) for number, document, _ in line.entries[start : start + limit]]

@@ -78,19 +78,10 @@ SELECT (SELECT count(*) FROM freehold_outbox),
         """Delete rows of leased partitions, in one statement."""
 
     @abstractmethod
-    async def _confirm(self, leases: str, positions: Collection[int], pending_watermarks: Mapping[int, int]) -> int:
-        """Delete rows of leased partitions and write their pending watermarks, in one transaction."""
-
-    @abstractmethod
-    async def _keep(
-        self, leases: str, positions: Collection[int], pending_watermarks: Mapping[int, int], losses: int
-    ) -> int:
-        """As `_confirm`; the deleted rows are kept as sent messages, with the number of losses."""
-
-    @abstractmethod
     async def _raise_pending(self, sql: SqlConnection, partition: int, position: int) -> None:
         """Raise the pending watermark of a partition; a higher one stays."""
 
+    @abstractmethod
     async def remove(
         self,
         leases: Mapping[int, int],
@@ -99,16 +90,7 @@ SELECT (SELECT count(*) FROM freehold_outbox),
         *,
         keep: LossState | None = None,
     ) -> int:
-        """Delete confirmed rows under valid tokens, in one statement where no pending watermark changes."""
-        positions = [message.position for message in messages]
-        if keep is not None and positions:
-            return await self._keep(self._leases(leases), positions, pending_watermarks or {}, keep.number)
-        if pending_watermarks:
-            return await self._confirm(self._leases(leases), positions, pending_watermarks)
-        if not positions:
-            return 0
-        async with self._database.direct() as sql:
-            return await self._remove(sql, self._leases(leases), positions)
+        """As the port says."""
 
     async def take(self, db_tx: DatabaseTransaction, leases: Mapping[int, int], message: StagedMessage) -> bool:
         """Delete one row under its token and raise the pending watermark; False where the lease was lost."""

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 
 from freehold.adapters.sql.engine.connection import SqlConnection
 from freehold.adapters.sql.outbox import REASON_CHARACTERS_MAX, SqlOutboxStore
-from freehold.outbox.store import StagedMessage
+from freehold.outbox.store import LossState, StagedMessage
 
 __all__ = ["StatementOutboxStore"]
 
@@ -38,6 +38,25 @@ class StatementOutboxStore(SqlOutboxStore):
         rest = (self._dialect.now(), delay_seconds, reason[:REASON_CHARACTERS_MAX], message.position)
         async with self._database.direct() as sql:
             return await sql.execute(self._reschedule, (self._leases(leases), *rest)) == 1
+
+    async def remove(
+        self,
+        leases: Mapping[int, int],
+        messages: Collection[StagedMessage],
+        pending_watermarks: Mapping[int, int] | None = None,
+        *,
+        keep: LossState | None = None,
+    ) -> int:
+        """Delete confirmed rows under valid tokens, in one statement where no pending watermark changes."""
+        positions = [message.position for message in messages]
+        if keep is not None and positions:
+            return await self._keep(self._leases(leases), positions, pending_watermarks or {}, keep.number)
+        if pending_watermarks:
+            return await self._confirm(self._leases(leases), positions, pending_watermarks)
+        if not positions:
+            return 0
+        async with self._database.direct() as sql:
+            return await self._remove(sql, self._leases(leases), positions)
 
     async def _remove(self, sql: SqlConnection, leases: str, positions: Collection[int]) -> int:
         return await sql.execute(self._remove_sql, (leases, self._dialect.list_value(positions)))

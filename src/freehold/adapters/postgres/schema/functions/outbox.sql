@@ -101,8 +101,11 @@ $$;
 -- confirmed at `since` or later. Both tables are read in one snapshot, so a message that another transaction moves is
 -- in one of them. Only the oldest rows are checked, the same ones as in freehold_outbox_recall, which moves those
 -- earlier messages back.
+-- Of each partition `share` rows at most are read, and of these the oldest `most` are returned: to read `most` of each
+-- would be many times as many as are returned. The caller knows which partitions were cut off.
 -- JIT is off: without sequential scans the planner's cost of the sequence alone would be high enough to start it.
-CREATE OR REPLACE FUNCTION freehold_outbox_fetch(leases jsonb, moment timestamptz, most integer, since timestamptz)
+CREATE OR REPLACE FUNCTION freehold_outbox_next(
+    leases jsonb, moment timestamptz, most integer, share integer, since timestamptz)
 RETURNS TABLE (row_position bigint, row_partition integer, row_id uuid, row_topic text, row_key text,
     row_document bytea, row_attempts integer, row_owed bigint, row_losses bigint, row_lost boolean)
 LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
@@ -124,6 +127,28 @@ BEGIN
     IF lost OR current_setting('transaction_isolation') <> 'read committed' THEN
         bound := 0;
     END IF;
+    -- Only a relay with a valid token blocks a key, and only between its rounds: no key of a leased partition becomes
+    -- blocked between this statement and the next.
+    IF NOT lost AND NOT EXISTS (SELECT 1 FROM freehold_outbox AS b WHERE b.blocked_until > moment) THEN
+        RETURN QUERY
+        WITH held AS MATERIALIZED (
+            SELECT g.partition
+            FROM jsonb_to_recordset(leases) AS g (partition integer, token bigint, name text)
+            JOIN freehold_lease AS l ON l.name = g.name AND l.token = g.token
+        )
+        (SELECT o.position, o.partition, o.id, o.topic, o.key, o.document, o.attempts,
+            NULL::bigint, NULL::bigint, NULL::boolean
+        FROM held AS h
+        CROSS JOIN LATERAL (
+            SELECT q.position, q.partition, q.id, q.topic, q.key, q.document, q.attempts
+            FROM freehold_outbox AS q WHERE q.partition = h.partition ORDER BY q.position LIMIT share
+        ) AS o
+        ORDER BY o.position LIMIT most)
+        UNION ALL
+        SELECT bound, h.partition, NULL, NULL, NULL, NULL, NULL, coalesce(w.position, 0), written, lost
+        FROM held AS h LEFT JOIN freehold_outbox_watermark AS w ON w.partition = h.partition;
+        RETURN;
+    END IF;
     RETURN QUERY
     WITH held AS MATERIALIZED (
         SELECT g.partition
@@ -139,7 +164,7 @@ BEGIN
             WHERE q.partition = h.partition AND NOT EXISTS (
                 SELECT 1 FROM freehold_outbox AS b WHERE b.key = q.key AND b.blocked_until > moment
             )
-            ORDER BY q.position LIMIT most
+            ORDER BY q.position LIMIT share
         ) AS o
         WHERE NOT (lost AND EXISTS (
             SELECT 1 FROM freehold_outbox_sent AS s
@@ -159,10 +184,18 @@ BEGIN
     FROM held AS h LEFT JOIN freehold_outbox_watermark AS w ON w.partition = h.partition;
 END
 $$;
--- As freehold_outbox_remove; also writes the pending watermarks of the partitions, in the same statement; 0 clears one.
-CREATE OR REPLACE FUNCTION freehold_outbox_confirm(leases jsonb, positions bigint[], owed jsonb)
+-- As freehold_outbox_remove, for many rows; also writes the pending watermarks of the partitions, in the same statement;
+-- 0 clears one. Rows are found by partition and position, one by one, and deleted where they were found: a condition on
+-- all partitions and all positions would look for each position in each partition. Unless `written` is NULL, the removed
+-- rows are kept as sent messages, with this number of losses, that of the time when they were fetched.
+CREATE OR REPLACE FUNCTION freehold_outbox_settle(
+    leases jsonb, partitions integer[], positions bigint[], owed jsonb, moment timestamptz, written bigint)
 RETURNS bigint
-LANGUAGE sql VOLATILE SET enable_seqscan = off SET plan_cache_mode = force_custom_plan AS $$
+LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+    SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    number bigint;
+BEGIN
     WITH held AS MATERIALIZED (
         SELECT g.partition
         FROM jsonb_to_recordset(leases) AS g (partition integer, token bigint, name text)
@@ -175,41 +208,25 @@ LANGUAGE sql VOLATILE SET enable_seqscan = off SET plan_cache_mode = force_custo
         ON CONFLICT (partition) DO UPDATE SET position = CASE excluded.position
             WHEN 0 THEN 0 ELSE greatest(w.position, excluded.position) END
     ), removed AS (
-        DELETE FROM freehold_outbox AS o
-        WHERE o.partition = ANY (ARRAY(SELECT h.partition FROM held AS h)) AND o.position = ANY (positions)
-        RETURNING 1
-    )
-    SELECT count(*) FROM removed
-$$;
--- As freehold_outbox_confirm; the removed rows are kept as sent messages, with the number of losses at the time when
--- they were fetched. A service that keeps no sent messages calls the functions above.
-CREATE OR REPLACE FUNCTION freehold_outbox_keep(
-    leases jsonb, positions bigint[], owed jsonb, moment timestamptz, written bigint)
-RETURNS bigint
-LANGUAGE sql VOLATILE SET enable_seqscan = off SET plan_cache_mode = force_custom_plan AS $$
-    WITH held AS MATERIALIZED (
-        SELECT g.partition
-        FROM jsonb_to_recordset(leases) AS g (partition integer, token bigint, name text)
-        JOIN freehold_lease AS l ON l.name = g.name AND l.token = g.token
-        ORDER BY l.name FOR SHARE OF l
-    ), noted AS (
-        INSERT INTO freehold_outbox_watermark AS w (partition, position)
-        SELECT n.partition, n.position FROM jsonb_to_recordset(owed) AS n (partition integer, position bigint)
-        WHERE n.partition = ANY (ARRAY(SELECT h.partition FROM held AS h)) ORDER BY n.partition
-        ON CONFLICT (partition) DO UPDATE SET position = CASE excluded.position
-            WHEN 0 THEN 0 ELSE greatest(w.position, excluded.position) END
-    ), removed AS (
-        DELETE FROM freehold_outbox AS o
-        WHERE o.partition = ANY (ARRAY(SELECT h.partition FROM held AS h)) AND o.position = ANY (positions)
+        DELETE FROM freehold_outbox AS o WHERE o.ctid = ANY (ARRAY(
+            SELECT f.place FROM unnest(partitions, positions) AS r (partition, position)
+            CROSS JOIN LATERAL (
+                SELECT q.ctid AS place FROM freehold_outbox AS q
+                WHERE q.partition = r.partition AND q.position = r.position LIMIT 1
+            ) AS f
+            WHERE r.partition = ANY (ARRAY(SELECT h.partition FROM held AS h))
+        ))
         RETURNING o.position, o.partition, o.id, o.topic, o.key, o.document, o.sent_at
     ), kept AS (
         INSERT INTO freehold_outbox_sent AS s (position, partition, id, topic, key, document, sent_at, losses)
         SELECT r.position, r.partition, r.id, r.topic, r.key, r.document, coalesce(r.sent_at, moment), written
-        FROM removed AS r
+        FROM removed AS r WHERE written IS NOT NULL
         ON CONFLICT (position) DO UPDATE SET partition = excluded.partition, id = excluded.id, topic = excluded.topic,
             key = excluded.key, document = excluded.document, sent_at = excluded.sent_at, losses = excluded.losses
     )
-    SELECT count(*) FROM removed
+    SELECT count(*) INTO number FROM removed;
+    RETURN number;
+END
 $$;
 -- While a loss is open, moves the sent messages that the oldest rows wait for back to the outbox, in order of position,
 -- as freehold_outbox_send_again does. So concurrent calls lock rows in one order, and each row is moved once. Within a
