@@ -106,6 +106,24 @@ class ReceiptsConformance:
         answers = [receipt.reply for receipt in await receive(stores, arrival("c"), arrival("b"), arrival("a"))]
         assert answers == [b"three", None, b"\x00one"]
 
+    async def test_the_answer_that_was_written_last_is_given_again(self, harness: StoresHarness) -> None:
+        """Whatever bytes and length it has; after a rollback there is none."""
+        stores = harness.first
+        replies = {"a'\\ä": bytes(range(256)) + b"'; ROLLBACK; --", "b": b"", "c": b"long" * 10_000}
+        with pytest.raises(ZeroDivisionError):
+            async with stores.database.begin() as db_tx:
+                await stores[INBOX].receive(db_tx, _CONSUMER, [arrival(key) for key in replies])
+                await stores[INBOX].save_replies_last(db_tx, _CONSUMER, replies)
+                _ = 1 / 0
+        for given in ({key: reply for key, reply in replies.items() if key != "c"}, {"c": replies["c"]}):
+            async with stores.database.begin() as db_tx:
+                found = await stores[INBOX].receive(db_tx, _CONSUMER, [arrival(key) for key in given])
+                assert [each.status for each in found] == [NEW] * len(given)
+                await stores[INBOX].save_replies_last(db_tx, _CONSUMER, given)
+        async with stores.database.begin() as db_tx:
+            found = await stores[INBOX].receive(db_tx, _CONSUMER, [arrival(key) for key in replies])
+        assert [each.reply for each in found] == list(replies.values())
+
     async def test_a_concurrent_duplicate_waits_and_gets_the_answer(self, harness: StoresHarness) -> None:
         """Two instances get the same request at the same time: one handles it, the other repeats the reply."""
         stores, other = harness.first, await harness.instance()

@@ -7,8 +7,10 @@ import asyncio
 import pytest
 
 from freehold.conformance.harness import StoresHarness
+from freehold.conformance.outbox_marks import outgoing
 from freehold.consistency.store import PROGRESS, LaneProgress
 from freehold.inbox.store import INBOX, IncomingMessage
+from freehold.outbox.store import OUTBOX
 from freehold.ports import Stores
 
 __all__ = ["ProgressStoreConformance"]
@@ -60,6 +62,40 @@ class ProgressStoreConformance:
             await stores[PROGRESS].advance(db_tx, "reader", {"orders/1": 7})
             assert list(await stores[PROGRESS].progress("reader")) == []
         assert (await _one(stores, "orders/1")).watermark == 7
+
+    async def test_the_last_write_belongs_to_the_transaction(self, harness: StoresHarness) -> None:
+        """Also behind messages that are written last; it only rises, and any text is a lane."""
+        stores, odd = harness.first, "ä'$1;-- \\'; ROLLBACK; --/1"
+        with pytest.raises(ZeroDivisionError):
+            async with stores.database.begin() as db_tx:
+                await stores[PROGRESS].advance_last(db_tx, "reader", {odd: 7})
+                _ = 1 / 0
+        assert list(await stores[PROGRESS].progress("reader")) == []
+        for watermark, appended in ((7, 4), (5, 11), (6, 2)):
+            async with stores.database.begin() as db_tx:
+                await stores[OUTBOX].stage_last(db_tx, [outgoing("k", b"{}")])
+                lanes = {odd: watermark, "orders/2": 10 - watermark}
+                await stores[PROGRESS].advance_last(db_tx, "reader", lanes, appended_position=appended)
+        first, last = sorted(await stores[PROGRESS].progress("reader"), key=lambda each: each.watermark)
+        assert (first.lane, first.watermark, first.appended_position) == ("orders/2", 5, 11)
+        assert (last.lane, last.watermark, last.appended_position) == (odd, 7, 11)
+
+    async def test_many_last_writes_at_once_end_with_the_greatest(self, harness: StoresHarness) -> None:
+        """Several instances stage messages of the same keys and advance the same lanes, each in another order."""
+        stores, other = harness.first, await harness.instance()
+        lanes = [f"orders/{number}" for number in range(5)]
+
+        async def work(turn: int) -> None:
+            mine, at = lanes if turn % 2 else lanes[::-1], other if turn % 3 else stores
+            async with at.database.begin() as db_tx:
+                await at[OUTBOX].stage_last(db_tx, [outgoing(f"k{(turn + n) % 3}", b"{}") for n in range(2)])
+                await at[PROGRESS].advance_last(db_tx, "reader", dict.fromkeys(mine, turn))
+
+        async with asyncio.TaskGroup() as group:
+            for turn in range(1, 25):
+                group.create_task(work(turn))
+        found = {each.lane: each.watermark for each in await stores[PROGRESS].progress("reader")}
+        assert found == dict.fromkeys(lanes, 24)
 
     async def test_lanes_and_consumers_are_apart(self, harness: StoresHarness) -> None:
         """In order of lane; unknown lanes are left out."""

@@ -72,6 +72,14 @@ class ProgressStore(Protocol):
     ) -> None:
         """Raise the watermarks of lanes, and their `appended_position`, to these values."""
 
+    async def advance_last(
+        self, db_tx: DatabaseTransaction, consumer: str, watermarks: Mapping[str, int], *, appended_position: int = 0
+    ) -> None:
+        """As `advance`, as a transaction's last write: nothing but its commit follows, and other writes that an engine
+        sends with the commit. An engine may write it with them, in their order.
+        """
+        await self.advance(db_tx, consumer, watermarks, appended_position=appended_position)
+
     async def progress(self, consumer: str, lanes: Sequence[str] | None = None) -> Sequence[LaneProgress]:
         """The progress of these lanes, or of all; an unknown lane is left out."""
 

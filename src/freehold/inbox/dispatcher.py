@@ -125,11 +125,12 @@ class Dispatcher:
                 begin = end
             if claimed is not None and not await self.inbox.finish(db_tx, claimed):
                 raise StaleClaim("another process has claimed the deferred message")
-            if replies:
-                await self.inbox.save_replies(db_tx, self.consumer, replies)
             # Progress last: the positions of the events are known once they are written. And every transaction locks
-            # streams and keys before the rows of lanes, so that no two of them wait for each other.
-            await tx.write()
+            # streams and keys before the rows of lanes, so that no two of them wait for each other. What is written
+            # last may go to the server with the commit, in this order.
+            await tx.staging.write(last=True)
+            if replies:
+                await self.inbox.save_replies_last(db_tx, self.consumer, replies)
             raised = await self._advance(db_tx, watermarks or {}, works, tx.staging.appended_position)
         tx.staging.notify()
         self._count(receipts)
@@ -161,7 +162,7 @@ class Dispatcher:
         lanes = {work.arrival.lane: 0 for work in works if appended_position and work.arrival.lane is not None}
         if raised or lanes:
             position = appended_position
-            await self._progress.advance(db_tx, self.consumer, lanes | dict(raised), appended_position=position)
+            await self._progress.advance_last(db_tx, self.consumer, lanes | dict(raised), appended_position=position)
         return raised
 
     def _raised(self, watermarks: Mapping[str, int]) -> Mapping[str, int]:

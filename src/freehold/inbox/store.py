@@ -142,6 +142,10 @@ class InboxStore(Protocol):
     async def save_replies(self, db_tx: DatabaseTransaction, consumer: str, replies: Mapping[str, bytes]) -> None:
         """Store replies with their receipts, by receipt key, in the same transaction."""
 
+    async def save_replies_last(self, db_tx: DatabaseTransaction, consumer: str, replies: Mapping[str, bytes]) -> None:
+        """As `save_replies`, as one of a transaction's last writes, which an engine may send with the commit."""
+        await self.save_replies(db_tx, consumer, replies)
+
     async def defer(
         self,
         db_tx: DatabaseTransaction,

@@ -258,6 +258,16 @@ async def leases(seeded: Seeded) -> None:
 
 
 @query
+async def inbox_receive_and_write_last(seeded: Seeded) -> None:
+    arrivals = [_arrival() for _ in range(16)]
+    async with seeded.stores.database.begin() as db_tx:
+        await seeded.stores[INBOX].receive(db_tx, CONSUMER, arrivals)
+        replies = {each.receipt_key: b"a" for each in arrivals[:2]}
+        await seeded.stores[INBOX].save_replies_last(db_tx, CONSUMER, replies)
+        await seeded.stores[PROGRESS].advance_last(db_tx, CONSUMER, {f"orders/{n}": next(_fresh) for n in range(4)})
+
+
+@query
 async def inbox_receive(seeded: Seeded) -> None:
     arrivals = [_arrival() for _ in range(16)]
     async with seeded.stores.database.begin() as db_tx:

@@ -9,12 +9,14 @@ from freehold.adapters.postgres.datasets import PostgresDatasetStore
 from freehold.adapters.postgres.events import PostgresEventStore
 from freehold.adapters.postgres.inbox import PostgresInboxStore
 from freehold.adapters.postgres.outbox import STAGED_SQL, PostgresOutboxStore
+from freehold.adapters.postgres.progress import PostgresProgressStore
 from freehold.adapters.postgres.saga import PostgresSagaStore
 from freehold.adapters.postgres.schedule import PostgresScheduleStore
 from freehold.adapters.postgres.sent import PostgresSentStore
 from freehold.adapters.postgres.views import PostgresViewStore
 from freehold.adapters.sql.logs import SqlBrokerLogStore
 from freehold.adapters.sql.ports import SHARED, SpeaksSql, on_sql
+from freehold.consistency.store import PROGRESS
 from freehold.eventstore.store import EVENTS
 from freehold.inbox.store import INBOX
 from freehold.leases.store import LEASES, LeaseStore
@@ -64,5 +66,6 @@ PORTS: Final[Sequence[Provision[PostgresDatabase]]] = (
     provide(READ_MODELS, _read_models),
     on_sql(VIEWS, PostgresViewStore),
     on_sql(DATASETS, PostgresDatasetStore),
-    *SHARED,
+    on_sql(PROGRESS, PostgresProgressStore),
+    *(each for each in SHARED if each.port is not PROGRESS),
 )

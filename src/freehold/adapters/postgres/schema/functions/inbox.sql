@@ -91,3 +91,17 @@ BEGIN
     RETURN true;
 END
 $$;
+-- Stores replies in the receipts that this transaction has written, by one look-up for each. It is a function because it
+-- is sent with the COMMIT.
+CREATE OR REPLACE FUNCTION freehold_inbox_answer(reader text, receipt_keys text[], replies bytea[])
+RETURNS integer
+LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET enable_bitmapscan = off
+    SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    FOR place IN 1 .. cardinality(receipt_keys) LOOP
+        UPDATE freehold_inbox AS i SET answer = replies[place]
+        WHERE i.consumer = reader AND i.receipt_key = receipt_keys[place];
+    END LOOP;
+    RETURN cardinality(receipt_keys);
+END
+$$;
