@@ -64,7 +64,7 @@ class MariaDbTroubles:
             case Trouble.LOCKED:
                 self._hold(what, service, trouble, _hold_tables)
             case Trouble.FULL:
-                self._hold(what, service, trouble, _hold_full)
+                self._fill(what, service)
 
     def end(self, service: str, trouble: Trouble) -> None:
         """End a trouble."""
@@ -94,6 +94,13 @@ class MariaDbTroubles:
     def _do(self, what: str, service: str, step: Step) -> None:
         name = database_name(service)
         ChildTask(what, lambda: _translated(what, step(self.admin_url, name)), self.log, _LIMIT_SECONDS).wait()
+
+    def _fill(self, what: str, service: str) -> None:
+        try:
+            self._hold(what, service, Trouble.FULL, _hold_full)
+        except Unavailable:
+            self._do(what, service, _drop_triggers)
+            raise
 
     def _hold(self, what: str, service: str, trouble: Trouble, holding: Holding) -> None:
         """Start a child that brings about a trouble, says so, and keeps it until it is killed."""
@@ -159,7 +166,9 @@ async def _hold_full(admin_url: str, name: str, ready: int) -> None:
         for table in await _column(connection, _TABLES):
             for event in ("INSERT", "UPDATE"):
                 await _insist(connection, _trigger(name, table, event))
-        await _run(connection, f"DO GET_LOCK('{_NAME}/{name}', 0)")
+        # The lock of a session that has just been ended may be held a moment longer.
+        if await _column(connection, f"SELECT GET_LOCK('{_NAME}/{name}', {_PATIENCE_SECONDS:.0f})") != ["1"]:
+            raise Unavailable("another fault fills the database", hint="try again")
         await _stay(ready)
 
 
