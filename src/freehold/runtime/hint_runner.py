@@ -5,9 +5,9 @@ shared by leases (`Signal.leased`) is sent always, any other one only where no l
 Processes tell each other what they want when they begin to listen, when their roles change, and every `_BEAT_SECONDS`.
 So a process that is alone sends a few bytes in that time, and nothing for its commits.
 
-Signals are sent together: the first at once, those after it at most every `_GAP_SECONDS`. A lost line is opened again;
-signals that this process emitted meanwhile are sent then. Those of others are lost, so all loops look once as soon as
-another process answers.
+Signals are sent together: the first at once, the next one `_GAP_SECONDS` later at the earliest, and under steady load
+one every `_GAP_SECONDS_MAX`. A lost line is opened again; signals that this process emitted meanwhile are sent then.
+Those of others are lost, so all loops look once as soon as another process answers.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ __all__ = ["HintRunner", "channel_of", "hint_channel"]
 
 _log = logging.getLogger("freehold.runtime")
 _GAP_SECONDS: Final = 0.01
+_GAP_SECONDS_MAX: Final = 0.03
+_QUIET_SECONDS: Final = 0.04
+"""A signal that comes so long after the last hint does not follow it closely."""
 _BEAT_SECONDS: Final = 60.0
 _FORGET_SECONDS: Final = 3 * _BEAT_SECONDS
 _AGAIN: Final = Backoff(0.1, 30.0)
@@ -80,6 +83,7 @@ class HintRunner(Runner):
         self._told: frozenset[str] | None = None
         self._must_tell = False
         self._sent_at = self._told_at = float("-inf")
+        self._gap_seconds = _GAP_SECONDS
         self._failed = 0
         for signal in self._signals.values():
             context.on(signal, partial(self._emitted, signal.name))
@@ -142,9 +146,8 @@ class HintRunner(Runner):
             loss.forget()
 
     async def _send_due(self, line: HintLine) -> None:
-        left = self._sent_at + _GAP_SECONDS - self.clock.monotonic()
-        if self._pending and left > 0:
-            await self.rest(left)
+        if self._pending:
+            await self._keep_gap()
         now, wants = self.clock.monotonic(), self._awaited()
         # Nothing was told on this line yet: then the others are asked as well.
         asks = self._told is None
@@ -162,6 +165,14 @@ class HintRunner(Runner):
         self._sent_at = self.clock.monotonic()
         if tells:
             self._told, self._told_at = wants, self._sent_at
+
+    async def _keep_gap(self) -> None:
+        """Wait until the next hint may be sent. The gap grows while hints follow each other closely."""
+        since_seconds = self.clock.monotonic() - self._sent_at
+        if since_seconds < self._gap_seconds:
+            await self.rest(self._gap_seconds - since_seconds)
+        close = since_seconds < _QUIET_SECONDS
+        self._gap_seconds = min(2 * self._gap_seconds, _GAP_SECONDS_MAX) if close else _GAP_SECONDS
 
     async def _send(self, line: HintLine, hint: Hint) -> None:
         text = write_hint(hint)

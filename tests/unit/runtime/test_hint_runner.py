@@ -151,6 +151,28 @@ async def test_hints_that_come_close_together_are_sent_together() -> None:
         assert here.channel.wakes[1] == {"staged", "deferred"}
 
 
+async def test_steady_load_is_told_less_often_and_the_next_signal_after_a_pause_at_once() -> None:
+    """About thirty hints a second; a signal that comes alone does not wait."""
+    async with _process() as here:
+        await here.told(1)
+        here.channel.hear(Hint(OTHER, wants=frozenset({"staged"})))
+        here.clock.advance(1.0)
+
+        def emitted_for_a_second() -> bool:
+            here.context.emit(STAGED)
+            here.clock.advance(0.01)
+            return here.clock.monotonic() >= 2.0
+
+        await eventually(emitted_for_a_second)
+        assert 0 < len(here.channel.wakes) <= 40
+        here.clock.advance(1.0)
+        await asyncio.sleep(0)
+        before = len(here.channel.wakes)
+        here.clock.advance(1.0)
+        here.context.emit(STAGED)
+        await eventually(lambda: len(here.channel.wakes) > before)
+
+
 async def test_what_is_heard_is_emitted_here_and_not_sent_on() -> None:
     async with _process("staged") as here:
         await here.told(1)
