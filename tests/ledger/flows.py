@@ -93,6 +93,17 @@ async def _relay_many(ground: Ground) -> None:
     await _relay(ground, 64)
 
 
+@_flow("relay: a round in a backlog moves 1 message")
+async def _relay_between(ground: Ground) -> None:
+    await ground.drained()
+    await ground.commit(*(Posted(ground.name()) for _ in range(3)))
+    with ground.in_a_backlog():
+        assert await ground.relay._round() == 1
+        with ground.counting():
+            assert await ground.relay._round() == 1
+    await ground.drained()
+
+
 @_flow("relay: a round that finds nothing")
 async def _relay_none(ground: Ground) -> None:
     await _relay(ground, 0)

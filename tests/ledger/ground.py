@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, cast
+from unittest.mock import patch
 
 import sqlalchemy as sa
 from tests.ledger.counters import Counters
@@ -23,6 +24,7 @@ from freehold.eventstore.store import EVENTS
 from freehold.inbox.consumer_runner import ConsumerRunner
 from freehold.inbox.deferred_runner import DeferredRunner
 from freehold.leases.keeper import LeaseManager
+from freehold.outbox.pace import RelayPace
 from freehold.outbox.relay_runner import RelayRunner
 from freehold.outbox.store import OUTBOX
 from freehold.projection.declaration import Projection, ProjectionContext
@@ -244,6 +246,15 @@ class Ground:
         while await self.relay._round() or self.relay._pending_rounds:
             moved += 1
         return moved
+
+    @contextmanager
+    def in_a_backlog(self) -> Iterator[None]:
+        """Rounds of the relay as its loop does them, with one message each, while there are more."""
+        self.relay._loops, pace = True, self.relay._pace
+        self.relay._pace = RelayPace(1)
+        with patch.object(RelayPace, "moved"):
+            yield
+        self.relay._loops, self.relay._pace = False, pace
 
     async def fetched(self) -> Batch:
         """The next batch that the broker delivers; all that was staged is published before."""
