@@ -21,6 +21,9 @@ from freehold.reconcile.store import RECONCILIATIONS
 
 __all__ = ["PATTERN"]
 
+_LEASE_SECONDS_MAX: Final = 30.0
+_LEASES_IN_A_TURN: Final = 30.0
+
 
 def _runners(context: ServiceContext) -> Sequence[Runner]:
     """The runner that compares replicas on a schedule, with the keeper of its leases; none without a schedule."""
@@ -40,11 +43,19 @@ def _runners(context: ServiceContext) -> Sequence[Runner]:
         "reconcile/",
         tuple(lease_of(each) for each in replicas),
         holder_name(),
-        context.settings.lease_seconds,
+        _lease_seconds(context.settings.lease_seconds, replicas),
         clock,
         on_change=runner.wake,
     )
     return [keeper, runner]
+
+
+def _lease_seconds(least: float, replicas: Sequence[Replica]) -> float:
+    """How long a lease lasts: a comparison each quarter of an hour needs no take-over within seconds, and each renewal
+    is a commit.
+    """
+    turn = min(each.every_seconds or 0.0 for each in replicas)
+    return max(least, min(_LEASE_SECONDS_MAX, turn / _LEASES_IN_A_TURN))
 
 
 async def _prune(context: ServiceContext, older_than_seconds: float, limit: int) -> int:

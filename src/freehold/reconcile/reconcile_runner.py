@@ -22,6 +22,8 @@ __all__ = ["ReconcileRunner", "lease_of", "record_of"]
 
 _log = logging.getLogger("freehold.reconcile")
 _LOOK_SECONDS = 5.0
+_LOOK_SECONDS_MAX = 60.0
+"""The wall clock may be set, so a replica that is due later is looked at nevertheless."""
 
 Compare = Callable[[Replica], Awaitable[Reconciliation]]
 
@@ -55,17 +57,24 @@ class ReconcileRunner(Runner):
     async def run(self) -> None:
         """Look for replicas that are due, until stopped."""
         while not self.stopping:
+            idle_seconds = _LOOK_SECONDS_MAX
             for replica in self._replicas:
-                if lease_of(replica) in self._held() and await self._is_due(replica):
-                    await self._until_stopped(replica)
+                due_seconds = _LOOK_SECONDS
+                if lease_of(replica) in self._held():
+                    due_seconds = await self._due_seconds(replica)
+                    if due_seconds <= 0:
+                        await self._until_stopped(replica)
+                        due_seconds = _LOOK_SECONDS
+                idle_seconds = min(idle_seconds, due_seconds)
             self.healthy()
-            await self.wait(_LOOK_SECONDS)
+            await self.wait(idle_seconds)
 
-    async def _is_due(self, replica: Replica) -> bool:
+    async def _due_seconds(self, replica: Replica) -> float:
+        """In how many seconds a replica is due; 0 or less for now."""
         last = await self._store.last(replica.dataset.name)
         if last is None or replica.every_seconds is None:
-            return True
-        return (self.clock.now() - last.finished_at).total_seconds() >= replica.every_seconds
+            return 0.0
+        return replica.every_seconds - (self.clock.now() - last.finished_at).total_seconds()
 
     async def _until_stopped(self, replica: Replica) -> None:
         if self.stopping:
