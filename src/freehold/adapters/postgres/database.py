@@ -134,7 +134,7 @@ class PostgresDatabase(EngineDatabase):
         return db_tx if self._schema is None else replace(db_tx, sql=QualifiedConnection(db_tx.sql, self._schema))
 
     def _joined(self, native: object) -> EnlistedTransaction:
-        joined = enlist_alchemy(native, "postgresql", translate_error, _in_transaction)
+        joined = enlist_alchemy(native, "postgresql", translate_error, _in_transaction, bare=self._bare)
         if joined is not None:
             return joined
         if isinstance(native, asyncpg.Connection) or _is_pooled_asyncpg(native):
@@ -155,6 +155,11 @@ class PostgresDatabase(EngineDatabase):
             f"Freehold cannot enlist in a {type(native).__name__}",
             hint="pass an AsyncSession or AsyncConnection of SQLAlchemy, or a connection of asyncpg or psycopg",
         )
+
+    def _bare(self, driver: object) -> SqlConnection | None:
+        if isinstance(driver, asyncpg.Connection) and driver.is_in_transaction():
+            return AsyncpgConnection(driver, self.options)
+        return None
 
     def translate_error(self, error: BaseException) -> FreeholdError | None:
         """Translate errors of asyncpg, psycopg, and SQLAlchemy with them."""

@@ -2,7 +2,8 @@
 `handles`, and its sibling `connection`.
 
 Statements go through `exec_driver_sql`, so that SQLAlchemy begins its transaction as it does for the user's own
-statements, and knows that one is open. Nothing here commits or rolls back.
+statements, and knows that one is open. Once the driver's connection is in that transaction, they may go to it directly:
+SQLAlchemy's layers cost more than the statement. Nothing here commits or rolls back.
 """
 
 from __future__ import annotations
@@ -16,14 +17,16 @@ from weakref import WeakSet
 from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
 
-from freehold.adapters.sql.engine.connection import Row
+from freehold.adapters.sql.engine.connection import Row, SqlConnection
 from freehold.adapters.sql.handles.connection import TransactionHandle
 from freehold.adapters.sql.handles.foreign import EnlistedTransaction, enlisted_connection, enlisted_session
 from freehold.errors import ConfigurationError, FreeholdError
 
-__all__ = ["AlchemyConnection", "Diagnose", "Rewrite", "enlist_alchemy", "question_marks", "watch_commits"]
+__all__ = ["AlchemyConnection", "Bare", "Diagnose", "Rewrite", "enlist_alchemy", "question_marks", "watch_commits"]
 
 Diagnose = Callable[[BaseException], FreeholdError | None]
+Bare = Callable[[Any], SqlConnection | None]
+"""Statements on a driver's connection which SQLAlchemy has put into a transaction; None where it has not."""
 Rewrite = Callable[[str, Sequence[object]], tuple[str, Any]]
 """A statement and its values as an engine's only driver takes them."""
 
@@ -48,6 +51,7 @@ def enlist_alchemy(
     translate_error: Diagnose,
     in_transaction: Callable[[Any], bool],
     rewrite: Rewrite | None = None,
+    bare: Bare | None = None,
 ) -> EnlistedTransaction | None:
     """Enlist in the transaction of a SQLAlchemy session or connection; None where `native` is neither."""
     if isinstance(native, async_scoped_session):
@@ -59,7 +63,7 @@ def enlist_alchemy(
             await _begin_outside_savepoints(session, in_transaction)
             return await session.connection()
 
-        statements = AlchemyConnection(of_session, dialect, translate_error, in_transaction, rewrite)
+        statements = AlchemyConnection(of_session, dialect, translate_error, in_transaction, rewrite, bare)
         return enlisted_session(session, statements)
     if isinstance(native, TransactionHandle):
         return EnlistedTransaction(native, native.db_tx.sql, native.db_tx.guard.life)
@@ -71,7 +75,7 @@ def enlist_alchemy(
             await _begin_explicitly(connection, in_transaction)
             return connection
 
-        statements = AlchemyConnection(itself, dialect, translate_error, in_transaction, rewrite)
+        statements = AlchemyConnection(itself, dialect, translate_error, in_transaction, rewrite, bare)
         return enlisted_connection(connection, statements)
     return None
 
@@ -129,8 +133,10 @@ class AlchemyConnection:
         translate_error: Diagnose,
         in_transaction: Callable[[Any], bool],
         rewrite: Rewrite | None = None,
+        bare: Bare | None = None,
     ) -> None:
         self._rewrite = rewrite
+        self._bare = bare
         self._source = source
         self._dialect = dialect
         self._diagnose = translate_error
@@ -139,25 +145,48 @@ class AlchemyConnection:
 
     async def execute(self, sql: str, parameters: Sequence[object] = ()) -> int:
         """Run a statement; returns the number of rows that it changed."""
-        result = await self._run(sql, parameters)
-        return int(result.rowcount)
+        connection = await self._checked_connection()
+        direct = self._direct(connection)
+        if direct is not None:
+            return await direct.execute(sql, parameters)
+        return int((await self._run(connection, sql, parameters)).rowcount)
 
     async def fetch(self, sql: str, parameters: Sequence[object] = ()) -> Sequence[Row]:
         """Run a statement; returns its rows."""
-        result = await self._run(sql, parameters)
-        return [tuple(row) for row in result.all()]
+        connection = await self._checked_connection()
+        direct = self._direct(connection)
+        if direct is not None:
+            return await direct.fetch(sql, parameters)
+        return [tuple(row) for row in (await self._run(connection, sql, parameters)).all()]
 
     async def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
         """Run a statement for each row of parameters."""
         if rows:
-            await self._run(sql, *rows, many=True)
+            await self._run(await self._checked_connection(), sql, *rows, many=True)
 
-    async def _run(self, sql: str, *rows: Sequence[object], many: bool = False) -> Any:
+    async def _checked_connection(self) -> AsyncConnection:
         try:
             connection = await self._source()
             if not self._checked:
                 _refuse_autocommit(connection, self._dialect, self._in_transaction)
                 self._checked = True
+        except FreeholdError:
+            raise
+        except Exception as error:
+            known = self._diagnose(error)
+            if known is None:
+                raise
+            raise known from error
+        return connection
+
+    def _direct(self, connection: AsyncConnection) -> SqlConnection | None:
+        """The driver's connection, once it is in SQLAlchemy's transaction."""
+        if self._bare is None or connection.sync_connection is None:
+            return None
+        return self._bare(connection.sync_connection.connection.driver_connection)
+
+    async def _run(self, connection: AsyncConnection, sql: str, *rows: Sequence[object], many: bool = False) -> Any:
+        try:
             statement, bound = _rewritten(connection.dialect.driver, sql, rows, self._rewrite)
             return await connection.exec_driver_sql(statement, bound if many else bound[0] or None)
         except FreeholdError:
