@@ -38,8 +38,8 @@ _ALL_TYPES: Final = ("bigint[]", "integer[]", "uuid[]", "text[]", "text[]", "byt
 _ALL_SQL: Final = """\
 SELECT freehold_outbox_stage_all(
     $1::bigint[], $2::integer[], $3::uuid[], $4::text[], $5::text[], $6::bytea[], $7::timestamptz)"""
-_FOLDED_MESSAGES_MAX: Final = 32
-_FOLDED_BYTES_MAX: Final = 16_384
+_FOLDED_MESSAGES_MAX: Final = 64
+_FOLDED_BYTES_MAX: Final = 32_768
 """More bytes cost more as digits in a text than a round trip saves."""
 
 
