@@ -177,6 +177,42 @@ class SagaStoreConformance:
                 await stores[SAGAS].save_many(db_tx, [(replace(new, document=b"2"), ()) for new in made])
         assert (await load(stores, made[1].id)).version == 1
 
+    async def test_what_is_saved_last_is_there_after_the_commit(self, harness: StoresHarness) -> None:
+        """With its journal and its timer, of one instance and of several."""
+        stores, made = harness.first, [record(due_seconds=5), record(), record()]
+        for new in made:
+            await create(stores, new)
+        at = harness.clock.now()
+        entries = [JournalEntry(at, "reserve", "requested", 1, "it's \\ ü"), JournalEntry(at, "reserve", "done", 1)]
+        for changed in (made[:1], made[1:]):
+            async with stores.database.begin() as db_tx:
+                saved = [
+                    (replace(each, status=SagaStatus.COMPENSATING, failure="it's", due_seconds=7.5), entries)
+                    for each in changed
+                ]
+                await stores[SAGAS].save_last(db_tx, saved)
+        for new in made:
+            found = await load(stores, new.id)
+            assert (found.version, found.status, found.failure) == (2, SagaStatus.COMPENSATING, "it's")
+            assert found.due_seconds == pytest.approx(7.5)
+            assert found.document == new.document
+            assert list(await stores[SAGAS].journal(new.id)) == entries
+
+    async def test_a_stale_version_that_is_saved_last_leaves_nothing(self, harness: StoresHarness) -> None:
+        """The block of the transaction raises, also where another instance in it could be saved."""
+        stores, made = harness.first, [record(), record()]
+        for new in made:
+            await create(stores, new)
+        await save(stores, await load(stores, made[0].id))
+        for stale in (made[:1], made):
+            entry = JournalEntry(harness.clock.now(), "", "lost")
+            with pytest.raises(ConcurrencyConflict):
+                async with stores.database.begin() as db_tx:
+                    await stores[SAGAS].save_last(db_tx, [(replace(new, document=b"2"), [entry]) for new in stale])
+            for new in made:
+                assert (await load(stores, new.id)).document == new.document
+                assert list(await stores[SAGAS].journal(new.id)) == []
+
     async def test_a_loaded_instance_is_locked(self, harness: StoresHarness) -> None:
         """A concurrent load waits, and gets what was saved."""
         stores, other, new = harness.first, await harness.instance(), record()

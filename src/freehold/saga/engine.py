@@ -376,7 +376,7 @@ class SagaEngine:
         return tx.staging.companion(
             self,
             lambda: Session(self.store, tx.db_tx, caller or self.caller),
-            Session.save,
+            lambda session: session.save(last=tx.staging.pending.last),
             left=Session.has_changes,
         )
 

@@ -67,13 +67,17 @@ class Session:
 
         return restore
 
-    async def save(self) -> None:
-        """Write the changed instances and their journal entries. Raises `ConcurrencyConflict`."""
+    async def save(self, *, last: bool = False) -> None:
+        """Write the changed instances and their journal entries. Raises `ConcurrencyConflict`. With `last` nothing but
+        the end of the transaction follows, and the end may raise it.
+        """
         if not self._journal:
             return
         changes = [(self._records[saga_id], entries) for saga_id, entries in sorted(self._journal.items())]
         self._journal = {}
-        if len(changes) == 1:
+        if last:
+            await self._store.save_last(self._db_tx, changes)
+        elif len(changes) == 1:
             await self._store.save(self._db_tx, *changes[0])
         else:
             await self._store.save_many(self._db_tx, changes)

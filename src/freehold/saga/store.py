@@ -157,6 +157,19 @@ class SagaStore(Protocol):
         Raises `ConcurrencyConflict` where another caller saved one of them first; the transaction must not commit then.
         """
 
+    async def save_last(
+        self, db_tx: DatabaseTransaction, changes: Sequence[tuple[SagaRecord, Sequence[JournalEntry]]]
+    ) -> None:
+        """As `save_many`, for the last write to these instances in a transaction that saves them at its end.
+
+        An engine may write them with the commit, in the order of their ids. Then the end of the block raises
+        `ConcurrencyConflict`, and nothing of the transaction remains.
+        """
+        if len(changes) == 1:
+            await self.save(db_tx, *changes[0])
+        else:
+            await self.save_many(db_tx, changes)
+
     async def claim_due(self, db_tx: DatabaseTransaction, limit: int) -> Sequence[SagaRecord]:
         """Return instances that are due, locked until the transaction ends; those locked by others are skipped."""
 

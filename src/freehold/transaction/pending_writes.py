@@ -60,6 +60,7 @@ class PendingWrites:
 
     reached    the positions of its own events, as far as they are written.
     appended   whether events were written; `sent` and `delayed`: whether messages without and with a due time were.
+    last       whether nothing but the commit follows the write in progress.
     """
 
     appends: PendingAppends = field(default_factory=PendingAppends)
@@ -71,6 +72,7 @@ class PendingWrites:
     appended: bool = False
     sent: bool = False
     delayed: bool = False
+    last: bool = False
 
     @property
     def left(self) -> bool:

@@ -196,6 +196,7 @@ class StagingArea:
         `ConcurrencyConflict` where a stream does not have the expected version.
         """
         self.db_tx.life.check()
+        self.pending.last = last
         await self._write_once(last=last)
         self.db_tx.life.check()  # an enlisted transaction has begun by now, so its end can be noticed from here on
         for _ in range(_WRITES_MAX):

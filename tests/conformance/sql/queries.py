@@ -426,6 +426,8 @@ async def saga_steps(seeded: Seeded) -> None:
         await store.save(db_tx, loaded, entries)
         many = await store.load_many(db_tx, [record.id])
         await store.save_many(db_tx, [(many[record.id], entries)])
+    async with seeded.stores.database.begin() as db_tx:
+        await store.save_last(db_tx, [(await store.load(db_tx, record.id), entries)])
     await store.journal(record.id)
 
 

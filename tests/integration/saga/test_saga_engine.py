@@ -339,7 +339,7 @@ async def test_a_reply_costs_a_load_a_save_and_a_staging(at: Bench, monkeypatch:
     request = at.outbox.staged[0]
     calls: list[str] = []
     store = type(at.stores[SAGAS])
-    for name in ("load", "save", "create", "claim_due", "find", "journal"):
+    for name in ("load", "save_last", "create", "claim_due", "find", "journal"):
         real = getattr(store, name)
 
         def counted(*args: object, name: str = name, real: object = real) -> object:
@@ -350,4 +350,4 @@ async def test_a_reply_costs_a_load_a_save_and_a_staging(at: Bench, monkeypatch:
     reply = reply_to(request)
     async with at.transactions.begin(reply) as tx:
         await at.engine.on_reply(reply, tx)
-    assert calls == ["load", "save"]
+    assert calls == ["load", "save_last"]

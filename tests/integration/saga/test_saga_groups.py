@@ -86,16 +86,16 @@ async def counts(at: Bench, ids: list[UUID], what: str) -> set[int]:
 async def test_outcomes_that_arrive_together_share_a_transaction(at: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     runner, ids = await calling(at)
     saved: list[int] = []
-    real = at.engine.store.save_many
+    real = at.engine.store.save_last
 
-    async def save_many(db_tx: Any, changes: Any) -> None:
+    async def save_last(db_tx: Any, changes: Any) -> None:
         saved.append(len(changes))
         await real(db_tx, changes)
 
     async def not_loaded(*_: object) -> None:
         raise AssertionError("what this process has saved is loaded again")
 
-    monkeypatch.setattr(at.engine.store, "save_many", save_many)
+    monkeypatch.setattr(at.engine.store, "save_last", save_last)
     monkeypatch.setattr(at.engine.store, "load", not_loaded)
     monkeypatch.setattr(at.engine.store, "load_many", not_loaded)
     provider.go.set()

@@ -23,6 +23,7 @@ SAGA: Final = (
         (
             Saga.test_a_save_with_an_old_version_is_refused,
             Saga.test_one_of_many_savers_wins,
+            Saga.test_a_stale_version_that_is_saved_last_leaves_nothing,
             Saga.test_a_loaded_instance_is_locked,
         ),
     ),
