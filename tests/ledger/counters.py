@@ -203,8 +203,9 @@ async def on_mariadb(url: str) -> AsyncIterator[Counters]:
         def beside(statement: str) -> list[tuple[Any, ...]]:
             return apart.submit(asyncio.run, run_on(url, statement)).result()
 
-        # The statistics of tables are written by transactions of the server's own, at times of its own.
-        beside("SET GLOBAL innodb_stats_auto_recalc = OFF")
+        # The statistics of tables are written by transactions of the server's own, at times of its own: when a table is
+        # opened for the first time, and when a part of it has changed.
+        beside("SET GLOBAL innodb_stats_persistent = OFF, innodb_stats_auto_recalc = OFF")
         beside(f"SET GLOBAL innodb_monitor_enable = {_COMMITS}")
         try:
             async with wire(parts.hostname, parts.port, MariaDbReader) as (port, counted):
@@ -212,4 +213,4 @@ async def on_mariadb(url: str) -> AsyncIterator[Counters]:
                 yield _OnMariaDb(parts._replace(netloc=f"{login}@127.0.0.1:{port}").geturl(), counted, beside)
         finally:
             beside(f"SET GLOBAL innodb_monitor_disable = {_COMMITS}")
-            beside("SET GLOBAL innodb_stats_auto_recalc = ON")
+            beside("SET GLOBAL innodb_stats_persistent = ON, innodb_stats_auto_recalc = ON")
