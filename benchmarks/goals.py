@@ -116,7 +116,7 @@ def _commits(at_once: int, at_most: float) -> Row:
     return Row(
         f"calls-{at_once}-commits",
         f"the same, {at_once} at once, without a hook at the end",
-        _both("sagas", Conditions(variant="plain-calls", concurrency=at_once, seconds=2)),
+        _both("sagas", Conditions(variant="plain-calls", concurrency=at_once, seconds=1.2)),
         ("commits",),
         (Goal("commits", at_most=at_most),),
         rounds_max=1,
@@ -124,7 +124,7 @@ def _commits(at_once: int, at_most: float) -> Row:
 
 
 def _calls(at_once: int, times_before: float) -> Row:
-    wanted = Conditions(variant="calls", concurrency=at_once, seconds=2)
+    wanted = Conditions(variant="calls", concurrency=at_once, seconds=1.2)
     runs = {
         **_both("sagas", wanted),
         DBOS: _peer("dbos", wanted),
@@ -141,7 +141,7 @@ def _calls(at_once: int, times_before: float) -> Row:
 
 def _transaction(at_once: int) -> tuple[Row, Row]:
     def given(variant: str) -> Conditions:
-        return Conditions(variant=variant, concurrency=at_once, seconds=1.75)
+        return Conditions(variant=variant, concurrency=at_once, seconds=1.05)
 
     beside = {TXOUTBOX: _peer("txoutbox", given("transaction")), BY_HAND: Run(_CASES + "outbox", given("byhand"))}
     shown = ("ratio", "with", "without")
@@ -165,7 +165,7 @@ def _transaction(at_once: int) -> tuple[Row, Row]:
 
 
 def _shop(profile: str, checkout: str, times_before: float) -> Row:
-    conditions = Conditions(variant=f"replay {profile} {checkout}", messages=400)
+    conditions = Conditions(variant=f"replay {profile} {checkout}", messages=200)
     return Row(
         f"shop-{profile}-{checkout}",
         f"shop, {profile}, {'orchestrated' if checkout == 'saga' else checkout}",
@@ -177,49 +177,49 @@ def _shop(profile: str, checkout: str, times_before: float) -> Row:
 
 
 _BACKLOG: Final = Conditions(variant="relay", messages=100_000)
-_INBOX: Final = Conditions(variant="inbox-row", messages=20_000)
+_INBOX: Final = Conditions(variant="inbox-row", messages=10_000)
 _LATENCY: Final = ("p50_ms", "p99_ms", "cpu_ms")
 
 ROWS: Final[tuple[Row, ...]] = (
     Row(
         "hop-memory",
         "commit → handler, 100/s, memory",
-        {**_both("hop", _hop("together", 100, 5)), TXOUTBOX: _peer("txoutbox", _hop("hop", 100, 5))},
+        {**_both("hop", _hop("together", 100, 3)), TXOUTBOX: _peer("txoutbox", _hop("hop", 100, 3))},
         _LATENCY,
         (Goal("p50_ms", TXOUTBOX, at_most=1.7), Goal("p99_ms", TXOUTBOX, at_most=3)),
     ),
     Row(
         "hop-embedded",
         "commit → handler, 100/s, embedded, another process",
-        _both("hop", _hop("apart", 100, 4), broker="embedded"),
+        _both("hop", _hop("apart", 100, 2.5), broker="embedded"),
         _LATENCY,
         (Goal("p50_ms", BEFORE, at_most=0.2),),
     ),
     Row(
         "hop-nats",
         "commit → handler, 100/s, NATS, another process",
-        _both("hop", _hop("apart", 100, 4), broker="nats"),
+        _both("hop", _hop("apart", 100, 2.5), broker="nats"),
         _LATENCY,
         (Goal("p50_ms", BEFORE, at_most=0.2),),
     ),
     Row(
         "hop-instances",
         "two instances of each service, 20/s, NATS",
-        _both("hop", _hop("apart", 20, 15, 2), broker="nats"),
+        _both("hop", _hop("apart", 20, 10, 2), broker="nats"),
         _LATENCY,
         (Goal("p99_ms", NOW, at_most=10, other="p50_ms"),),
     ),
     Row(
         "hop-1000",
         "commit → handler, 1,000/s asked for, memory",
-        {**_both("hop", _hop("together", 1000, 4)), TXOUTBOX: _peer("txoutbox", _hop("hop", 1000, 4))},
+        {**_both("hop", _hop("together", 1000, 2)), TXOUTBOX: _peer("txoutbox", _hop("hop", 1000, 2))},
         ("p50_ms", "p99_ms", "cpu_ms", "per_second"),
         (Goal("cpu_ms", BEFORE, at_most=0.7), Goal("p50_ms", BEFORE, at_most=0.5)),
     ),
     Row(
         "commands",
         "saga of four commands, alone",
-        _both("sagas", Conditions(variant="commands", seconds=3)),
+        _both("sagas", Conditions(variant="commands", seconds=2)),
         ("p50_ms", "commits", "cpu_ms"),
         (Goal("p50_ms", BEFORE, at_most=0.4),),
     ),
@@ -264,7 +264,7 @@ ROWS: Final[tuple[Row, ...]] = (
     Row(
         "inbox",
         "inbox, a row written for each message",
-        {**_both("backlog", _INBOX), BY_HAND: _floor(Conditions(variant="inbox", messages=20_000))},
+        {**_both("backlog", _INBOX), BY_HAND: _floor(Conditions(variant="inbox", messages=10_000))},
         ("per_second", "cpu_us"),
         (Goal("per_second", BEFORE, at_least=2),),
         rounds_max=3,
@@ -284,33 +284,33 @@ ROWS: Final[tuple[Row, ...]] = (
     Row(
         "mariadb-transaction",
         "transactions with a message, 10 at once",
-        _engines("outbox", Conditions(variant="ours", concurrency=10, seconds=1.75)),
+        _engines("outbox", Conditions(variant="ours", concurrency=10, seconds=1.05)),
         ("with", "ratio"),
     ),
     Row(
         "mariadb-relay",
         "relay in order, memory",
-        _engines("backlog", Conditions(variant="relay", messages=20_000)),
+        _engines("backlog", Conditions(variant="relay", messages=10_000)),
         ("per_second",),
         rounds_max=3,
     ),
     Row(
         "mariadb-inbox",
         "inbox, a row written for each message",
-        _engines("backlog", Conditions(variant="inbox-row", messages=6_000)),
+        _engines("backlog", Conditions(variant="inbox-row", messages=4_000)),
         ("per_second",),
         rounds_max=3,
     ),
     Row(
         "mariadb-events",
         "events appended, one in a transaction, 10 at once",
-        _engines("events", Conditions(concurrency=10, seconds=2)),
+        _engines("events", Conditions(concurrency=10, seconds=1)),
         ("per_second",),
     ),
     Row(
         "mariadb-calls",
         "sagas of four calls, 10 at once",
-        _engines("sagas", Conditions(variant="calls", concurrency=10, seconds=2)),
+        _engines("sagas", Conditions(variant="calls", concurrency=10, seconds=1.2)),
         ("per_second", "p50_ms"),
     ),
 )
