@@ -304,11 +304,12 @@ def file_broker(directory: Path) -> Broker:
 
 @asynccontextmanager
 async def ground(counters: Counters, directory: Path, clock: ManualClock) -> AsyncIterator[Ground]:
-    """A service on the counted database; its broker is in the directory."""
+    """A service on the counted database; its broker is in the directory. It hears no hints of other processes: when it
+    listens for them, and says once a minute what it wants, is no part of a flow.
+    """
     broker = file_broker(directory)
-    running = RunningService(
-        declared(), settings_of(counters, directory), broker=broker, roles=(), clock=clock, connects=False
-    )
+    settings = replace(settings_of(counters, directory), hints="none")
+    running = RunningService(declared(), settings, broker=broker, roles=(), clock=clock, connects=False)
     try:
         async with running:
             made = Ground(running, counters, clock)
