@@ -198,6 +198,10 @@ SINCE: Final = Since()
 """The type of `--since`."""
 
 
+_POOLS: Final = ("asyncio_", "uvloop_")
+"""The names of the threads of an event loop's own pool, asyncio's and uvloop's: they end with the loop."""
+
+
 async def _to_its_end(work: Coroutine[Any, Any, R]) -> R:
     """Keep the event loop until the threads of drivers have ended: a thread whose connection failed calls the loop once
     more, and would print a traceback if the loop were closed.
@@ -206,7 +210,7 @@ async def _to_its_end(work: Coroutine[Any, Any, R]) -> R:
     try:
         return await work
     finally:
-        made = [each for each in threading.enumerate() if each not in before and not each.name.startswith("asyncio_")]
+        made = [each for each in threading.enumerate() if each not in before and not each.name.startswith(_POOLS)]
         await asyncio.gather(*(asyncio.to_thread(each.join, _THREAD_SECONDS) for each in made))
 
 

@@ -2,9 +2,9 @@
 
 A relay that is woken while it publishes begins its next round at once, so batches form by themselves: the longer a
 round takes, the more messages the next one finds. What a round costs apart from its messages (statements, a transaction
-of each consumer that it wakes) is the same for one message and for a hundred. So a relay that is woken in every round
-rests between rounds, in proportion to what a round takes, and never longer than `REST_SECONDS_MAX`. A relay that was
-idle does not rest.
+of each consumer that it wakes) is the same for one message and for a hundred. So a relay that is woken in every round,
+or in the rest after it, rests between rounds, in proportion to what a round takes, and never longer than
+`REST_SECONDS_MAX`. A relay that was idle does not rest.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["REST_SECONDS_MAX", "RelayPace"]
 
 REST_SECONDS_MAX: Final = 0.01
 _RESTS: Final = (0.0, 1.0, 2.0, 4.0)
-"""The rest after the n-th round in a row in which the relay was woken, in durations of that round."""
+"""The rest after the n-th round in a row under load, in durations of that round."""
 _GROWTH_MAX: Final = 5
 _ROUND_SECONDS_MAX: Final = 0.5
 """A round that takes longer is made shorter: a lease is handed over between rounds only."""
@@ -35,12 +35,17 @@ class RelayPace:
         self._least = limit
         self._in_a_row = 0
 
+    @property
+    def busy(self) -> bool:
+        """Whether the relay was woken in the round before this one, or in the rest after it: more is expected soon."""
+        return self._in_a_row > 0
+
     def idle(self) -> None:
         """Note that the relay waits until it is woken: the next rounds need no rest."""
         self._in_a_row = 0
 
     def rest_seconds(self, took_seconds: float) -> float:
-        """Note another round in which the relay was woken; returns for how long it rests."""
+        """Note another round under load; returns for how long the relay rests."""
         rest = _RESTS[min(self._in_a_row, len(_RESTS) - 1)] * took_seconds
         self._in_a_row += 1
         return min(REST_SECONDS_MAX, rest)

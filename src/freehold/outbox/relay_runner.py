@@ -130,10 +130,11 @@ class RelayRunner(Runner):
             self.healthy()
             if self._goes_on:
                 continue
-            if self.woken:
+            if self.woken or self._pace.busy:
                 await self.rest(self._pace.rest_seconds(self.clock.monotonic() - began))
-            else:
+            if not self.woken:
                 self._pace.idle()
+                await self.finish_round()
                 await self.wait(self._idle_seconds())
         await self.finish_round()
 
@@ -200,7 +201,7 @@ class RelayRunner(Runner):
         self._tries_in_outage = 0
         progress = bool(stored or treated)
         self._goes_on = progress and (fetched.more or fetched.loss.open or failed > 0)
-        if not (self._goes_on or self.woken):
+        if not (self._goes_on or self.woken or self._pace.busy):
             await self._remove_confirmed()
         return progress
 

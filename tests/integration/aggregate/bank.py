@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -28,6 +28,15 @@ class SeenOutbox:
     async def stage(self, db_tx: DatabaseTransaction, messages: Sequence[OutgoingMessage]) -> Sequence[int]:
         self.documents += [message.document for message in messages]
         return await self._outbox.stage(db_tx, messages)
+
+    async def stage_last(
+        self,
+        db_tx: DatabaseTransaction,
+        messages: Sequence[OutgoingMessage],
+        tell: Callable[[Sequence[int]], None] | None = None,
+    ) -> None:
+        self.documents += [message.document for message in messages]
+        await self._outbox.stage_last(db_tx, messages, tell)
 
 
 class Bank:

@@ -34,8 +34,10 @@ async def _confirmed(project: Project, *cents: int, keep: bool = True) -> None:
             messages = [OutgoingMessage(each.id, each.topic, each.key, encode_envelope(each)) for each in envelopes]
             await stores[OUTBOX].stage(db_tx, messages)
         leases = await take_partitions(stores)
-        rows = (await stores[OUTBOX].fetch(leases, len(cents))).rows
-        assert await stores[OUTBOX].remove(leases, rows, keep=LossState() if keep else None) == len(cents)
+        removed = 0
+        while rows := (await stores[OUTBOX].fetch(leases, len(cents))).rows:
+            removed += await stores[OUTBOX].remove(leases, rows, keep=LossState() if keep else None)
+        assert removed == len(cents)
 
 
 def _waiting(project: Project) -> list[int]:

@@ -141,6 +141,11 @@ class _ShownOutbox:
         self._staged += [decode_envelope(message.document) for message in messages]
         return [0] * len(messages)
 
+    async def stage_last(
+        self, db_tx: DatabaseTransaction, messages: list[OutgoingMessage], tell: object = None
+    ) -> None:
+        await self.stage(db_tx, messages)
+
     def last(self) -> Envelope:
         return self._staged[-1]
 

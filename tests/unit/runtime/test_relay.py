@@ -276,6 +276,31 @@ async def test_a_relay_that_is_always_woken_rests(monkeypatch: pytest.MonkeyPatc
         assert min(rests[5:]) > 0.001
 
 
+async def test_a_relay_that_is_woken_in_its_rests_alone_is_under_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A round may be shorter than the time between two messages. Once nobody wakes the relay, it removes, and waits."""
+    async with _without_loops() as started:
+        broker = ScriptedBroker()
+        relay = await _relay(started, broker, poll_seconds=3600.0, clock=NotingClock(ends=False))
+        await eventually(lambda: _idles(relay))
+        rests: list[float] = []
+
+        async def rest(seconds: float) -> None:
+            rests.append(seconds)
+            if len(rests) < 6:
+                await _stage(started, f"a{len(rests)}")
+                relay.wake()
+
+        monkeypatch.setattr(relay, "rest", rest)
+        relay._pace.rest_seconds(0.0)
+        await _stage(started, "a0")
+        relay.wake()
+        await eventually(lambda: len(broker.stored) == 6 and _idles(relay))
+        assert len(rests) == 6
+        assert rests[-1] > 0.0
+        assert await _pending(started) == 0
+        await relay.stop()
+
+
 def test_a_rest_grows_with_the_rounds_in_a_row_and_ends_with_an_idle_one() -> None:
     pace = RelayPace(200)
     assert [pace.rest_seconds(0.002) for _ in range(5)] == [0.0, 0.002, 0.004, 0.008, 0.008]

@@ -104,6 +104,7 @@ async def test_a_start_tells_databases_and_misspelt_names_once(
         "nothing reads FREEHOLD_ODERS_DATABASE: is FREEHOLD_ORDERS_DATABASE meant?"
     ]
     assert [text.partition(",")[0] for level, text in told if level == "INFO"] == [
+        "event loop: asyncio",
         "orders: database memory://",
         "stock: database memory://",
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from freehold.adapters.postgres.literals import call_sql, is_writable
-from freehold.adapters.sql.engine.closing import Closing
+from freehold.adapters.sql.engine.closing import closing_of
 from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.database import DatabaseTransaction
 
@@ -26,8 +26,8 @@ def add_call(
 
     The function returns one row, and nothing of its result is needed.
     """
-    closing = getattr(db_tx, "closing", None)
-    if not isinstance(closing, Closing) or not all(map(is_writable, texts)):
+    closing = closing_of(db_tx)
+    if closing is None or not all(map(is_writable, texts)):
         return False
     prefix = f'"{dialect.schema}".' if dialect.schema else ""
     closing.add(call_sql(prefix + function, arguments, types))

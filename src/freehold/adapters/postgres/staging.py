@@ -19,10 +19,9 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from freehold.adapters.postgres.literals import call_sql, is_writable
-from freehold.adapters.sql.engine.closing import Closing
+from freehold.adapters.sql.engine.closing import Closing, closing_of
 from freehold.adapters.sql.engine.connection import sql_of
 from freehold.adapters.sql.engine.dialect import Dialect
-from freehold.adapters.sql.engine.transaction import OwnedTransaction
 from freehold.broker import OutgoingMessage
 from freehold.database import DatabaseTransaction
 from freehold.ids import stable_hash
@@ -66,7 +65,7 @@ class Staging:
         tell: Callable[[Sequence[int]], None] | None,
     ) -> None:
         """Stage messages with the COMMIT where Freehold sends it; else at once."""
-        closing = db_tx.closing if isinstance(db_tx, OwnedTransaction) else None
+        closing = closing_of(db_tx)
         if closing is None or not self._goes_with(closing, messages):
             positions = await self.stage(db_tx, messages)
             if tell is not None:

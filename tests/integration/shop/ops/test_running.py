@@ -11,8 +11,9 @@ import psutil
 import pytest
 from tests.integration.shop.ops.customers import came_back, ended, fill, get, place, until
 
+from freehold.errors import ConfigurationError
 from freehold_shop.supervisor.client import Shop, attach, running_shop, start_shop
-from freehold_shop.supervisor.errors import ShopAlreadyRuns, ShopDidNotStart, ShopNotRunning
+from freehold_shop.supervisor.errors import ShopAlreadyRuns, ShopNotRunning
 from freehold_shop.supervisor.plan import SERVICE_NAMES, Plan
 from freehold_shop.supervisor.state import process_lives
 
@@ -125,7 +126,7 @@ async def test_a_shop_that_cannot_start_says_why_and_leaves_nothing_running(
     state_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FREEHOLD_ORDERS_DATABASE_OPTIONS_POOL_SIZE", "many")
-    with pytest.raises(ShopDidNotStart, match="pool_size"):
+    with pytest.raises(ConfigurationError, match="pool_size"):
         await start_shop(Plan(state_directory))
     with pytest.raises(ShopNotRunning):
         attach(state_directory)

@@ -31,13 +31,15 @@ WHERE receipt_key LIKE 'unreadable:%';
 UPDATE freehold_deferred SET receipt_key = 'invalid-envelope:' || substr(receipt_key, 12)
 WHERE receipt_key LIKE 'unreadable:%';
 -- The functions are renamed, not created again, so that the rights on them stay.
-ALTER FUNCTION freehold_outbox_settle(jsonb, bigint[], jsonb) RENAME TO freehold_outbox_confirm;
 ALTER FUNCTION freehold_outbox_postpone(jsonb, bigint, timestamptz, text) RENAME TO freehold_outbox_reschedule;
 ALTER FUNCTION freehold_saga_take(timestamptz, integer) RENAME TO freehold_saga_claim;
 ALTER FUNCTION freehold_schedule_take(timestamptz, integer) RENAME TO freehold_schedule_claim;
+DROP FUNCTION freehold_outbox_settle(jsonb, bigint[], jsonb);
 DROP FUNCTION freehold_outbox_oldest(jsonb, timestamptz, integer);
 DROP FUNCTION freehold_outbox_fetch(jsonb, timestamptz, integer);
+DROP FUNCTION freehold_outbox_fetch(jsonb, timestamptz, integer, timestamptz);
 DROP FUNCTION freehold_outbox_keep(jsonb, bigint[], jsonb, timestamptz);
+DROP FUNCTION freehold_outbox_keep(jsonb, bigint[], jsonb, timestamptz, bigint);
 DROP FUNCTION freehold_deferred_claim(text, timestamptz, float8, integer);
 -- Documents of sagas: NUL, which JSON in PostgreSQL cannot contain, is replaced by another text during the change.
 UPDATE freehold_saga SET document = convert_to(replace((

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Closing"]
+__all__ = ["Closing", "closing_of"]
 
 
 @dataclass(slots=True)
@@ -38,3 +38,9 @@ class Closing:
         for tell, result in zip(self.tellers, results, strict=False):
             if tell is not None:
                 tell(result)
+
+
+def closing_of(db_tx: object) -> Closing | None:
+    """What goes with the COMMIT of a transaction; None where Freehold does not end it, or the engine cannot do that."""
+    closing = getattr(db_tx, "closing", None)
+    return closing if isinstance(closing, Closing) else None

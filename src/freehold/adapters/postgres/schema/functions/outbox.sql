@@ -104,6 +104,8 @@ $$;
 -- Of each partition `share` rows at most are read, and of these the oldest `most` are returned: to read `most` of each
 -- would be many times as many as are returned. The caller knows which partitions were cut off.
 -- JIT is off: without sequential scans the planner's cost of the sequence alone would be high enough to start it.
+-- Only a relay with a valid token blocks a key, and only between its rounds: no key of a leased partition becomes blocked
+-- between the look for blocked keys and the statement after it.
 CREATE OR REPLACE FUNCTION freehold_outbox_next(
     leases jsonb, moment timestamptz, most integer, share integer, since timestamptz)
 RETURNS TABLE (row_position bigint, row_partition integer, row_id uuid, row_topic text, row_key text,
@@ -127,8 +129,6 @@ BEGIN
     IF lost OR current_setting('transaction_isolation') <> 'read committed' THEN
         bound := 0;
     END IF;
-    -- Only a relay with a valid token blocks a key, and only between its rounds: no key of a leased partition becomes
-    -- blocked between this statement and the next.
     IF NOT lost AND NOT EXISTS (SELECT 1 FROM freehold_outbox AS b WHERE b.blocked_until > moment) THEN
         RETURN QUERY
         WITH held AS MATERIALIZED (
