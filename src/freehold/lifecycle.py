@@ -19,7 +19,7 @@ import asyncio
 import contextlib
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -36,16 +36,13 @@ from freehold.failures import describe, root_cause
 from freehold.origin import origin, stack
 from freehold.outages import DATABASE, REMIND_SECONDS, Outages, Wait, current_outages, on_behalf_of, reason_of
 from freehold.policy import OUTAGE, RESTART
+from freehold.tasks import first_of
 
 __all__ = [
     "FAILING_SECONDS_MAX",
-    "HandlerAborted",
     "LoopEnded",
     "Runner",
     "RunnerState",
-    "call_later",
-    "contained",
-    "first_of",
     "start_all",
     "stop_all",
 ]
@@ -55,60 +52,6 @@ FAILING_SECONDS_MAX: Final = 20.0
 _log = logging.getLogger("freehold.lifecycle")
 _STUCK_MAX = 1000
 _RELEASE_SECONDS = 0.2
-
-
-class HandlerAborted(FreeholdError):
-    """A handler raised something that is not an `Exception`, and not a request to end the task or the process."""
-
-
-@contextlib.contextmanager
-def contained(what: str = "a handler") -> Iterator[None]:
-    """Protect a loop from the handler that it calls: raises `HandlerAborted` in place of a `BaseException` that would
-    end the loop without reason. This is a cancellation that nobody requested, or an exception that is no `Exception`.
-    A request for cancellation that an `asyncio.TaskGroup` in the handler has left behind is taken back.
-    """
-    task = asyncio.current_task()
-    requests = task.cancelling() if task is not None else 0
-    try:
-        yield
-    except Exception:
-        while task is not None and task.cancelling() > requests:
-            task.uncancel()
-        raise
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:
-        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-            raise
-        raise HandlerAborted(
-            f"{what} raised {type(error).__name__}", hint="it must return, or raise an Exception"
-        ) from error
-
-
-async def first_of(*waits: Awaitable[object]) -> None:
-    """Wait until one of several waits has ended, and cancel the others. Raises what that one raised."""
-    tasks = [asyncio.ensure_future(each) for each in waits]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for each in done:
-            each.result()
-    finally:
-        for each in tasks:
-            each.cancel()
-
-
-def call_later(clock: Clock, seconds: float, call: Callable[[], None]) -> Callable[[], object]:
-    """Call a function after `seconds` by a clock; returns the function that prevents it. By the system's clock this
-    takes one timer, by another one a task.
-    """
-    if type(clock).sleep is SystemClock.sleep:
-        return asyncio.get_running_loop().call_later(seconds, call).cancel
-
-    async def wait() -> None:
-        await clock.sleep(seconds)
-        call()
-
-    return asyncio.create_task(wait()).cancel
 
 
 class LoopEnded(FreeholdError):

@@ -1,4 +1,5 @@
-"""Tasks that end together. Foundation: standard library only.
+"""Tasks of asyncio: groups that end together, the first of several waits, and what a task may do to a loop that awaits
+it. Foundation: imports the clock and the errors.
 
 `asyncio.TaskGroup` cancels the task that waits for it when one of its own fails, and CPython 3.11 and 3.12 do not take
 that request back if the task waits at the end of the block (`Task.cancelling()` stays above 0). What looks at that
@@ -9,11 +10,15 @@ it for a request to end.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-__all__ = ["TaskGroup"]
+from freehold.clock import Clock, SystemClock
+from freehold.errors import FreeholdError
+
+__all__ = ["HandlerAborted", "TaskGroup", "call_later", "contained", "first_of"]
 
 T = TypeVar("T")
 
@@ -81,3 +86,57 @@ class TaskGroup:
         self._ending = True
         for task in self._tasks:
             task.cancel()
+
+
+class HandlerAborted(FreeholdError):
+    """A handler raised something that is not an `Exception`, and not a request to end the task or the process."""
+
+
+@contextlib.contextmanager
+def contained(what: str = "a handler") -> Iterator[None]:
+    """Protect a loop from the handler that it calls: raises `HandlerAborted` in place of a `BaseException` that would
+    end the loop without reason. This is a cancellation that nobody requested, or an exception that is no `Exception`.
+    A request for cancellation that an `asyncio.TaskGroup` in the handler has left behind is taken back.
+    """
+    task = asyncio.current_task()
+    requests = task.cancelling() if task is not None else 0
+    try:
+        yield
+    except Exception:
+        while task is not None and task.cancelling() > requests:
+            task.uncancel()
+        raise
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            raise
+        raise HandlerAborted(
+            f"{what} raised {type(error).__name__}", hint="it must return, or raise an Exception"
+        ) from error
+
+
+async def first_of(*waits: Awaitable[object]) -> None:
+    """Wait until one of several waits has ended, and cancel the others. Raises what that one raised."""
+    tasks = [asyncio.ensure_future(each) for each in waits]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for each in done:
+            each.result()
+    finally:
+        for each in tasks:
+            each.cancel()
+
+
+def call_later(clock: Clock, seconds: float, call: Callable[[], None]) -> Callable[[], object]:
+    """Call a function after `seconds` by a clock; returns the function that prevents it. By the system's clock this
+    takes one timer, by another one a task.
+    """
+    if type(clock).sleep is SystemClock.sleep:
+        return asyncio.get_running_loop().call_later(seconds, call).cancel
+
+    async def wait() -> None:
+        await clock.sleep(seconds)
+        call()
+
+    return asyncio.create_task(wait()).cancel

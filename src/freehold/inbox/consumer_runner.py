@@ -25,10 +25,10 @@ from freehold.inbox.pace import ConsumerPace
 from freehold.inbox.retry import DatabaseAway, FailureHandler, MessagesReleased
 from freehold.inbox.turn import Turn
 from freehold.inbox.work import HandlerCall, MessageRouter
-from freehold.lifecycle import Runner, contained, first_of
+from freehold.lifecycle import Runner
 from freehold.outages import BROKER, Wait
 from freehold.policy import OUTAGE, TROUBLE
-from freehold.tasks import TaskGroup
+from freehold.tasks import TaskGroup, contained, first_of
 
 __all__ = ["ConsumerRunner"]
 
@@ -44,8 +44,7 @@ class ConsumerRunner(Runner):
     """Reads the topics of a service as one member of its group, with several workers on different partitions.
 
     batch_limit         messages in one transaction, at most.
-    crash_attempts_max  a message that was delivered more often, and never finished, probably crashes its consumer: it
-                        becomes a dead letter.
+    crash_attempts_max  a message that was delivered more often, and never finished, becomes a dead letter.
 
     Messages that several partitions have ready are handled in one transaction, where their handlers are quick, the
     database has one writer, or there is one worker: then no other would handle them sooner. A transaction that is not

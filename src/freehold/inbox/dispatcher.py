@@ -23,8 +23,8 @@ from freehold.inbox.handling_times import HandlingTimes
 from freehold.inbox.reply import OUTCOME_CANCELLED, OUTCOME_NO_EFFECT, make_reply, repeat_reply, reply_to_result
 from freehold.inbox.store import DeferredMessage, InboxStore, ReceiveResult, ReceiveStatus
 from freehold.inbox.work import HandlerCall, batch_end
-from freehold.lifecycle import contained
 from freehold.messages import Envelope, MessageKind, encode_envelope
+from freehold.tasks import contained
 from freehold.transaction import Transaction, Transactions, current_trace_parent
 
 __all__ = ["NO_REPLY", "Counters", "Dispatcher", "Effect", "HandlerFailed", "HandlerTimeout", "StaleClaim"]

@@ -22,10 +22,10 @@ from freehold.inbox.dispatcher import NO_REPLY, Dispatcher, HandlerFailed, Stale
 from freehold.inbox.reply import Rejected
 from freehold.inbox.store import DeferredMessage, ReceiveStatus
 from freehold.inbox.work import HandlerCall, dead_arrival
-from freehold.lifecycle import first_of
 from freehold.origin import chain
 from freehold.outages import Wait
 from freehold.policy import OUTAGE, Backoff, GiveUp, RetryAfter
+from freehold.tasks import first_of
 from freehold.transaction import Transaction
 
 __all__ = ["DatabaseAway", "FailureHandler", "MessagesReleased", "RunnerStopping"]

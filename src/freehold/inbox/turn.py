@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from freehold.clock import Clock
-from freehold.lifecycle import call_later
+from freehold.tasks import call_later
 
 __all__ = ["Turn"]
 

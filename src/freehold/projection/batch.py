@@ -12,12 +12,12 @@ from itertools import chain
 from typing import Final
 
 from freehold.eventstore.store import EventFilter, EventStore, Page, RecordedEvent, bucket_of
-from freehold.lifecycle import contained
 from freehold.messages.upcast import read_event
 from freehold.projection.declaration import DecodedEvent, Projection, SinkEvent
 from freehold.projection.store import Checkpoint, GenerationState, Move
 from freehold.projection.tables import PlacedTables
 from freehold.projection.write_context import TransactionProjectionContext
+from freehold.tasks import contained
 from freehold.transaction import Transaction
 
 __all__ = ["Batch", "HandlerInvoker", "read_batch"]

@@ -22,7 +22,7 @@ from freehold.errors import ConcurrencyConflict, FreeholdError, NotFound, Unavai
 from freehold.failures import describe
 from freehold.inbox.reply import Rejected
 from freehold.life import LifeState
-from freehold.lifecycle import Runner, contained
+from freehold.lifecycle import Runner
 from freehold.messages.codec import encoder
 from freehold.policy import Retry, RetryAfter
 from freehold.saga.engine import SagaEngine
@@ -32,6 +32,7 @@ from freehold.saga.hooks import Hook, calling
 from freehold.saga.outcomes import OutcomeGroup
 from freehold.saga.steps import CallContext, StepDirection
 from freehold.saga.store import SagaRecord
+from freehold.tasks import contained
 from freehold.transaction import Transaction, Transactions
 
 __all__ = ["Calls"]

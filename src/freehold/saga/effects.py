@@ -19,7 +19,6 @@ import msgspec
 from freehold.context import ServiceContext
 from freehold.errors import CodecError
 from freehold.inbox.reply import HEADER_ATTEMPT, HEADER_DIRECTION, HEADER_SAGA, HEADER_STEP, Rejected, outcome_of
-from freehold.lifecycle import contained
 from freehold.messages import Envelope
 from freehold.saga.definition import SagaDefinition
 from freehold.saga.exchange import Effect, LocalEnded, Outcome, Replied, RunCall, RunHook, RunLocal, SendCommand
@@ -31,6 +30,7 @@ from freehold.saga.message_mapper import make_command
 from freehold.saga.steps import StepDirection
 from freehold.saga.store import JournalEntry, SagaStatus
 from freehold.saga.transition import Transition
+from freehold.tasks import contained
 from freehold.transaction import EnvelopeFactory, Transaction
 
 __all__ = ["TransitionResult", "carry_out", "log_failure", "read_reply"]

@@ -67,8 +67,7 @@ class SagaEngine:
     """Starts sagas and applies inputs to them, each in the transaction that is passed in.
 
     sagas    the definitions by name and version, as in `Service.sagas`; also old versions with instances in flight.
-    on_due   called after the commit of a transaction that leaves an instance due within `poll_seconds`, in which
-             runners look by themselves; a `SagaRunner` sets it.
+    on_due   called after a commit that leaves an instance due sooner than runners look; a `SagaRunner` sets it.
     caller   begins the calls to which transactions lead; `SagaRunner` while it works.
     """
 

@@ -11,7 +11,8 @@ import pytest
 
 from freehold import lifecycle
 from freehold.errors import Unavailable
-from freehold.lifecycle import Runner, RunnerState, first_of, start_all, stop_all
+from freehold.lifecycle import Runner, RunnerState, start_all, stop_all
+from freehold.tasks import first_of
 from freehold.testing import ManualClock
 
 

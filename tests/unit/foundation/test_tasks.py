@@ -6,8 +6,7 @@ import asyncio
 
 import pytest
 
-from freehold.lifecycle import HandlerAborted, contained
-from freehold.tasks import TaskGroup
+from freehold.tasks import HandlerAborted, TaskGroup, contained
 
 
 async def _fail() -> None:
