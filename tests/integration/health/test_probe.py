@@ -111,13 +111,13 @@ async def test_a_lock_is_named_although_every_connection_of_the_pool_waits_for_i
     await stores.database.open()
     await stores.database.upgrade()
 
-    async def write() -> None:
+    async def write(key: str) -> None:
         async with stores.database.begin() as db_tx:
-            await stores[OUTBOX].stage(db_tx, [outgoing("k")])
+            await stores[OUTBOX].stage(db_tx, [outgoing(key)])
 
     with psycopg.connect(postgres_url.replace("+asyncpg", ""), autocommit=False) as other:
         other.execute("LOCK TABLE freehold_outbox IN ACCESS EXCLUSIVE MODE")
-        waiting = [asyncio.create_task(write()) for _ in range(6)]
+        waiting = [asyncio.create_task(write(f"k{number}")) for number in range(6)]
         try:
             await eventually(partial(_wait_for_locks, postgres_url, 2))
             for _ in range(2):

@@ -150,6 +150,12 @@ class NatsConnection:
                 subject, cb=callback, pending_msgs_limit=-1, pending_bytes_limit=_PENDING_BYTES_MAX
             )
 
+    async def round_trip(self) -> None:
+        """Return once the server has processed what was sent before. Raises `Unavailable`."""
+        self.check()
+        with translated():
+            await self.unless_broken(self._client.flush(timeout=max(1, round(self._timeout_seconds))))
+
     async def ask(
         self, subject: str, question: Mapping[str, Any] | None = None, timeout_seconds: float | None = None
     ) -> dict[str, Any]:

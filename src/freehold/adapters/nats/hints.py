@@ -28,14 +28,21 @@ class NatsHints:
         self._subject = subject
 
     async def open(self, heard: Callable[[str], None]) -> HintLine:
-        """Subscribe. Raises `Unavailable` while the broker is not connected."""
+        """Subscribe, and wait until the server knows it: it takes messages of other connections first otherwise, and
+        they would not be heard. Raises `Unavailable` while the broker is not connected.
+        """
         connection = self._connection()
 
         async def received(message: Msg) -> None:
             heard(message.data.decode(errors="replace"))
 
-        subscription = await connection.subscribe(self._subject, received)
-        return _Line(connection, self._subject, subscription)
+        line = _Line(connection, self._subject, await connection.subscribe(self._subject, received))
+        try:
+            await connection.round_trip()
+        except BaseException:
+            await line.close()
+            raise
+        return line
 
 
 class _Line:
