@@ -120,8 +120,8 @@ async def _inbox(broker: Broker, conditions: Conditions) -> Mapping[str, float]:
     async with RunningService(declared.reader(handle), settings, broker=broker, roles=("consumer",)) as running:
         async with asyncio.timeout(_DONE_SECONDS_MAX):
             # A broker tells no one when a group has acknowledged: it is asked.
-            while len(handled) < conditions.messages or await _pending(broker):  # noqa: ASYNC110 - as above
-                await asyncio.sleep(_LOOK_SECONDS)
+            while len(handled) < conditions.messages or await _pending(broker):  # noqa: ASYNC110 - the store does not tell
+                await asyncio.sleep(_LOOK_SECONDS)  # between two looks, which cost time
         seconds = time.monotonic() - began
         client, servers = time.process_time() - client, cpu_seconds(conditions.pids) - servers
         expect(sorted(handled), list(range(conditions.messages)), "messages handled")

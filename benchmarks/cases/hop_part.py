@@ -30,7 +30,7 @@ async def _handle(placed: declared.Placed, _tx: Transaction) -> None:
 
 async def _tell() -> None:
     while True:
-        await asyncio.sleep(_TELL_SECONDS)
+        await asyncio.sleep(_TELL_SECONDS)  # what was noted meanwhile is told together
         _flush()
 
 
@@ -63,7 +63,7 @@ async def _send(running: RunningService, count: int, rate_per_second: float, fir
         for turn in range(count):
             delay = begun + turn / rate_per_second - time.monotonic()
             if delay > 0:
-                await asyncio.sleep(delay)
+                await asyncio.sleep(delay)  # the rate that is asked for
             await free.acquire()
             group.create_task(one(first + turn * every))
 

@@ -79,7 +79,7 @@ class _Sagas:
         store = self._running.stores[SAGAS]
         status = None
         while status is not SagaStatus.COMPLETED:
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_LOOK_SECONDS)  # between two looks, which cost time
             (status,) = [each.status for each in await store.find(SagaFilter(id=saga_id))]
 
     async def many(self, seconds: float, at_once: int) -> int:
@@ -140,7 +140,7 @@ async def _measured(
     seconds = time.monotonic() - began
     client, servers = time.process_time() - client, cpu_seconds(conditions.pids) - servers
     trips = counted.trips - trips if counted else 0
-    await asyncio.sleep(_SETTLED_SECONDS)
+    await asyncio.sleep(_SETTLED_SECONDS)  # what follows the last commit is counted too
     committed = await commits.since()
     found = await running.stores[SAGAS].count()
     expect(sum(found.values()), sagas.started, "sagas in the database")

@@ -80,10 +80,10 @@ async def _idle(conditions: Conditions, profile: str) -> Mapping[str, float]:
     shop = await asyncio.create_subprocess_exec(*_COMMAND, "run", *options, stdout=asyncio.subprocess.DEVNULL)
     try:
         await _until(lambda: _state(state).get("ready", False))
-        await asyncio.sleep(_SETTLED_SECONDS)
+        await asyncio.sleep(_SETTLED_SECONDS)  # what a start leaves to do is not idleness
         pids = [each["pid"] for each in _state(state)["processes"]]
         used, began = [cpu_seconds([pid]) for pid in pids], time.monotonic()
-        await asyncio.sleep(conditions.seconds)
+        await asyncio.sleep(conditions.seconds)  # the time that is measured
         seconds = time.monotonic() - began
         shares = [100 * (cpu_seconds([pid]) - before) / seconds for pid, before in zip(pids, used, strict=True)]
         memory = [private_share_mib(pid) for pid in pids]

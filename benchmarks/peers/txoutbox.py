@@ -66,7 +66,7 @@ async def _hop(storage: PostgresStorage, conditions: Conditions) -> Mapping[str,
             for turn, number in enumerate(numbers):
                 delay = began + turn / rate_per_second - time.monotonic()
                 if delay > 0:
-                    await asyncio.sleep(delay)
+                    await asyncio.sleep(delay)  # the rate that is asked for
                 await free.acquire()
                 group.create_task(one(number))
         async with asyncio.timeout(_HANDLED_SECONDS_MAX):

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from tests.forking import forked
 from tests.integration.projection.dying import killed
 from tests.integration.projection.rebuilding import append_history, cold_fold, declared, settings_for
-from tests.integration.projection.switching import STEPS
+from tests.integration.projection.switch_victim import STEPS
 from tests.integration.projection.test_rebuild_killed import up_to_date
 
 from freehold import RunningService
@@ -40,7 +40,7 @@ async def _reads_both(running: RunningService) -> bool:
 
 
 async def _process(url: str, step: str) -> int:
-    process = await forked("tests.integration.projection.switching", url, step)
+    process = await forked("tests.integration.projection.switch_victim", url, step)
     return await process.wait()
 
 

@@ -12,13 +12,14 @@ import asyncio
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from tests.integration.saga.crash import FAST, Order
+from tests.integration.saga.life import live
 
 from freehold.ids import derive_id
 from freehold.runtime import RunningService
@@ -89,25 +90,10 @@ async def main(url: str) -> None:
             await running.context.clock.sleep(0.02)
 
 
-def live(url: str) -> int:
-    """Lead a life in a process of its own; returns how it ended, as `subprocess` tells it."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            asyncio.run(main(url))
-            code = 0
-        except BaseException:  # noqa: BLE001 - what follows is its parent's
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
 if __name__ == "__main__":
     ledger = Path(sys.argv[2])
     for place in LIVES:
         what, _, number = place.partition(":")
         left[what] = int(number or 0)
-        sys.stdout.write(f"{place} {live(sys.argv[1])}\n")
+        sys.stdout.write(f"{place} {live(partial(main, sys.argv[1]))}\n")
         left[what] = 0

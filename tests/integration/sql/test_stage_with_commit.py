@@ -206,7 +206,7 @@ async def test_no_document_is_told_when_a_constraint_fails(stores: Stores, caplo
 async def test_no_document_is_told_when_the_text_is_wrong(
     stores: Stores, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("freehold.adapters.postgres.staging._ONE", "no such function")
+    monkeypatch.setattr("freehold.adapters.postgres.stage._ONE", "no such function")
     with caplog.at_level(logging.DEBUG), pytest.raises(FreeholdError) as caught:
         await _work(stores, 1, _SECRET)
     told = _told(caught.value) + caplog.text

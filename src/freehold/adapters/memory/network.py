@@ -34,11 +34,11 @@ class _Direct:
 
     async def send(self, request: str) -> None:
         if request in {BEGIN, READ}:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # a turn for other tasks
 
     async def answer(self, request: str) -> None:
         if request == PUBLISH:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # a turn for other tasks
 
 
 DIRECT: Final[Network] = _Direct()

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from freehold.adapters.postgres.folding import add_call
+from freehold.adapters.postgres.commit_call import add_call
 from freehold.adapters.sql.engine.connection import SqlDatabase, sql_of
 from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.inbox import CLAIMED_COLUMNS, SqlInboxStore

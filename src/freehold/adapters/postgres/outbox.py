@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from operator import itemgetter
 from typing import Final
 
-from freehold.adapters.postgres.staging import Staging
+from freehold.adapters.postgres.stage import Staging
 from freehold.adapters.sql.engine.connection import Row, SqlConnection, SqlDatabase
 from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.outbox import REASON_CHARACTERS_MAX, SqlOutboxStore

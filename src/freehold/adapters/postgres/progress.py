@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from freehold.adapters.postgres.folding import add_call
+from freehold.adapters.postgres.commit_call import add_call
 from freehold.adapters.sql.engine.connection import sql_of
 from freehold.adapters.sql.progress import SqlProgressStore
 from freehold.database import DatabaseTransaction

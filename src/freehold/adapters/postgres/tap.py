@@ -34,8 +34,8 @@ class RowTap(asyncio.Protocol):
         connection: Any = driver
         self._values: list[bytes] = []
         self._rest = b""
-        self._transport: asyncio.Transport = connection._transport  # noqa: SLF001 - see `TAPS`
-        self._protocol: Any = connection._protocol  # noqa: SLF001 - see `TAPS`
+        self._transport: asyncio.Transport = connection._transport  # noqa: SLF001 - no public name; without it nothing is folded
+        self._protocol: Any = connection._protocol  # noqa: SLF001 - no public name; without it nothing is folded
 
     def __enter__(self) -> Self:
         self._transport.set_protocol(self)

@@ -1,5 +1,5 @@
 """A transaction that Freehold begins and ends, on a connection of its pool. Imports SQLAlchemy, the foundation, the SQL
-base's `handles`, and its siblings `closing` and `pool`.
+base's `handles`, and its siblings `commit_text` and `pool`.
 
 The user's `AsyncConnection` and Freehold's statements share one driver connection and one transaction. Freehold begins
 and ends it: SQLAlchemy is in autocommit mode. The objects that user code gets are made for one transaction, and raise
@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import Session
 
-from freehold.adapters.sql.engine.closing import Closing
+from freehold.adapters.sql.engine.commit_text import Closing
 from freehold.adapters.sql.engine.pool import Pooled
 from freehold.adapters.sql.handles.connection import TransactionHandle, lend
 from freehold.adapters.sql.handles.driver import DriverProxy

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from freehold.adapters.postgres.literals import call_sql, is_writable
-from freehold.adapters.sql.engine.closing import closing_of
+from freehold.adapters.sql.engine.commit_text import closing_of
 from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.database import DatabaseTransaction
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from freehold.adapters.postgres.literals import call_sql, is_writable
-from freehold.adapters.sql.engine.closing import Closing, closing_of
+from freehold.adapters.sql.engine.commit_text import Closing, closing_of
 from freehold.adapters.sql.engine.connection import sql_of
 from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.broker import OutgoingMessage
