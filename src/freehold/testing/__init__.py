@@ -1,11 +1,13 @@
 """Helpers for tests of services: a manual clock (`ManualClock`), a record of sent messages (`recorded`), a wait until
-all work is done (`settled`), the exploration of a saga through all failures of its steps (`explore`), and the
-simulation of whole services with faults in virtual time (`simulate`).
+all work is done (`settled`), the exploration of a saga through all failures of its steps (`explore`), the simulation
+of whole services with faults in virtual time (`simulate`), and a ledger of external effects (`EffectLedger`).
 """
 
 from __future__ import annotations
 
 from freehold.testing.clock import ManualClock
+from freehold.testing.effect_client import EffectClient, EffectFailed, EffectUnknown
+from freehold.testing.effect_ledger import EffectAnswer, EffectLedger, EffectRequest, EffectState
 from freehold.testing.participants import SagaViolation
 from freehold.testing.recorder import Recording, recorded
 from freehold.testing.saga import explore
@@ -23,6 +25,13 @@ from freehold.testing.simulation.world import World
 
 __all__ = [
     "ALL_FAULTS",
+    "EffectAnswer",
+    "EffectClient",
+    "EffectFailed",
+    "EffectLedger",
+    "EffectRequest",
+    "EffectState",
+    "EffectUnknown",
     "Fault",
     "FaultKind",
     "ManualClock",
