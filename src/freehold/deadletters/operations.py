@@ -34,6 +34,7 @@ from freehold.messages import (
     encode_envelope,
     read_event,
     registry,
+    restarted_trace,
     upcasters,
 )
 from freehold.messages.values import encode_checked
@@ -188,7 +189,9 @@ class DeadLetterActions:
         _check_dead(letter)
         self._check_age(letter, ignore_replay_window=ignore_replay_window)
         original = _envelope(letter)
-        again = replace(original, id=new_id(), causation_id=original.id, time=self._clock.now(), hlc=self._hlc.tick())
+        again = restarted_trace(
+            replace(original, id=new_id(), causation_id=original.id, time=self._clock.now(), hlc=self._hlc.tick())
+        )
         await self._context.shared(ReplayRoutes).of(letter.direction)(self._context, db_tx, letter, again)
         await self._stores[DEAD_LETTERS].mark(db_tx, letter_id, DeadLetterStatus.REPLAYED, again.id)
         await self._note(db_tx, letter_id, "dead-letter.replay", actor, reason)

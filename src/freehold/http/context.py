@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import re
 from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
 from uuid import UUID
@@ -14,6 +12,7 @@ from freehold.consistency.token import EMPTY_TOKEN, ConsistencyToken
 from freehold.errors import TransactionEnded
 from freehold.ids import new_id
 from freehold.runtime import RunningService
+from freehold.tracecontext import TraceContext
 from freehold.transaction import Transaction
 
 __all__ = ["CONSISTENCY_HEADER", "CORRELATION_HEADER", "FRESHNESS_HEADER", "RequestContext"]
@@ -23,7 +22,6 @@ CONSISTENCY_HEADER = "freehold-consistency"
 """Header of a request with tokens, repeated or joined by commas, and of a response with one token."""
 FRESHNESS_HEADER = "freehold-freshness"
 """Header of a response that says whether its data is as new as the request's tokens."""
-_TRACE_PARENT = re.compile(r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
 
 
 class _RollBack(Exception):
@@ -45,7 +43,7 @@ class RequestContext:
         self.idempotency_key = found.get(b"idempotency-key", b"").decode("latin-1")
         self.keyed = b"idempotency-key" in found
         """Whether the request has an idempotency key, valid or not."""
-        self.trace_parent = _trace_parent(found.get(b"traceparent", b""), self.correlation_id)
+        self.trace = _trace(headers, found.get(b"traceparent", b""))
         self.response_headers: dict[bytes, bytes] = {}
         self.token = EMPTY_TOKEN
         self._tokens = [value.decode("latin-1") for name, value in headers if name == _CONSISTENCY]
@@ -119,9 +117,9 @@ def _uuid(value: bytes) -> UUID | None:
         return None
 
 
-def _trace_parent(value: bytes, correlation_id: UUID) -> str:
-    """Continue the caller's trace, or begin one whose trace id is the correlation id."""
-    text = value.decode("latin-1")
-    if _TRACE_PARENT.match(text):
-        return text
-    return f"00-{correlation_id.hex}-{os.urandom(8).hex()}-00"
+def _trace(headers: Iterable[tuple[bytes, bytes]], parent: bytes) -> TraceContext | None:
+    """The trace of the caller; None where it sent none. `tracestate` may be in several headers."""
+    if not parent:
+        return None
+    state = b",".join(value for name, value in headers if name == b"tracestate")
+    return TraceContext.parse(parent.decode("latin-1").strip(), state.decode("latin-1"))

@@ -32,7 +32,7 @@ from freehold.http.problems import problem, problem_of, refusal_of
 from freehold.idempotency.store import IDEMPOTENCY, StoredResponse
 from freehold.outages import on_behalf_of
 from freehold.runtime import RunningService
-from freehold.transaction import current_token, current_trace_parent, token_witness
+from freehold.transaction import current_token, current_trace, token_witness
 
 __all__ = ["KEYED_BODY_BYTES_MAX", "TransactionMiddleware"]
 
@@ -71,7 +71,7 @@ class TransactionMiddleware:
         except InvalidToken as error:
             await problem(400, error.message)(scope, receive, sending)
             return
-        trace = current_trace_parent.set(context.trace_parent)
+        trace = current_trace.set(context.trace)
         seen = current_token.set(context.token)
         witness = token_witness.set(context.note if running.signer is not None else None)
         try:
@@ -79,7 +79,7 @@ class TransactionMiddleware:
                 await self._respond(context, scope, receive, sending)
         finally:
             await context.roll_back()
-            current_trace_parent.reset(trace)
+            current_trace.reset(trace)
             current_token.reset(seen)
             token_witness.reset(witness)
 
@@ -277,7 +277,8 @@ def _with_headers(context: RequestContext, send: Send) -> Send:
         if message["type"] == "http.response.start":
             kept = [header for header in message.get("headers", ()) if header[0] not in _OWN_HEADERS]
             kept.append((_CORRELATION, str(context.correlation_id).encode("ascii")))
-            kept.append((_TRACE, context.trace_parent.encode("ascii")))
+            if context.trace is not None:
+                kept.append((_TRACE, context.trace.parent.encode("ascii")))
             token = context.signed_token()
             if token:
                 kept.append((_CONSISTENCY, token.encode("ascii")))

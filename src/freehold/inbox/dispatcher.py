@@ -25,7 +25,8 @@ from freehold.inbox.store import DeferredMessage, InboxStore, ReceiveResult, Rec
 from freehold.inbox.work import HandlerCall, batch_end
 from freehold.messages import Envelope, MessageKind, encode_envelope
 from freehold.tasks import contained
-from freehold.transaction import Transaction, Transactions, current_trace_parent
+from freehold.tracecontext import TraceContext
+from freehold.transaction import Transaction, Transactions, current_trace
 
 __all__ = ["NO_REPLY", "Counters", "Dispatcher", "Effect", "HandlerFailed", "HandlerTimeout", "StaleClaim"]
 
@@ -269,7 +270,7 @@ class Dispatcher:
     ) -> object:
         """Call a handler within its time limit, and note how long it took for each message."""
         limit_seconds = works[0].timeout_seconds or self._handler_timeout_seconds
-        trace = current_trace_parent.set(first.trace_parent)
+        trace = current_trace.set(_trace_of(works, first))
         scope = asyncio.timeout(limit_seconds)
         begun = self.context.clock.monotonic()
         try:
@@ -288,7 +289,7 @@ class Dispatcher:
             seconds = (self.context.clock.monotonic() - begun) / len(works)
             for work in works:
                 self.times.note(work.place, seconds)
-            current_trace_parent.reset(trace)
+            current_trace.reset(trace)
 
     async def dead_letter(
         self, tx: Transaction, work: HandlerCall, *, reason: str, error: BaseException, attempts: int
@@ -325,6 +326,16 @@ class Dispatcher:
                     self.counters.duplicates += 1
         if any(receipt.status is ReceiveStatus.BLOCKED for receipt in receipts):
             self.on_deferred()
+
+
+def _trace_of(works: Sequence[HandlerCall], first: Envelope) -> TraceContext | None:
+    """The trace of a handler's work: that of its message; a new one for a retry, which may come days later. None for a
+    batch, in which each message has its own.
+    """
+    if len(works) > 1:
+        return None
+    trace = TraceContext.parse(first.trace_parent, first.trace_state)
+    return trace.restarted() if trace is not None and works[0].arrival.deferred_position is not None else trace
 
 
 NO_REPLY: Final = object()

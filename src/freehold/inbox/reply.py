@@ -17,6 +17,7 @@ from freehold.errors import DeclarationError, FreeholdError
 from freehold.ids import new_id
 from freehold.messages import Envelope, MessageKind, decode_envelope, encode_body, message_type
 from freehold.messages.values import encode_checked
+from freehold.transaction import trace_of
 
 __all__ = [
     "HEADER_ATTEMPT",
@@ -137,6 +138,7 @@ def make_reply(
     """Make the envelope of a reply. Raises `DeclarationError` for a request without `reply_to`."""
     if request.reply_to is None:
         raise DeclarationError(f"'{request.type}' asks for no reply", hint="check reply_to first")
+    trace = trace_of(request)
     return Envelope(
         id=new_id(),
         type=name,
@@ -149,7 +151,8 @@ def make_reply(
         hlc=context.hlc.tick(),
         correlation_id=request.correlation_id,
         causation_id=request.id,
-        trace_parent=request.trace_parent,
+        trace_parent=trace.parent if trace is not None else None,
+        trace_state=trace.state if trace is not None else None,
         headers={**_copied_headers(request), HEADER_OUTCOME: outcome},
         body=body,
     )
@@ -157,7 +160,7 @@ def make_reply(
 
 def repeat_reply(context: ServiceContext, request: Envelope, document: bytes) -> Envelope:
     """Make a new envelope of the stored reply, for this attempt of the request."""
-    stored = decode_envelope(document)
+    stored, trace = decode_envelope(document), trace_of(request)
     return replace(
         stored,
         id=new_id(),
@@ -165,7 +168,8 @@ def repeat_reply(context: ServiceContext, request: Envelope, document: bytes) ->
         time=context.clock.now(),
         hlc=context.hlc.tick(),
         causation_id=request.id,
-        trace_parent=request.trace_parent,
+        trace_parent=trace.parent if trace is not None else None,
+        trace_state=trace.state if trace is not None else None,
         headers={
             **_copied_headers(request),
             HEADER_OUTCOME: outcome_of({HEADER_OUTCOME: OUTCOME_DONE, **stored.headers}),

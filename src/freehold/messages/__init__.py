@@ -2,7 +2,7 @@
 
 from freehold.messages.codec import decode_body, decode_envelope, encode_body, encode_envelope
 from freehold.messages.declaration import MessageKind, MessageType, Registry, command, event, message_type, registry
-from freehold.messages.envelope import Envelope
+from freehold.messages.envelope import Envelope, restarted_trace
 from freehold.messages.upcast import (
     Upcast,
     Upcaster,
@@ -33,6 +33,7 @@ __all__ = [
     "message_type",
     "read_event",
     "registry",
+    "restarted_trace",
     "upcaster",
     "upcasters",
 ]

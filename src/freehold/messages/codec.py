@@ -73,6 +73,7 @@ class _Wire(msgspec.Struct, omit_defaults=True):
     causationid: UUID | None = None
     subject: str | None = None
     traceparent: str | None = None
+    tracestate: str | None = None
     replyto: str | None = None
     idempotencykey: str | None = None
     compensates: str | None = None
@@ -146,6 +147,7 @@ def encode_envelope(envelope: Envelope) -> bytes:
             causationid=envelope.causation_id,
             subject=envelope.subject,
             traceparent=envelope.trace_parent,
+            tracestate=envelope.trace_state,
             replyto=envelope.reply_to,
             idempotencykey=envelope.idempotency_key,
             compensates=envelope.compensates,
@@ -185,6 +187,7 @@ def decode_envelope(document: bytes) -> Envelope:
         causation_id=wire.causationid,
         subject=wire.subject,
         trace_parent=wire.traceparent,
+        trace_state=wire.tracestate,
         reply_to=wire.replyto,
         idempotency_key=wire.idempotencykey,
         compensates=wire.compensates or wire.bars,
@@ -237,6 +240,7 @@ def _check_attributes(envelope: Envelope) -> None:
     optional = {
         "subject": envelope.subject,
         "traceparent": envelope.trace_parent,
+        "tracestate": envelope.trace_state,
         "replyto": envelope.reply_to,
         "idempotencykey": envelope.idempotency_key,
         "compensates": envelope.compensates,
@@ -260,6 +264,7 @@ def _plainly_storable(envelope: Envelope) -> bool:
         envelope.key,
         envelope.subject or "",
         envelope.trace_parent or "",
+        envelope.trace_state or "",
         envelope.reply_to or "",
         envelope.idempotency_key or "",
         envelope.compensates or "",

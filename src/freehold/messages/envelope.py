@@ -1,21 +1,22 @@
 """The envelope: CloudEvents 1.0 with Freehold's extension attributes. Imports the foundation only.
 
 Attribute names on the wire are CloudEvents' (lower case, no separators): `partitionkey`, `correlationid`,
-`causationid`, `traceparent`, `hlc`, `schemaversion`, and for requests `replyto`, `idempotencykey`, `compensates` (see
-freehold.inbox).
+`causationid`, `traceparent`, `tracestate`, `hlc`, `schemaversion`, and for requests `replyto`, `idempotencykey`,
+`compensates` (see freehold.inbox).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
 from uuid import UUID
 
 from freehold.messages.declaration import MessageKind
+from freehold.tracecontext import TraceContext
 
-__all__ = ["Envelope"]
+__all__ = ["Envelope", "restarted_trace"]
 
 _EMPTY: Mapping[str, str] = MappingProxyType({})
 
@@ -34,6 +35,8 @@ class Envelope:
     hlc             hybrid-logical-clock stamp of the sending commit.
     correlation_id  the same for all messages that follow from one cause; `causation_id` is the id of the message that
                     caused this one.
+    trace_parent    W3C trace context of the code that published the message, with `trace_state`. Relays and brokers do
+                    not change it.
     reply_to        topic of the reply. A reply has the request's `correlation_id`, and in `headers` the request's saga
                     and step.
     idempotency_key all attempts of one request share it; the receiver's effect and reply happen once for each key.
@@ -62,6 +65,7 @@ class Envelope:
     causation_id: UUID | None = None
     subject: str | None = None
     trace_parent: str | None = None
+    trace_state: str | None = None
     reply_to: str | None = None
     idempotency_key: str | None = None
     compensates: str | None = None
@@ -75,3 +79,11 @@ class Envelope:
     def receipt_key(self) -> str:
         """The key of its receipt in the inbox: all attempts of a request share one."""
         return self.idempotency_key or str(self.id)
+
+
+def restarted_trace(envelope: Envelope) -> Envelope:
+    """The envelope with a new trace, if it has one: for a message that is sent later than it was published."""
+    trace = TraceContext.parse(envelope.trace_parent, envelope.trace_state)
+    if trace is None:
+        return envelope
+    return replace(envelope, trace_parent=trace.restarted().parent, trace_state=None)

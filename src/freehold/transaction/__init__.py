@@ -4,7 +4,7 @@
 `envelopes` makes messages, `transactions` opens transactions, and `ambient` has the context variables of a task.
 """
 
-from freehold.transaction.ambient import current_token, current_trace_parent, token_witness
+from freehold.transaction.ambient import current_token, current_trace, token_witness, trace_of
 from freehold.transaction.envelopes import EnvelopeFactory, outgoing
 from freehold.transaction.staging_area import AfterAppend, StagingArea
 from freehold.transaction.transaction import Transaction
@@ -17,7 +17,8 @@ __all__ = [
     "Transaction",
     "Transactions",
     "current_token",
-    "current_trace_parent",
+    "current_trace",
     "outgoing",
     "token_witness",
+    "trace_of",
 ]

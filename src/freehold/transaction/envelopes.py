@@ -21,7 +21,7 @@ from freehold.messages import (
 )
 from freehold.messages.texts import check_headers, check_name
 from freehold.messages.values import encode_checked
-from freehold.transaction.ambient import current_trace_parent
+from freehold.transaction.ambient import trace_of
 
 __all__ = ["EnvelopeFactory", "kept_event", "outgoing"]
 
@@ -74,6 +74,7 @@ class EnvelopeFactory:
         """Put a declared message into an envelope. Raises `DeclarationError`, `InvalidValue`."""
         declared = message_type(message)
         message_id = new_id()
+        trace = trace_of(cause)
         return Envelope(
             id=message_id,
             type=declared.name,
@@ -87,7 +88,8 @@ class EnvelopeFactory:
             correlation_id=correlation_id or (cause.correlation_id if cause else message_id),
             causation_id=cause.id if cause else None,
             subject=None if subject is None else check_name("subject", subject, of=declared.name),
-            trace_parent=current_trace_parent.get() or (cause.trace_parent if cause else None),
+            trace_parent=trace.parent if trace is not None else None,
+            trace_state=trace.state if trace is not None else None,
             headers=check_headers(headers, of=declared.name) if headers else {},
             token=token.text or None,
             body=encode_checked(message, of=declared.name),
@@ -110,6 +112,7 @@ class EnvelopeFactory:
         self.check_event(declared)
         data = encode_checked(event, of=declared.name)
         event_id = new_id()
+        trace = trace_of(cause)
         return NewEvent(
             id=event_id,
             type=declared.name,
@@ -118,7 +121,7 @@ class EnvelopeFactory:
             correlation_id=correlation_id or (cause.correlation_id if cause else event_id),
             hlc=self.context.hlc.tick(),
             causation_id=cause.id if cause else None,
-            trace_parent=current_trace_parent.get() or (cause.trace_parent if cause else None),
+            trace_parent=trace.parent if trace is not None else None,
             subject_key=None if subject_key is None else check_name("subject_key", subject_key, of=declared.name),
             headers=check_headers(headers, of=declared.name) if headers else {},
         )

@@ -11,7 +11,7 @@ from freehold.consistency.token import ConsistencyToken
 from freehold.database import DatabaseTransaction
 from freehold.errors import DeclarationError, InvalidValue
 from freehold.eventstore.store import Expectation, ExpectedVersion
-from freehold.messages import Envelope, MessageKind, message_type
+from freehold.messages import Envelope, MessageKind, message_type, restarted_trace
 from freehold.messages.values import check_delay, check_id, check_moment
 from freehold.sql import SqlConnection, sql_of
 from freehold.transaction.envelopes import kept_event
@@ -134,7 +134,7 @@ class Transaction:
             delay = max(0.0, (at - self.staging.context.clock.now()).total_seconds())
             check_delay("at", delay)
         envelope = self.staging.envelope(message, key=key)
-        self.staging.schedule(envelope, delay)
+        self.staging.schedule(restarted_trace(envelope) if delay else envelope, delay)
         return envelope.id
 
     async def cancel(self, message_id: UUID) -> bool:

@@ -78,6 +78,9 @@ class Nested:
     parts: tuple[Part, ...]
 
 
+_TRACE = {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "tracestate": "a=1,b=2"}
+
+
 @asynccontextmanager
 async def _client() -> AsyncIterator[tuple[httpx.AsyncClient, RunningService, MemoryBroker]]:
     broker = memory_broker()
@@ -97,12 +100,20 @@ async def test_an_answer_below_400_comes_after_the_commit() -> None:
     async with _client() as (client, _, broker):
         correlation = uuid4()
         answer = await client.post(
-            "/orders", json={"key": "a", "number": 9}, headers={"X-Correlation-Id": str(correlation)}
+            "/orders", json={"key": "a", "number": 9}, headers={"X-Correlation-Id": str(correlation), **_TRACE}
         )
         assert (answer.status_code, answer.headers["x-correlation-id"]) == (201, str(correlation))
         (sent,) = await read_topic(broker, "trial.commands", 1)
         assert (str(sent.id), sent.correlation_id) == (answer.json()["id"], correlation)
-        assert sent.trace_parent == answer.headers["traceparent"]
+        assert sent.trace_parent == answer.headers["traceparent"] == _TRACE["traceparent"]
+        assert sent.trace_state == _TRACE["tracestate"]
+
+
+async def test_a_request_without_a_trace_begins_none() -> None:
+    async with _client() as (client, _, broker):
+        answer = await client.post("/orders", json={"key": "a", "number": 9})
+        (sent,) = await read_topic(broker, "trial.commands", 1)
+        assert (sent.trace_parent, "traceparent" in answer.headers) == (None, False)
 
 
 async def test_every_other_answer_takes_everything_back_and_tells_no_secret() -> None:

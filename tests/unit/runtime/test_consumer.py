@@ -338,7 +338,7 @@ async def test_what_a_handler_sends_is_caused_by_its_message() -> None:
     async def ignore(request: Request, tx: Transaction) -> None:
         return None
 
-    causes = [envelope_of(Happened(f"k{n}", n), trace_parent=f"trace-{n}") for n in range(5)]
+    causes = [envelope_of(Happened(f"k{n}", n), trace_parent=f"00-{n + 1:032x}-{n + 1:016x}-01") for n in range(5)]
     async with running(service, broker):
         await put(broker, *causes)
         sent = await read_topic(broker, "trial.commands", 5)

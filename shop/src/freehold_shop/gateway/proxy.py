@@ -18,7 +18,8 @@ __all__ = ["FORWARD_SECONDS", "forward", "passed_headers", "routes"]
 
 FORWARD_SECONDS = 15.0
 _PASSED_ON = {
-    name.encode(): name for name in ("x-correlation-id", "traceparent", "idempotency-key", "freehold-consistency")
+    name.encode(): name
+    for name in ("x-correlation-id", "traceparent", "tracestate", "idempotency-key", "freehold-consistency")
 }
 _GIVEN_BACK = (
     "x-correlation-id",
