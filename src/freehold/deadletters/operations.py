@@ -16,6 +16,7 @@ from uuid import UUID
 
 from freehold.audit.store import AUDIT, AuditEntry
 from freehold.context import ServiceContext, Signal
+from freehold.crash_points import crash_point
 from freehold.database import DatabaseTransaction
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetter, DeadLetterFilter, DeadLetterStatus, Direction
 from freehold.errors import (
@@ -101,6 +102,7 @@ class DeadLetterActions:
             envelope = replace(_envelope(letter), body=body)
             _check_body(envelope)
             await self._stores[DEAD_LETTERS].edit(db_tx, letter_id, encode_envelope(envelope))
+            crash_point("deadletters.before-edit-commit")
             await self._note(db_tx, letter_id, "dead-letter.edit", actor, reason)
 
     async def replay(self, letter_id: UUID, *, actor: str, reason: str, ignore_replay_window: bool = False) -> UUID:
@@ -114,6 +116,7 @@ class DeadLetterActions:
             sent = await self._replay(
                 db_tx, letter_id, actor=actor, reason=reason, ignore_replay_window=ignore_replay_window
             )
+        crash_point("deadletters.replayed")
         self._wake()
         return sent
 
@@ -195,11 +198,13 @@ class DeadLetterActions:
         await self._context.shared(ReplayRoutes).of(letter.direction)(self._context, db_tx, letter, again)
         await self._stores[DEAD_LETTERS].mark(db_tx, letter_id, DeadLetterStatus.REPLAYED, again.id)
         await self._note(db_tx, letter_id, "dead-letter.replay", actor, reason)
+        crash_point("deadletters.before-replay-commit")
         self._replayed.add(letter.direction)
         return again.id
 
     async def _discard(self, db_tx: DatabaseTransaction, letter_id: UUID, *, actor: str, reason: str) -> None:
         await self._stores[DEAD_LETTERS].mark(db_tx, letter_id, DeadLetterStatus.DISCARDED, None)
+        crash_point("deadletters.before-discard-commit")
         await self._note(db_tx, letter_id, "dead-letter.discard", actor, reason)
 
     def _check_age(self, letter: DeadLetter, *, ignore_replay_window: bool) -> None:

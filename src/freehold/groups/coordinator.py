@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from freehold.clock import Clock
+from freehold.crash_points import crash_point
 from freehold.errors import FreeholdError, Unavailable
 from freehold.groups.assignment import AssignedPartition, Assignment
 from freehold.groups.log import GroupLog, GroupView, PartitionState, TopicPartition
@@ -95,7 +96,9 @@ class GroupCoordinator(Runner):
     async def round(self) -> None:
         """Send a heartbeat, read the group, decide, acquire and release. Raises `Unavailable`."""
         started = self.clock.monotonic()
+        crash_point("groups.before-heartbeat")
         await self._log.heartbeat(self._member)
+        crash_point("groups.heartbeat-sent")
         known = self._holds.records
         departing = set(self._departing)
         view = await self._log.observe()
@@ -123,11 +126,13 @@ class GroupCoordinator(Runner):
         self._departing.add(place)
         try:
             await self._log.stop_reading(place)
+            crash_point("groups.before-release")
             await self._log.compare_and_set(
                 hold.record, owner="", position=hold.record.position, attempts=hold.delivery_count
             )
         finally:
             self._departing.discard(place)
+        crash_point("groups.released")
         await self._log.notify_members()
 
     async def lose(self, hold: AssignedPartition) -> None:
@@ -154,6 +159,7 @@ class GroupCoordinator(Runner):
         async with TaskGroup() as saves:
             for hold in list(self._left):
                 saves.create_task(self._leave(hold, records))
+        crash_point("groups.left")
         await self._log.remove(self._member)
         await self._log.notify_members()
 
@@ -163,6 +169,7 @@ class GroupCoordinator(Runner):
         if record.owner == self._member:
             attempts = hold.delivery_count if record.position == hold.record.position else record.attempts
             hold.unconfirmed = True
+            crash_point("groups.before-leave")
             await self._log.compare_and_set(record, owner="", position=record.position, attempts=attempts)
         self._left.remove(hold)
 
@@ -248,9 +255,11 @@ class GroupCoordinator(Runner):
     async def _take_one(self, expected: PartitionState) -> None:
         # An owner that did not release may have delivered the messages without a stored count: assume one delivery.
         attempts = max(expected.attempts, 1) if expected.owner else expected.attempts
+        crash_point("groups.before-take")
         taken = await self._log.compare_and_set(
             expected, owner=self._member, position=expected.position, attempts=attempts
         )
+        crash_point("groups.taken")
         if taken is not None:
             await self._hold(taken)
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 from freehold.broker import Delivery
 from freehold.clock import Clock
+from freehold.crash_points import crash_point
 from freehold.errors import BrokerError, LeaseLost, Unavailable
 from freehold.groups.assignment import AssignedPartition, Assignment
 from freehold.groups.coordinator import GroupCoordinator
@@ -52,7 +53,9 @@ class LogBatch:
                 hint="ack each batch once, with 0 to its length",
             )
         self._acked = True
+        crash_point("groups.before-acknowledge")
         await self._member.ack(self._hold, self._numbers, count, counted=counted)
+        crash_point("groups.acknowledged")
 
 
 class GroupMember:
@@ -80,6 +83,7 @@ class GroupMember:
         """Become a member and acquire a first share. Raises `Unavailable`."""
         try:
             await self._log.join(self.id)
+            crash_point("groups.joined")
             await self._coordinator.round()
         except BaseException:
             await self._log.close()
@@ -184,6 +188,7 @@ class GroupMember:
                 return None
             hold.delivery_count += 1
             hold.delivered_to = entries[-1].number
+            crash_point("groups.before-delivery")
             delivered = True
             return self._batch(place, hold, entries)
         finally:
@@ -222,6 +227,7 @@ class GroupMember:
     async def _save(self, hold: AssignedPartition, *, position: int, attempts: int, delivery_count: int) -> None:
         hold.unconfirmed = True
         try:
+            crash_point("groups.before-save")
             saved = await self._log.compare_and_set(hold.record, owner=self.id, position=position, attempts=attempts)
         except Unavailable:
             self._coordinator.wake()
@@ -229,6 +235,7 @@ class GroupMember:
         if saved is None:
             await self._coordinator.lose(hold)
             raise LeaseLost("another member has taken the partition over", hint="its messages are delivered there")
+        crash_point("groups.saved")
         hold.record = saved
         hold.unconfirmed = False
         hold.delivery_count = delivery_count

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from freehold.consistency.signer import InvalidToken
 from freehold.consistency.token import ConsistencyToken
+from freehold.crash_points import crash_point
 from freehold.errors import ConcurrencyConflict, FreeholdError, Unavailable
 from freehold.failures import describe, root_cause
 from freehold.http.aborted_response import ResponseAborted
@@ -188,6 +189,7 @@ class _IdempotencyKey:
         tx = await context.transaction()
         store, key = context.running.stores[IDEMPOTENCY], context.idempotency_key
         stored = await store.claim(tx.db_tx, self._scope, key, self._fingerprint)
+        crash_point("http.key-claimed")
         if stored is None:
             return None
         if stored.fingerprint != self._fingerprint:
@@ -202,8 +204,11 @@ class _IdempotencyKey:
         # Written first: the token, which is stored with the response, contains the positions of the written events.
         await tx.write()
         response = StoredResponse(self._fingerprint, status, content_type, body, tx.token.text, headers)
+        crash_point("http.before-response-saved")
         await context.running.stores[IDEMPOTENCY].complete(tx.db_tx, self._scope, context.idempotency_key, response)
+        crash_point("http.response-saved")
         await context.commit()
+        crash_point("http.response-committed")
 
 
 class _ClientDisconnected(Exception):
@@ -229,12 +234,14 @@ class _CommitFirst:
         if message["type"] == "http.response.start":
             try:
                 if message["status"] < 400:
+                    crash_point("http.before-commit")
                     await self._context.commit()
                 else:
                     await self._context.roll_back()
             except Exception as error:
                 self.error = error
                 raise
+            crash_point("http.before-response")
             self.sent = True
         await self._send(message)
         self.whole = message["type"] == "http.response.body" and not message.get("more_body", False)

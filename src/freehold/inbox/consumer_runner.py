@@ -16,6 +16,7 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from freehold.broker import Batch, Broker, Consumer, Noticing, Subscription
+from freehold.crash_points import crash_point
 from freehold.errors import FreeholdError, LeaseLost, Unavailable
 from freehold.failures import CrashLimit
 from freehold.inbox.batches import came_before, delivery_count_max, groups_of, place_of
@@ -154,13 +155,14 @@ class ConsumerRunner(Runner):
                     outages += 1
                     self.waits_for(BROKER, error, again_seconds=OUTAGE.delay_seconds_max)
                     batches = None
+                crash_point("inbox.fetched")
                 if batches:
                     # While a message that may crash the process is handled, no others are fetched.
                     if delivery_count_max(batches) < self._suspect_from:
                         turn.pass_on(after_seconds=TOGETHER_SECONDS if self._more_may_join(batches) else 0.0)
                     await self._process_all(batches)
             if batches is None:
-                await self._pause(outages)
+                await self.wait(OUTAGE.after(outages))
                 continue
             outages = 0
             self.healthy()
@@ -181,7 +183,7 @@ class ConsumerRunner(Runner):
                     return True
                 self.last_error = problem
                 wait.failed(problem, again_seconds=OUTAGE.delay_seconds_max)
-                await self._pause(outages)
+                await self.wait(OUTAGE.after(outages))
         finally:
             self._failure_handler.away.clear()
         return False
@@ -390,9 +392,6 @@ class ConsumerRunner(Runner):
         _log.info("%s: %d messages failed together (%s); they are handled one by one", title, len(works), name)
         for work in works:
             await self._failure_handler.handle_one(work)
-
-    async def _pause(self, outages: int) -> None:
-        await self.wait(OUTAGE.after(outages))
 
 
 def _class_name(error: Exception) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from freehold.crash_points import crash_point
 from freehold.failures import CrashLimit, describe
 from freehold.inbox.dispatcher import Dispatcher, StaleClaim
 from freehold.inbox.retry import FailureHandler, RunnerStopping
@@ -57,8 +58,10 @@ class DeferredRunner(Runner):
         inbox, consumer = self._dispatcher.inbox, self._dispatcher.consumer
         while not self.stopping:
             await self._release()
+            crash_point("inbox.before-claim")
             due = await inbox.claim_due(consumer, 1, self._visibility_timeout_seconds)
             for message in due:
+                crash_point("inbox.claimed")
                 await self._handle_claimed(message)
             self.healthy()
             if not due:
@@ -99,7 +102,9 @@ class DeferredRunner(Runner):
     async def _release(self) -> None:
         """Release the claim; if that fails, it stays to be released later."""
         if self._claimed is not None:
+            crash_point("inbox.before-claim-release")
             await self._dispatcher.inbox.release(self._claimed)
+            crash_point("inbox.claim-released")
             self._claimed = None
 
     async def _handle(self, message: DeferredMessage) -> None:
@@ -123,3 +128,4 @@ class DeferredRunner(Runner):
         """Delete a message for which this service has no handler any more."""
         async with self._dispatcher.context.database.begin() as db_tx:
             await self._dispatcher.inbox.finish(db_tx, message)
+            crash_point("inbox.before-drop-commit")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from freehold.consistency.store import ProgressStore
+from freehold.crash_points import crash_point
 from freehold.database import DatabaseTransaction
 from freehold.deadletters.store import DeadLetter, DeadLetterStatus, DeadLetterStore, Direction
 from freehold.errors import FreeholdError
@@ -114,6 +115,7 @@ class Dispatcher:
         async with self.context.database.begin() as db_tx:
             tx = self._transactions.within(db_tx)
             receipts = await self.inbox.receive(db_tx, self.consumer, [work.arrival for work in works])
+            crash_point("inbox.received")
             await self._prepare(tx, works, receipts)
             replies: dict[str, bytes] = {}
             begin = 0
@@ -126,6 +128,7 @@ class Dispatcher:
                 begin = end
             if claimed is not None and not await self.inbox.finish(db_tx, claimed):
                 raise StaleClaim("another process has claimed the deferred message")
+            crash_point("inbox.before-write")
             # Progress last: the positions of the events are known once they are written. And every transaction locks
             # streams and keys before the rows of lanes, so that no two of them wait for each other. What is written
             # last may go to the server with the commit, in this order.
@@ -133,6 +136,8 @@ class Dispatcher:
             if replies:
                 await self.inbox.save_replies_last(db_tx, self.consumer, replies)
             raised = await self._advance(db_tx, watermarks or {}, works, tx.staging.appended_position)
+            crash_point("inbox.before-commit")
+        crash_point("inbox.committed")
         tx.staging.notify()
         self._count(receipts)
         self._note(raised, unblocked=claimed is not None)
@@ -145,6 +150,8 @@ class Dispatcher:
         if self._raised(watermarks):
             async with self.context.database.begin() as db_tx:
                 raised = await self._advance(db_tx, watermarks)
+                crash_point("inbox.before-progress-commit")
+            crash_point("inbox.progress-committed")
             self._note(raised)
 
     async def _advance(
@@ -275,6 +282,7 @@ class Dispatcher:
         begun = self.context.clock.monotonic()
         try:
             async with scope:
+                crash_point("inbox.before-handler")
                 with contained():
                     return await call()
         except TimeoutError as error:
@@ -286,6 +294,7 @@ class Dispatcher:
         except Exception as error:
             raise HandlerFailed(error) from error
         finally:
+            crash_point("inbox.handler-ended")
             seconds = (self.context.clock.monotonic() - begun) / len(works)
             for work in works:
                 self.times.note(work.place, seconds)
@@ -313,6 +322,7 @@ class Dispatcher:
             document=work.document,
         )
         await self._dead_letters.add(tx.db_tx, letter)
+        crash_point("inbox.dead-letter-added")
         self.counters.dead += 1
 
     def _count(self, receipts: Sequence[ReceiveResult]) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TypeVar
 
+from freehold.crash_points import crash_point
 from freehold.errors import ConcurrencyConflict, FreeholdError, Unavailable
 from freehold.failures import CrashLimit, describe, name_of
 from freehold.inbox.dispatcher import NO_REPLY, Dispatcher, HandlerFailed, StaleClaim
@@ -287,12 +288,16 @@ class FailureHandler:
     ) -> None:
         if claimed is not None:
             message = claimed
+            crash_point("inbox.before-reschedule")
             if not await self.run_through_outages(
                 lambda: self._dispatcher.inbox.reschedule(message, delay_seconds, reason)
             ):
                 raise StaleClaim("another process has claimed the deferred message")
+            crash_point("inbox.rescheduled")
             return
+        crash_point("inbox.before-defer")
         await self.run_through_outages(lambda: self._defer(work, number, delay_seconds, reason))
+        crash_point("inbox.deferred")
         self._dispatcher.on_deferred()
 
     async def _defer(self, work: HandlerCall, number: int, delay_seconds: float, reason: str) -> None:
@@ -315,9 +320,11 @@ class FailureHandler:
             return NO_REPLY
 
         given_up = replace(work, arrival=dead_arrival(work.arrival, work.envelope))
+        crash_point("inbox.before-dead-letter")
         receipts = await self.run_through_outages(
             lambda: self._dispatcher.handle([given_up], claimed=claimed, instead=dead_letter)
         )
+        crash_point("inbox.dead-lettered")
         return receipts[0].status
 
     def _blames_database(self, error: Exception) -> bool:

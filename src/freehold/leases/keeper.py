@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 
 from freehold.clock import Clock
+from freehold.crash_points import crash_point
 from freehold.ids import new_id
 from freehold.leases.balance import BalancePolicy, LivenessTracker, ObservedLease, Rebalance
 from freehold.leases.store import LeaseRecord, LeaseStore, Vouch, Vouching
@@ -178,7 +179,9 @@ class LeaseManager(Runner):
         if not tokens:
             return
         started = self.clock.monotonic()
+        crash_point("leases.before-renew")
         kept = await self._store.renew(self.owner, tokens)
+        crash_point("leases.renewed")
         self._renewed_at = started
         if self._member not in kept:
             self._member_token = None
@@ -186,9 +189,12 @@ class LeaseManager(Runner):
 
     async def _join(self, member: LeaseRecord | None) -> None:
         if member is None:
+            crash_point("leases.before-ensure")
             await self._store.ensure([*self._names, self._member])
             return
+        crash_point("leases.before-join")
         acquired = await self._store.acquire(member, self.owner)
+        crash_point("leases.joined")
         self._member_token = acquired.token if acquired is not None else None
         self._on_rebalance()
 
@@ -215,7 +221,9 @@ class LeaseManager(Runner):
         started, tokens = self.clock.monotonic(), dict[str, int]()
         try:
             for expected in wanted:
+                crash_point("leases.before-acquire")
                 acquired = await self._store.acquire(expected, self.owner)
+                crash_point("leases.acquired")
                 if acquired is not None:
                     tokens[acquired.name] = acquired.token
         finally:
@@ -230,14 +238,18 @@ class LeaseManager(Runner):
         self._hold({name: token for name, token in self._tokens.items() if name not in tokens})
         if self._before_release is not None:
             await self._before_release(tuple(tokens))
+        crash_point("leases.before-release")
         await self._store.release(self.owner, tokens)
+        crash_point("leases.released")
         self._on_rebalance()
 
     async def _delete_dead(self, records: Mapping[str, LeaseRecord], since: Mapping[str, float], now: float) -> None:
         limit = _DELETE_AFTER_LEASES * self._lease_seconds
         dead = [name for name in records if self._is_member(name) and now - since[name] >= limit]
         if dead:
+            crash_point("leases.before-delete-of-dead")
             await self._store.delete(dead)
+            crash_point("leases.dead-deleted")
 
     def _is_member(self, name: str) -> bool:
         return name.startswith(f"{self._prefix}member/")

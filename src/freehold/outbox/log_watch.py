@@ -14,6 +14,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from freehold.broker import Broker
+from freehold.crash_points import crash_point
 from freehold.database import CheckResult
 from freehold.outbox.log import BROKER_LOGS, BrokerLog, BrokerLogStore
 from freehold.outbox.sent import SENT, Kept
@@ -42,10 +43,12 @@ async def compare_log_mark(broker: Broker, store: BrokerLogStore, place: str, id
     # Read before the broker is asked: a mark that others store meanwhile may be later than the broker's answer.
     known = await store.mark(place)
     older = bool(known) and not await broker.log_holds(known)
+    crash_point("outbox.before-log-mark")
     noted = await store.note(place, identity, lacks=known) if older else None
     mark = await broker.log_mark()
     if mark != known:
         await store.keep_mark(place, identity, mark)
+        crash_point("outbox.log-marked")
     return noted
 
 

@@ -15,6 +15,7 @@ from typing import Final
 
 from freehold.audit.store import AUDIT, AuditEntry
 from freehold.context import ServiceContext
+from freehold.crash_points import crash_point
 from freehold.errors import ConfigurationError, FreeholdError
 from freehold.outbox.log import BROKER_LOGS, BrokerLog
 from freehold.outbox.log_watch import compare_log_mark, place_of
@@ -122,6 +123,8 @@ class Resend:
                 step = await self._stores[SENT].send_again(db_tx, plan.since, after, through, _STEP)
                 if not after:
                     await self._stores[AUDIT].add(db_tx, entry)
+                crash_point("outbox.before-resend-commit")
+            crash_point("outbox.resent")
             after, done = step.position, step.done
             count += step.moved
             self._context.emit(STAGED)
@@ -154,7 +157,9 @@ class Resend:
         """End losses, and stage a message with a watermark for each lane: earlier watermarks may be lost as well."""
         service, outbox = self._settings.service, self._stores[OUTBOX]
         async with self._stores.database.begin() as db_tx:
+            crash_point("outbox.before-end-of-loss")
             ended = sum([await self._stores[BROKER_LOGS].end_loss(db_tx, log) for log in lost])
             if ended and WatermarkStamper.can_name(service):
                 await outbox.stage(db_tx, WatermarkStamper(service, outbox.partitions, self._clock).barriers())
+        crash_point("outbox.loss-ended")
         return ended

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
+from freehold.crash_points import crash_point
 from freehold.deadletters.store import DEAD_LETTERS, DeadLetter, DeadLetterStatus, Direction
 from freehold.errors import CodecError
 from freehold.ids import new_id
@@ -30,6 +31,8 @@ async def dead_letter(
         if not await stores[OUTBOX].take(db_tx, leases, message):
             return False
         await stores[DEAD_LETTERS].add(db_tx, _letter(message, reason, failed_at))
+        crash_point("outbox.before-dead-letter-commit")
+    crash_point("outbox.dead-lettered")
     return True
 
 

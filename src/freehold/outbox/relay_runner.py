@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 from freehold.broker import Broker, PublishConfirmed, PublishFailed, PublishOutcome
 from freehold.clock import Clock
+from freehold.crash_points import crash_point
 from freehold.errors import LeaseLost, LogReplaced, MessageRejected, Unavailable
 from freehold.failures import plain_text
 from freehold.lifecycle import Runner
@@ -169,7 +170,9 @@ class RelayRunner(Runner):
         try:
             if unknown is not None:
                 raise unknown
+            crash_point("outbox.before-publish")
             outcomes = await self._broker.publish(stamped.messages, self._publish_timeout_seconds, log=log)
+            crash_point("outbox.published")
         except Unavailable as error:
             self._note_outage(error)
             return 0
@@ -223,18 +226,22 @@ class RelayRunner(Runner):
     async def _fetch(self, leases: Mapping[int, int]) -> OutboxBatch:
         limit = self._pace.limit
         fetched = await self._advance(leases, limit)
+        crash_point("outbox.fetched")
         if not fetched.loss.open:
             return fetched
         # The recalled messages are published in this round, and what waits for them in one of the next.
+        crash_point("outbox.before-recall")
         recalled = await self._stores[SENT].recall(leases, limit, recall_seconds=self._recall_seconds)
         if not recalled:
             return fetched
+        crash_point("outbox.recalled")
         return await self._outbox.fetch(leases, limit, recall_seconds=self._recall_seconds)
 
     async def _advance(self, leases: Mapping[int, int], limit: int) -> OutboxBatch:
         """Remove what was confirmed, and fetch the next batch: together, if the leases are those of its round."""
         confirmed = self._confirmed
         if confirmed is not None and confirmed.leases == leases:
+            crash_point("outbox.before-advance")
             removed, fetched = await self._outbox.advance(
                 leases,
                 confirmed.rows,
@@ -243,6 +250,7 @@ class RelayRunner(Runner):
                 keep=confirmed.keep,
                 recall_seconds=self._recall_seconds,
             )
+            crash_point("outbox.advanced")
             self._note_removed(confirmed, removed)
             return fetched
         await self._remove_confirmed()
@@ -274,9 +282,11 @@ class RelayRunner(Runner):
         confirmed = self._confirmed
         if confirmed is None:
             return
+        crash_point("outbox.before-remove")
         removed = await self._outbox.remove(
             confirmed.leases, confirmed.rows, confirmed.pending_watermarks, keep=confirmed.keep
         )
+        crash_point("outbox.removed")
         self._note_removed(confirmed, removed)
 
     def _note_removed(self, confirmed: _Confirmed, removed: int) -> None:
@@ -320,7 +330,9 @@ class RelayRunner(Runner):
         decision = self._refused.decide(row.attempts + 1, error)
         try:
             if isinstance(decision, RetryAfter):
+                crash_point("outbox.before-reschedule")
                 await self._outbox.reschedule(leases, row, decision.delay_seconds, plain_text(error.message))
+                crash_point("outbox.rescheduled")
             elif await dead_letter(self._stores, leases, row, plain_text(error.message), self.clock.now()):
                 self.counters.dead_lettered += 1
                 text = "%s: message %s was rejected by the broker and is a dead letter (%s)"

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from freehold.clock import Clock
+from freehold.crash_points import crash_point
 from freehold.errors import ConcurrencyConflict, FreeholdError, OperationTimeout
 from freehold.eventstore.store import RecordedEvent
 from freehold.failures import CrashLimit, describe
@@ -143,6 +144,8 @@ class BatchProcessor:
         """Record that this runner starts from here."""
         async with self._context.database.begin() as db_tx:
             started = [await self._store.begin(db_tx, each) for each in checkpoints]
+            crash_point("projection.before-start-commit")
+        crash_point("projection.started")
         self._cache.checkpoints.update((each.partition, each) for each in started)
         self._recovery.mark(each.partition for each in started)
 
@@ -166,6 +169,8 @@ class BatchProcessor:
     async def _begin(self, seen: Checkpoint, event: RecordedEvent, attempts: int) -> None:
         async with self._context.database.begin() as db_tx:
             started = await self._store.begin(db_tx, seen, isolated_position=event.position, isolated_attempts=attempts)
+            crash_point("projection.before-isolation-commit")
+        crash_point("projection.isolated")
         self._cache.checkpoints[started.partition] = started
         if attempts > 1:
             text = (
@@ -190,13 +195,18 @@ class BatchProcessor:
         async with asyncio.timeout(self._batch_timeout_seconds):
             if self._projection.sink is not None:
                 self.handling = True
+                crash_point("projection.before-sink")
                 await self.invoker.sink(events)
+                crash_point("projection.sink-written")
                 self.handling = False
             async with self._transactions.begin() as tx:
                 moved = await self._store.advance(tx.db_tx, moves)
+                crash_point("projection.advanced")
                 if events and self._projection.sink is None:
                     self.handling = True
                     await self.invoker.apply(tx, events, moved[0].state)
+                    crash_point("projection.applied")
+        crash_point("projection.committed")
         self._cache.checkpoints.update((each.partition, each) for each in moved)
         self.progress.batches += 1
         self.progress.events += len(events)
@@ -221,6 +231,8 @@ class BatchProcessor:
             by_partition = {each.partition: each for each in moved}
             mine = by_partition[batch.partition_of(event)]
             by_partition[mine.partition] = await self._store.park(tx.db_tx, mine, parked)
+            crash_point("projection.before-park-commit")
+        crash_point("projection.parked")
         self._cache.checkpoints.update(by_partition)
         self.progress.parked += 1
         _log.warning(
@@ -243,6 +255,7 @@ class BatchProcessor:
         reason = f"{count} streams are parked, more than parked_max: the code is probably wrong, not the data"
         async with self._context.database.begin() as db_tx:
             await self._store.pause(db_tx, name, number, reason=reason, actor=self._name)
+            crash_point("projection.before-pause-commit")
         text = "%s: paused itself, %d streams are parked, more than parked_max; it waits until an operator resumes it"
         _log.error(text, self._title, count)
         raise ConcurrencyConflict(

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from math import gcd
 from typing import Final, Protocol
 
+from freehold.crash_points import crash_point
 from freehold.database import DatabaseTransaction
 from freehold.errors import ConcurrencyConflict, ConfigurationError, NotFound
 from freehold.eventstore.store import EVENTS, EventStore, RecordedEvent
@@ -206,6 +207,7 @@ async def switch(
     await store.transition(
         db_tx, projection.name, building.number, expected=GenerationState.BUILDING, to=GenerationState.LIVE
     )
+    crash_point("projection.before-views-replaced")
     await history.tables(projection).show(db_tx, building.number)
     return SwitchResult(live, building, len(parked), len(lost))
 
@@ -278,6 +280,7 @@ async def _apply_last(
 ) -> None:
     last = [each for each in await _between(history.events, projection, seen, target) if each.stream not in parked]
     await history.checkpoints.advance(db_tx, [Move(seen, target, handled=len(last))])
+    crash_point("projection.last-advanced")
     await history.apply(db_tx, projection, history.tables(projection), seen.generation, last)
 
 
@@ -346,6 +349,8 @@ async def _begin(projection: Projection, stores: Stores, number: int, position: 
         )
         await tables.create(db_tx, number)
         await tables.show(db_tx, number)
+        crash_point("projection.before-first-commit")
+    crash_point("projection.first-made")
     if projection.sink is not None:
         await projection.sink.show(number)
     return made

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from freehold.crash_points import crash_point
 from freehold.database import DatabaseTransaction
 from freehold.errors import CodecError, ConcurrencyConflict, ConfigurationError, DeclarationError, NotFound
 from freehold.eventstore.store import EventStore, RecordedEvent, bucket_of, category_of
@@ -67,6 +68,7 @@ async def rebuild_key(db_tx: DatabaseTransaction, history: RebuildSource, projec
         raise ConfigurationError(f"projection '{projection.name}' is inline: single keys of it cannot be rebuilt")
     seen = await _held(db_tx, store, live, {_partition(live, stream) for stream in streams})
     await _delete(db_tx, history.tables(projection), projection, live, keys.values())
+    crash_point("projection.key-deleted")
     count = 0
     readers = [_events(db_tx, history.events, projection, each, seen[_partition(live, each)].position) for each in keys]
     async for batch in _batches(_in_order(readers), projection.batch_limit):
@@ -75,6 +77,7 @@ async def rebuild_key(db_tx: DatabaseTransaction, history: RebuildSource, projec
     for parked in await store.parked(projection.name, live.number, limit=PARKED_READ_MAX, db_tx=db_tx):
         if parked.stream in keys:
             seen[parked.partition] = await store.release(db_tx, seen[parked.partition], parked.stream)
+    crash_point("projection.key-rebuilt")
     return count
 
 

@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from freehold.audit.store import AuditEntry, AuditStore
+from freehold.crash_points import crash_point
 from freehold.database import DatabaseTransaction
 from freehold.errors import ConcurrencyConflict, FreeholdError, NotFound, OperationTimeout
 from freehold.eventstore.store import EventStore, RecordedEvent
@@ -194,8 +195,10 @@ class ParkedStreamRetrier:
         due_seconds = None if by_operator else again_seconds(self._projection, attempts)
         async with self._context.database.begin() as db_tx:
             await self._checkpoints.park(db_tx, await self._held(db_tx, parked), _row(noted, due_seconds))
+            crash_point("projection.before-retry-note-commit")
             if entry is not None:
                 await self._audit.add(db_tx, entry)
+        crash_point("projection.retry-noted")
         return noted
 
     async def _restore(self, noted: ParkedStream, parked: ParkedStream) -> None:
@@ -212,8 +215,10 @@ class ParkedStreamRetrier:
             applied = await self._through(tx, parked, seen, after)
             (seen,) = await self._checkpoints.advance(tx.db_tx, [Move(seen, seen.position, handled=applied)])
             await self._checkpoints.release(tx.db_tx, seen, parked.stream)
+            crash_point("projection.before-unpark-commit")
             if entry is not None:
                 await self._audit.add(tx.db_tx, entry)
+        crash_point("projection.unparked")
         return RetryResult(applied)
 
     async def _keep_parked(
@@ -238,6 +243,7 @@ class ParkedStreamRetrier:
             applied = await self._through(tx, parked, seen, after, before=event.version)
             (seen,) = await self._checkpoints.advance(tx.db_tx, [Move(seen, seen.position, handled=applied, failed=1)])
             await self._checkpoints.park(tx.db_tx, seen, again)
+            crash_point("projection.before-park-again-commit")
             if entry is not None:
                 await self._audit.add(tx.db_tx, entry)
         return RetryResult(applied, again)
@@ -282,6 +288,7 @@ class ParkedStreamRetrier:
                 await self._checkpoints.park(tx.db_tx, seen, _row(following, due_seconds))
             if entry is not None:
                 await self._audit.add(tx.db_tx, entry)
+        crash_point("projection.unpark-step-committed")
         return following
 
     async def _next(self, db_tx: DatabaseTransaction, at: ParkedStream, seen: Checkpoint) -> ParkedStream | None:

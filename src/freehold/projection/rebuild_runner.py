@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from freehold.clock import Clock
+from freehold.crash_points import crash_point
 from freehold.database import Database, DatabaseTransaction
 from freehold.errors import ConcurrencyConflict, PermissionDenied, Unavailable
 from freehold.failures import describe
@@ -164,6 +165,8 @@ class RebuildRunner(Runner):
                 await cancel_rebuild(db_tx, self._history.checkpoints, projection.name)
             reason = BY_ITSELF.format(version=projection.version)
             made = await begin(db_tx, self._history, projection, reason=reason)
+            crash_point("projection.before-rebuild-commit")
+        crash_point("projection.rebuild-begun")
         _log.info("%s: generation %d of '%s' is being built", self.name, made.number, projection.name)
         self._on_change()
 
@@ -207,10 +210,13 @@ async def attempt_switch(
             await projection.sink.prepare(building.number)
     async with database.begin() as db_tx:
         done = await switch(db_tx, history, projection, force=force)
+        crash_point("projection.before-switch-commit")
         if note is not None:
             await note(db_tx)
+    crash_point("projection.switched")
     if projection.sink is not None:
         await projection.sink.show(done.live.number)
+    crash_point("projection.switch-shown")
     return done
 
 
@@ -233,5 +239,6 @@ async def attempt_drop(
             await projection.sink.drop(number)
     async with database.begin() as db_tx:
         await drop(db_tx, history, projection, number)
+        crash_point("projection.before-drop-commit")
         if note is not None:
             await note(db_tx)

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
+from freehold.crash_points import crash_point
 from freehold.database import Database, DatabaseTransaction
 from freehold.errors import (
     ConcurrencyConflict,
@@ -144,6 +145,7 @@ class Replayer:
         if through >= replay.end or len(page.events) > len(batch):
             async with self._database.begin() as db_tx:
                 replay = await self._store.end(db_tx, replay.number, ReplayState.DONE)
+                crash_point("projection.before-replay-end-commit")
         return replay
 
     async def _marked_started(self, replay: Replay) -> Replay:
@@ -217,11 +219,13 @@ class Replayer:
                 async with asyncio.timeout(_BATCH_SECONDS_MAX), self._database.begin() as db_tx:
                     moved = await self._store.advance(db_tx, replay, position, applied=len(batch))
                     await self._write(db_tx, replay, batch)
+                    crash_point("projection.before-replay-commit")
             except ConcurrencyConflict:
                 attempt += 1
                 if attempt > _CONFLICTS_MAX or await self._store.get(replay.number) != replay:
                     raise
             else:
+                crash_point("projection.replay-moved")
                 return moved
 
     async def _end(self, db_tx: DatabaseTransaction, generation: int | None) -> int:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from freehold.clock import Clock
+from freehold.crash_points import crash_point
 from freehold.errors import ConcurrencyConflict, FreeholdError, Unavailable
 from freehold.lifecycle import Runner
 from freehold.projection.view_store import MaterializedView, ViewStore
@@ -61,7 +62,9 @@ class ViewRunner(Runner):
 
     async def _refresh(self, view: MaterializedView) -> None:
         try:
+            crash_point("projection.before-refresh")
             state = await self._store.refresh(view)
+            crash_point("projection.refreshed")
         except ConcurrencyConflict:
             text = "%s: '%s' is being refreshed by another process; next attempt when it is due"
             _log.info(text, self.outages.titled(self.name), view.name)

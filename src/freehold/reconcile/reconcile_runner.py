@@ -11,6 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
 
 from freehold.clock import Clock
+from freehold.crash_points import crash_point
 from freehold.errors import FreeholdError
 from freehold.failures import describe, name_of
 from freehold.lifecycle import Runner
@@ -111,7 +112,9 @@ class ReconcileRunner(Runner):
                 len(result.repaired),
                 len(result.inconclusive),
             )
+        crash_point("reconcile.before-record")
         await self._store.add(record_of(result, self.clock))
+        crash_point("reconcile.recorded")
 
 
 def record_of(result: Reconciliation, clock: Clock) -> ReconciliationRecord:

@@ -20,6 +20,7 @@ from enum import StrEnum
 
 from freehold.clock import Clock
 from freehold.consistency.token import ConsistencyToken
+from freehold.crash_points import crash_point
 from freehold.reconcile.dataset import Dataset, FullRow, RangeDigest
 from freehold.reconcile.repair import ReplicaRepair
 from freehold.reconcile.side import DatasetReader, DatasetSource
@@ -169,9 +170,11 @@ class Reconciler:
             if not keys:
                 return
             before = _by_key(await self._source.rows(keys))
+            crash_point("reconcile.before-barrier")
             if not await self._has_reached(await self._source.publish_barrier()):
                 found.complete = False
                 break
+            crash_point("reconcile.barrier-reached")
             own = _by_key(await self._replica.rows(keys))
             right = _by_key(await self._source.rows(keys))
             wrong = [key for key in keys if own.get(key) != right.get(key)]

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from freehold.crash_points import crash_point
 from freehold.database import Database, DatabaseTransaction
 from freehold.reconcile.dataset import FullRow, Replica
 from freehold.reconcile.dataset_store import DatasetStore
@@ -29,6 +30,9 @@ class ReplicaRepair:
         """Repair rows in one transaction, as `DatasetStore.repair`; returns the keys that were written."""
         async with self._database.begin() as db_tx:
             written = await self._store.repair(db_tx, self._replica, wrong)
+            crash_point("reconcile.rows-repaired")
             if written:
                 await self._record(db_tx, written)
+                crash_point("reconcile.before-repair-commit")
+        crash_point("reconcile.repaired")
         return written

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from freehold.consistency.token import ConsistencyToken
 from freehold.context import ServiceContext
+from freehold.crash_points import crash_point
 from freehold.ids import new_id, stable_hash
 from freehold.messages import Envelope, MessageKind
 from freehold.messages.lanes import lane_name
@@ -85,6 +86,7 @@ async def publish_barrier(transactions: Transactions) -> ConsistencyToken:
     async with transactions.begin() as tx:
         for partition in partitions:
             tx.staging.stage(_barrier(context, _key_of(partition, context.stores[OUTBOX].partitions)))
+    crash_point("reconcile.barrier-published")
     # The transaction's token also has lanes that the caller has seen elsewhere; the replica need not reach those.
     lanes = {lane_name(context.service, partition) for partition in partitions}
     return ConsistencyToken({lane: position for lane, position in tx.token.positions.items() if lane in lanes})

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from freehold.context import ServiceContext
+from freehold.crash_points import crash_point
 from freehold.database import Database, Defect
 from freehold.errors import DatabaseError, FreeholdError, Unavailable
 from freehold.pattern import Pattern, Preparation
@@ -45,10 +46,12 @@ async def prepare(context: ServiceContext, patterns: Sequence[Pattern[Any]]) -> 
     for pattern, preparation in _preparations(patterns):
         for name in await preparation.missing(context):
             try:
+                crash_point("migration.before-preparation")
                 await preparation.make(context, name)
             except FreeholdError as error:
                 failed.append(error)
             else:
+                crash_point("migration.prepared")
                 made.append(f"{pattern.name}/{name}")
     return _outcome(made, failed)
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Final
 
 from freehold.context import ServiceContext
+from freehold.crash_points import crash_point
 from freehold.lifecycle import Runner, RunnerState
 from freehold.pattern import Pruning
 
@@ -54,7 +55,9 @@ class PruneRunner(Runner):
         for _ in range(_CHUNKS_MAX):
             if self.stopping:
                 return
+            crash_point("prune.before")
             deleted = await prune(older_than_seconds, _CHUNK)
+            crash_point("prune.pruned")
             self.deleted[name] = self.deleted.get(name, 0) + deleted
             if deleted < _CHUNK:
                 return

@@ -18,6 +18,7 @@ from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID
 
+from freehold.crash_points import crash_point
 from freehold.errors import ConcurrencyConflict, FreeholdError, NotFound, Unavailable
 from freehold.failures import describe
 from freehold.inbox.reply import Rejected
@@ -174,7 +175,9 @@ class Calls:
         """Make a call, record its outcome and continue the instance. After a failure here the row's timer retries."""
         try:
             try:
+                crash_point("saga.before-call")
                 ended = await make_call(pending)
+                crash_point("saga.called")
             finally:
                 self._in_progress -= 1
             if ended.error is not None and (trace := self._context.failures.traceback(ended.error)):
@@ -185,6 +188,7 @@ class Calls:
             if follows is None:
                 self._saved.pop(pending.saga_id, None)
                 follows = await self._record_alone(pending, ended)
+            crash_point("saga.outcome-recorded")
             if follows:
                 await self._proceed(pending.saga_id)
         except Exception as error:  # noqa: BLE001 - nobody awaits this task: the error would be lost
@@ -204,6 +208,7 @@ class Calls:
             async with self.transaction() as tx:
                 await self._engine.assume(tx, known, saga_ids)
                 follows = [await self._engine.on_call_ended(tx, pending.saga_id, ended) for pending, ended in group]
+                crash_point("saga.before-outcome-commit")
                 handover = self._engine.handover(tx)
         except Exception as error:  # noqa: BLE001 - each is recorded alone, and its own error is shown there
             _log.debug("%s: %d outcomes are recorded one by one (%s)", self._runner.name, len(group), describe(error))
@@ -225,6 +230,7 @@ class Calls:
                 await self.look_whether_committed()
                 async with self.transaction() as tx:
                     follows = await self._engine.on_call_ended(tx, pending.saga_id, ended)
+                    crash_point("saga.before-lone-outcome-commit")
             except NotFound:
                 return False
             except (FreeholdError, OSError) as error:

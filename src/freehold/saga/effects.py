@@ -17,6 +17,7 @@ from uuid import UUID
 import msgspec
 
 from freehold.context import ServiceContext
+from freehold.crash_points import crash_point
 from freehold.errors import CodecError
 from freehold.inbox.reply import HEADER_ATTEMPT, HEADER_DIRECTION, HEADER_SAGA, HEADER_STEP, Rejected, outcome_of
 from freehold.messages import Envelope
@@ -70,19 +71,25 @@ async def carry_out(
         effect = queue.pop(0)
         match effect:
             case SendCommand():
+                crash_point("saga.before-command")
                 _send(tx, context, definition, result.instance, effect)
+                crash_point("saga.command-staged")
             case RunCall():
                 result.calls.append(effect)
             case RunLocal():
                 at = _local_at(definition, effect)
+                crash_point("saga.before-local-step")
                 ended = await _run_local(tx, at, result.instance, effect)
+                crash_point("saga.local-step-ended")
                 step = advance(definition, result.instance, ended, result.now, places=handover.free)
                 handover.take(step.effects)
                 result = TransitionResult(step.instance, result.now, [*result.entries, *step.entries], result.calls, at)
                 queue.extend(step.effects)
             case RunHook():
                 at = _hook_at(definition, effect)
+                crash_point("saga.before-hook")
                 state = await _run_hook(tx, at, result.instance)
+                crash_point("saga.hook-ended")
                 result = dataclasses.replace(
                     result, instance=dataclasses.replace(result.instance, state=state), made_by=at
                 )

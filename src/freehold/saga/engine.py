@@ -18,6 +18,7 @@ from uuid import UUID
 
 from freehold.clock import Clock
 from freehold.context import ServiceContext
+from freehold.crash_points import crash_point
 from freehold.errors import CodecError, ConcurrencyConflict, FreeholdError, NotFound, Unavailable
 from freehold.failures import CrashLimit
 from freehold.ids import new_id
@@ -110,6 +111,7 @@ class SagaEngine:
         record = write_record(stored, 1, now)
         if not await self.store.create(tx.db_tx, record, first.entries):
             return saga_id
+        crash_point("saga.created")
         session.saved(record)
         result = TransitionResult(first.instance, now, [], [])
         result = await carry_out(tx, self.context, definition, result, first.effects, session.handover)
@@ -205,9 +207,8 @@ class SagaEngine:
         """Apply the timer of an instance that `claim_due` returned in this transaction.
 
         False, and nothing is done, where the hooks of the instance may have crashed a process: they run alone, see
-        `mark_started`. An instance whose definition is
-        unknown is rescheduled without another change; one that does not fit its definition needs attention until it
-        does. Raises exceptions of the definition's code.
+        `mark_started`. An instance whose definition is unknown is rescheduled without another change; one that does not
+        fit its definition needs attention until it does. Raises exceptions of the definition's code.
         """
         try:
             definition, instance = self._read(record)
@@ -292,8 +293,7 @@ class SagaEngine:
         await self.decide(tx, saga_id, OperatorDecided(OperatorAction.TERMINATE, None, reason))
 
     async def _apply(self, tx: Transaction, record: SagaRecord, arrived: Input) -> None:
-        definition, instance = self._read(record)
-        await self._advance(tx, record, definition, instance, arrived)
+        await self._advance(tx, record, *self._read(record), arrived)
 
     def _record(self, tx: Transaction, record: SagaRecord, arrived: Input, lost: BaseException | None = None) -> bool:
         """Record an input. True where something follows from it that was not begun."""

@@ -24,6 +24,7 @@ from typing import Final
 from uuid import UUID
 
 from freehold.clock import Clock
+from freehold.crash_points import crash_point
 from freehold.errors import NotFound, Unavailable
 from freehold.failures import ProcessCrashed, describe
 from freehold.lifecycle import Runner
@@ -138,9 +139,11 @@ class SagaRunner(Runner):
         try:
             async with self.calls.transaction() as tx:
                 records = await self._engine.store.claim_due(tx.db_tx, room)
+                crash_point("saga.due-claimed")
                 async with self._limited():
                     for taken in records:
                         isolated += [] if await self._engine.on_due_record(tx, taken) else [taken.id]
+                    crash_point("saga.before-due-commit")
                     taken = None
         except Exception as error:  # noqa: BLE001 - one bad instance must not block the others
             if not isinstance(error, Unavailable):
@@ -151,6 +154,7 @@ class SagaRunner(Runner):
                 return await self._take_one_by_one(room)
             await self._record_failure(taken.id, error, taken.version)
             return 1 + await self._take_one_by_one(room)
+        crash_point("saga.due-committed")
         return len(records)
 
     async def _take_one_by_one(self, room: int) -> int:
@@ -208,6 +212,7 @@ class SagaRunner(Runner):
         try:
             async with self._transactions.begin() as tx:
                 await self._engine.on_failure(tx, saga_id, error, version=version)
+                crash_point("saga.before-failure-commit")
         except Unavailable:
             self._unsaved[saga_id] = error, version
             raise
@@ -226,11 +231,13 @@ class SagaRunner(Runner):
                 record = await self._engine.store.load(tx.db_tx, saga_id)
                 version = record.version
                 mine = await self._engine.mark_started(tx, record, self._hook_timeout_seconds * 2)
+                crash_point("saga.before-isolation-commit")
         except NotFound:
             return
         except ProcessCrashed as error:
             await self._record_failure(saga_id, error, version)
         else:
+            crash_point("saga.isolated")
             if mine:
                 await self._continue(saga_id)
 
@@ -243,6 +250,7 @@ class SagaRunner(Runner):
                 version = record.version
                 async with self._limited():
                     await self._engine.continue_instance(tx, record)
+                    crash_point("saga.before-continue-commit")
         except NotFound:
             return
         except Exception as error:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from uuid import UUID
 
+from freehold.crash_points import crash_point
 from freehold.database import DatabaseTransaction
 from freehold.saga.handover import NOBODY, Caller, Handover
 from freehold.saga.store import JournalEntry, SagaRecord, SagaStore
@@ -73,6 +74,7 @@ class Session:
         """
         if not self._journal:
             return
+        crash_point("saga.before-save")
         changes = [(self._records[saga_id], entries) for saga_id, entries in sorted(self._journal.items())]
         self._journal = {}
         if last:
@@ -81,6 +83,7 @@ class Session:
             await self._store.save(self._db_tx, *changes[0])
         else:
             await self._store.save_many(self._db_tx, changes)
+        crash_point("saga.saved")
         for record, _ in changes:
             self.saved(replace(record, version=record.version + 1))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from freehold.clock import Clock
+from freehold.crash_points import crash_point
 from freehold.lifecycle import Runner
 from freehold.outbox.store import OUTBOX
 from freehold.ports import Stores
@@ -26,7 +27,10 @@ async def send_due(stores: Stores, limit: int) -> int:
     async with stores.database.begin() as db_tx:
         due = await stores[SCHEDULE].take_due(db_tx, limit)
         if due:
+            crash_point("schedule.taken")
             await stores[OUTBOX].stage_last(db_tx, due)
+            crash_point("schedule.before-commit")
+    crash_point("schedule.committed")
     return len(due)
 
 

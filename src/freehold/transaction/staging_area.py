@@ -15,6 +15,7 @@ from uuid import UUID
 from freehold.broker import OutgoingMessage
 from freehold.consistency.token import EMPTY_TOKEN, ConsistencyToken
 from freehold.context import ServiceContext
+from freehold.crash_points import crash_point
 from freehold.database import DatabaseTransaction
 from freehold.errors import DeclarationError
 from freehold.eventstore.store import (
@@ -217,13 +218,16 @@ class StagingArea:
         """Append the events, and write what follows from them."""
         pending = self.pending
         appends = pending.appends.take()
+        crash_point("transaction.before-events")
         appended = await self.context.stores[EVENTS].append(self.db_tx, appends)
+        crash_point("transaction.events-written")
         pending.appended = True
         last = max(position for each in appended for position in each.positions)
         pending.reached = pending.reached.reached(self.context.service, last)
         if self._after_append is None:
             return
         await self._after_append(self, _recorded(appends, appended, self.context.clock.now()))
+        crash_point("transaction.inline-projected")
         late = pending.appends.take()
         if late:
             raise DeclarationError(
@@ -236,11 +240,14 @@ class StagingArea:
         pending = self.pending
         if pending.scheduled:
             scheduled, pending.scheduled[:] = tuple(pending.scheduled), []
+            crash_point("transaction.before-scheduled")
             for message, name, delay_seconds in scheduled:
                 await self.context.stores[SCHEDULE].add(self.db_tx, message, name, delay_seconds)
+            crash_point("transaction.scheduled-written")
             pending.delayed = True
         if pending.messages:
             messages, pending.messages[:] = tuple(pending.messages), []
+            crash_point("transaction.before-messages")
             outbox = self.context.stores[OUTBOX]
             if last:
                 await outbox.stage_last(self.db_tx, messages, self._reached_by(messages))
@@ -248,6 +255,7 @@ class StagingArea:
                 await outbox.stage(self.db_tx, messages)
             else:
                 tell(await outbox.stage(self.db_tx, messages))
+            crash_point("transaction.messages-written")
             pending.sent = True
 
     def _reached_by(self, messages: Sequence[OutgoingMessage]) -> Callable[[Sequence[int]], None] | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from freehold.context import ServiceContext
+from freehold.crash_points import crash_point
 from freehold.database import DatabaseTransaction
 from freehold.messages import Envelope
 from freehold.transaction.ambient import current_token
@@ -35,9 +36,12 @@ class Transactions:
         """Open a transaction: it commits at the end with everything staged, and is rolled back after an exception."""
         async with self.context.database.begin() as db_tx:
             transaction = _seen_by_caller(self.within(db_tx, cause, correlation_id=correlation_id))
+            crash_point("transaction.begun")
             yield transaction
+            crash_point("transaction.before-write")
             if db_tx.life.doomed is None:
                 await transaction.staging.write(last=True)
+        crash_point("transaction.committed")
         transaction.staging.notify()
 
     def enlist(self, native: object, cause: Envelope | None = None) -> Transaction:

@@ -7,6 +7,7 @@ from typing import Final
 
 from freehold.adapters.embedded.connection import begin
 from freehold.clock import Clock
+from freehold.crash_points import crash_point
 
 __all__ = ["Pruner"]
 
@@ -54,6 +55,7 @@ class Pruner:
             return
         connection.execute(_EXPIRED_SQL, (_ROWS_MAX, oldest))
         self._remove_passed(connection, surplus)
+        crash_point("embedded.before-prune-commit")
         connection.execute("COMMIT")
 
     def _remove_passed(self, connection: sqlite3.Connection, surplus: int) -> None:

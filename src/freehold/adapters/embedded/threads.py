@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar
 from freehold.adapters.embedded.connection import begin
 from freehold.adapters.embedded.errors import translate_error
 from freehold.adapters.embedded.file import BrokerFile, OpenFile
+from freehold.crash_points import crash_point
 from freehold.errors import BrokerError, OperationTimeout, Unavailable
 
 __all__ = ["ReadThread", "WorkerThread", "WriteThread"]
@@ -174,11 +175,14 @@ class WriteThread(WorkerThread):
         begin(connection, max(0.0, min(job.deadline for job in jobs) - time.monotonic()))
         self.waits = False
         results = [job.work(connection) for job in jobs]
+        crash_point("embedded.before-commit")
         connection.execute("COMMIT")
+        crash_point("embedded.committed")
         change = opened.change()
         if change:
             lost = Unavailable(f"the broker did not keep what was written: {change}", hint="it will be tried again")
             return [lost] * len(jobs)
+        crash_point("embedded.before-wake")
         self._after_commit(connection)
         return results
 

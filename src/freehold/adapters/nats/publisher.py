@@ -16,6 +16,7 @@ from nats.aio.msg import Msg
 
 from freehold.adapters.nats.connection import NatsConnection
 from freehold.adapters.nats.errors import StreamGone, publish_error
+from freehold.crash_points import crash_point
 from freehold.errors import FreeholdError, OperationTimeout, Unavailable
 
 __all__ = ["Publication", "Publisher"]
@@ -79,13 +80,16 @@ class Publisher:
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout_seconds):
+                    crash_point("nats.before-send")
                     await self._send(publications, round_, tokens)
+                    crash_point("nats.sent")
                     await round_.done.wait()
         except Unavailable as error:
             round_.end(error)
         finally:
             for token in tokens:
                 self._waiting.pop(token, None)
+        crash_point("nats.answered")
         missing = OperationTimeout(_UNCONFIRMED, hint=_AGAIN)
         return [result if result is not None else missing for result in round_.results]
 

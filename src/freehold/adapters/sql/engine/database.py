@@ -31,6 +31,7 @@ from freehold.adapters.sql.engine.transaction import OwnedTransaction
 from freehold.adapters.sql.handles.guard import Guard, GuardedSql
 from freehold.adapters.sql.inspection.catalogue import Catalogue
 from freehold.adapters.sql.inspection.inspector import Inspection
+from freehold.crash_points import crash_point
 from freehold.database import CheckResult, DatabaseFeatures, DatabaseOptions, DatabaseTransaction, Defect
 from freehold.errors import ConfigurationError, FreeholdError, OperationTimeout, TransactionMisused, Unavailable
 from freehold.life import Life, LifeState
@@ -185,11 +186,13 @@ class EngineDatabase(ABC):
         """Open a transaction, as `Database.begin` says."""
         async with self._writing():
             db_tx = OwnedTransaction(await self._begin(), folds=self._folds)
+            crash_point("database.begun")
             try:
                 yield db_tx
                 db_tx.life.seal()
             except BaseException as error:
                 self._mistrust(db_tx.pooled, error)
+                crash_point("database.before-rollback")
                 await uninterrupted(self._end_rolled_back(db_tx))
                 known = self.translate_error(error)
                 if known is None or known is error:
@@ -334,7 +337,9 @@ class EngineDatabase(ABC):
         try:
             if db_tx.guard.busy:
                 await db_tx.guard.settle(self._settle_seconds)
+            crash_point("database.before-commit")
             await self._send_commit(db_tx)
+            crash_point("database.committed")
             self._committed_at = time.monotonic()
         except BaseException as error:
             self._mistrust(db_tx.pooled, error)

@@ -32,6 +32,7 @@ from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.engine.failed_step import failed_step
 from freehold.adapters.sql.engine.packaged import PackagedSchema
 from freehold.adapters.sql.engine.script import whole_script
+from freehold.crash_points import crash_point
 from freehold.database import check_owner
 from freehold.errors import ConfigurationError, DatabaseError, FreeholdError
 from freehold.migrations import Migration
@@ -175,7 +176,9 @@ class Ledger:
             await self._database.make_place(sql)
             await self._prepare(sql)
             await self._write_down(sql, partitions, service)
+            crash_point("migration.before-record-commit")
             missing = self._missing(await self._record(sql))
+        crash_point("migration.record-made")
         applied: list[str] = []
         for step in missing:
             if await self._apply(step, len(applied)):
@@ -195,10 +198,13 @@ class Ledger:
                 before_it = await self._database.signatures(sql, list(step.functions)) if step.functions else {}
                 for statement in step.statements:
                     number += 1
+                    crash_point("migration.before-statement")
                     await sql.execute(statement)
                 number = 0
                 await self._drop_others(sql, step, before_it)
+                crash_point("migration.before-note")
                 await self._note(sql, step)
+                crash_point("migration.before-commit")
         except ConfigurationError:
             raise
         except Exception as error:
@@ -213,6 +219,7 @@ class Ledger:
                 before=before,
                 alone=not self._database.features.transactional_ddl,
             ) from error
+        crash_point("migration.applied")
         return True
 
     async def _drop_others(self, sql: SqlConnection, step: _Step, before: Mapping[str, Sequence[str]]) -> None:
