@@ -10,9 +10,9 @@ from uuid import UUID
 
 import pytest
 from tests.integration.saga.bench import Bench, bench
+from tests.integration.saga.lost_answer import lose_answer
 from tests.unit.saga.shapes import ORDER, Order
 
-from freehold.errors import Unavailable
 from freehold.saga import CallContext, Saga, call
 from freehold.saga.document import read_instance
 from freehold.saga.exchange import CallEnded
@@ -158,21 +158,8 @@ async def test_a_group_whose_commit_had_no_answer_records_each_outcome_once(
     at: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was committed: what follows is begun once, although each outcome is tried again alone."""
-    if at.stores.database.features.technology == "memory":
-        pytest.skip("its commits always have an answer")
     runner, ids = await calling(at)
-    async with at.transactions.begin() as tx:
-        of: Any = tx.db_tx
-        pooled = type(of.pooled.sql)
-    commit, cuts = pooled.commit, [True]
-
-    async def lost(self: Any) -> None:
-        await commit(self)
-        if cuts:
-            cuts.clear()
-            raise Unavailable("the connection is lost")
-
-    monkeypatch.setattr(pooled, "commit", lost)
+    await lose_answer(at, monkeypatch)
     provider.go.set()
     await runner.finish_calls()
     assert await at.stores[SAGAS].count() == {("orders.two", SagaStatus.COMPLETED): NUMBER}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import pytest
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 from tests.integration.saga.bench import Bench, bench
+from tests.integration.saga.lost_answer import lose_answer
 from tests.unit.saga.shapes import ORDER, Order
 
 from freehold.errors import Unavailable
@@ -175,21 +175,8 @@ async def test_a_commit_without_an_answer_is_looked_at(
     at: Bench, runner: SagaRunner, monkeypatch: pytest.MonkeyPatch, committed: bool
 ) -> None:
     """The connection is lost behind the commit, or before it: the calls are made where it happened."""
-    if at.stores.database.features.technology == "memory":
-        pytest.skip("its commits always have an answer")
-    async with at.transactions.begin() as tx:
-        pooled = type(_of(tx).pooled.sql)
-    commit = pooled.commit
-
-    async def lost(self: Any) -> None:
-        if committed:
-            await commit(self)
-        else:
-            await self.rollback()
-        raise Unavailable("the connection is lost")
-
     with monkeypatch.context() as cut:
-        cut.setattr(pooled, "commit", lost)
+        await lose_answer(at, cut, committed=committed)
         with pytest.raises(Unavailable):
             await at.start(Two, ORDER)
     runner.wake()
@@ -199,30 +186,13 @@ async def test_a_commit_without_an_answer_is_looked_at(
     assert len(provider.asked) == (2 if committed else 0)
 
 
-def _of(tx: Transaction) -> Any:
-    """The transaction of an SQL database, with its connection."""
-    return tx.db_tx
-
-
 async def test_an_outcome_whose_commit_had_no_answer_is_recorded_once_and_the_next_call_is_made_once(
     at: Bench, runner: SagaRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if at.stores.database.features.technology == "memory":
-        pytest.skip("its commits always have an answer")
     provider.go.clear()
     saga_id = await at.start(Two, ORDER)
     await until(lambda: bool(provider.asked))
-    async with at.transactions.begin() as tx:
-        pooled = type(_of(tx).pooled.sql)
-    commit, cuts = pooled.commit, [True]
-
-    async def lost(self: Any) -> None:
-        await commit(self)
-        if cuts:
-            cuts.clear()
-            raise Unavailable("the connection is lost")
-
-    monkeypatch.setattr(pooled, "commit", lost)
+    await lose_answer(at, monkeypatch)
     provider.go.set()
     await ended(at, 1)
     assert provider.asked == [("order-1", "first"), ("order-1", "second")]
