@@ -10,7 +10,7 @@ from freehold.testing.effect_client import EffectClient, EffectFailed, EffectUnk
 from freehold.testing.effect_ledger import EffectAnswer, EffectLedger, EffectRequest, EffectState
 from freehold.testing.participants import SagaViolation
 from freehold.testing.recorder import Recording, recorded
-from freehold.testing.saga import explore
+from freehold.testing.saga import Exploration, SagaEnd, explore
 from freehold.testing.settlement import NotSettled, settled, unsettled
 from freehold.testing.simulation.explorer import (
     Scenario,
@@ -32,11 +32,13 @@ __all__ = [
     "EffectRequest",
     "EffectState",
     "EffectUnknown",
+    "Exploration",
     "Fault",
     "FaultKind",
     "ManualClock",
     "NotSettled",
     "Recording",
+    "SagaEnd",
     "SagaViolation",
     "Scenario",
     "SimulationFailure",

@@ -20,7 +20,8 @@ from freehold.saga.store import SagaStatus
 from freehold.testing import saga_run
 from freehold.testing.participants import Participants, SagaViolation
 from freehold.testing.saga import explore
-from freehold.testing.saga_run import Fault, SagaRun
+from freehold.testing.saga_faults import Fault
+from freehold.testing.saga_run import SagaRun
 
 _start_compensations = transitions.TransitionState._start_compensations
 ENDS = {SagaStatus.COMPLETED, SagaStatus.COMPENSATED}
@@ -57,8 +58,8 @@ def test_where_nothing_fails_but_code_everything_is_done_once_and_nothing_compen
         assert run.run() is SagaStatus.COMPLETED
         return run
 
-    life(None, Fault.WELL)
-    assert places == {"quote merge", "hold action make", "hold merge", "write action", "on_completed"}
+    life(None, Fault.OK)
+    assert places == {"quote merge", "hold make", "hold merge", "write", "on_completed"}
     for place in sorted(places):
         for fate, failures in bugs.items():
             words = Counter((entry.step, entry.what) for entry in life(place, fate).entries)
@@ -176,5 +177,5 @@ def test_the_exploration_notices_participants_without_bars(monkeypatch: pytest.M
         return outcome
 
     monkeypatch.setattr(Participants, "handle", forgetful)
-    with pytest.raises(SagaViolation, match=r"request-lost|late"):
+    with pytest.raises(SagaViolation, match=r"timed-out|late"):
         explore(Checkout, ORDER, replies=REPLIES, faults_max=1)
