@@ -1,4 +1,4 @@
-"""A proxy before a server that counts what goes over the wire: statements, and round trips. Imports asyncio only.
+"""A proxy before a server that counts what goes over the wire: statements, and round trips. Imports the proxy.
 
 It reads the protocol, not the code above it, so that nothing can be done past it.
 
@@ -10,14 +10,14 @@ MariaDB: each command of the client is a round trip, and its queries are the sta
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Final, Protocol
+from typing import Final
 
-__all__ = ["MariaDbReader", "PostgresReader", "Reader", "Wire", "wire"]
+from freehold.testing import Observer, TcpProxy
+
+__all__ = ["MariaDbReader", "PostgresReader", "Wire", "wire"]
 
 _SSL_REQUEST: Final = 80877103
 _ASKS: Final = frozenset(b"QSHF")
@@ -27,7 +27,6 @@ _ENDS: Final = frozenset(b"CIsE")
 _QUIT: Final = 1
 _QUERIES: Final = frozenset((3, 23))
 """COM_QUERY, COM_STMT_EXECUTE."""
-_CHUNK_BYTES: Final = 65536
 
 
 class Wire:
@@ -36,16 +35,6 @@ class Wire:
     def __init__(self) -> None:
         self.statements = 0
         self.trips = 0
-
-
-class Reader(Protocol):
-    """Reads one connection through the proxy."""
-
-    def from_client(self, data: bytes) -> None:
-        """Read what the client sends."""
-
-    def from_server(self, data: bytes) -> None:
-        """Read what the server sends."""
 
 
 class _Frames:
@@ -129,40 +118,8 @@ class MariaDbReader:
 
 
 @asynccontextmanager
-async def wire(host: str, port: int, reads: Callable[[Wire], Reader]) -> AsyncIterator[tuple[int, Wire]]:
+async def wire(host: str, port: int, reads: Callable[[Wire], Observer]) -> AsyncIterator[tuple[int, Wire]]:
     """Open a proxy before a server; yields its port on the loopback, and what it counts."""
-    counted, running = Wire(), set[asyncio.Task[None]]()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        running.add(task)
-        connection = reads(counted)
-        server_reader, server_writer = await asyncio.open_connection(host, port)
-        try:
-            async with asyncio.TaskGroup() as both:
-                both.create_task(_pump(reader, server_writer, connection.from_client))
-                both.create_task(_pump(server_reader, writer, connection.from_server))
-        finally:
-            running.discard(task)
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1], counted
-    finally:
-        server.close()
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, read: Callable[[bytes], None]) -> None:
-    """Pass on what comes until one side hangs up."""
-    try:
-        with contextlib.suppress(ConnectionError):
-            while data := await reader.read(_CHUNK_BYTES):
-                read(data)
-                writer.write(data)
-                await writer.drain()
-    finally:
-        writer.close()
+    counted = Wire()
+    async with TcpProxy(host, port, observer=lambda: reads(counted)) as proxy:
+        yield proxy.port, counted

@@ -1,6 +1,7 @@
 """Helpers for tests of services: a manual clock (`ManualClock`), a record of sent messages (`recorded`), a wait until
 all work is done (`settled`), the exploration of a saga through all failures of its steps (`explore`), the simulation
-of whole services with faults in virtual time (`simulate`), and a ledger of external effects (`EffectLedger`).
+of whole services with faults in virtual time (`simulate`), a proxy with the faults of a network (`TcpProxy`), a ledger
+of external effects (`EffectLedger`), and what else `__all__` lists.
 """
 
 from __future__ import annotations
@@ -8,6 +9,16 @@ from __future__ import annotations
 from freehold.testing.clock import ManualClock
 from freehold.testing.effect_client import EffectClient, EffectFailed, EffectUnknown
 from freehold.testing.effect_ledger import EffectAnswer, EffectLedger, EffectRequest, EffectState
+from freehold.testing.network.lost_answers import (
+    MARIADB_COMMIT,
+    POSTGRESQL_COMMIT,
+    Exchange,
+    Loss,
+    LostAnswers,
+    nats_publish,
+)
+from freehold.testing.network.proxy import TcpProxy
+from freehold.testing.network.stream import Direction, Observer
 from freehold.testing.participants import SagaViolation
 from freehold.testing.recorder import Recording, recorded
 from freehold.testing.saga import Exploration, SagaEnd, explore
@@ -25,6 +36,9 @@ from freehold.testing.simulation.world import World
 
 __all__ = [
     "ALL_FAULTS",
+    "MARIADB_COMMIT",
+    "POSTGRESQL_COMMIT",
+    "Direction",
     "EffectAnswer",
     "EffectClient",
     "EffectFailed",
@@ -32,11 +46,15 @@ __all__ = [
     "EffectRequest",
     "EffectState",
     "EffectUnknown",
+    "Exchange",
     "Exploration",
     "Fault",
     "FaultKind",
+    "Loss",
+    "LostAnswers",
     "ManualClock",
     "NotSettled",
+    "Observer",
     "Recording",
     "SagaEnd",
     "SagaViolation",
@@ -44,8 +62,10 @@ __all__ = [
     "SimulationFailure",
     "SimulationReport",
     "SimulationRun",
+    "TcpProxy",
     "World",
     "explore",
+    "nats_publish",
     "recorded",
     "settled",
     "simulate",

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from tests.integration.runtime.workers import Numbered, settings_for, worker
-from tests.integration.sql.test_commit import Cuts, cutting_at_commit
+from tests.integration.sql.proxied import through
 
 from freehold import RunningService, Service
 from freehold.inbox.consumer_runner import ConsumerRunner
+from freehold.testing import POSTGRESQL_COMMIT, TcpProxy
 
 pytestmark = pytest.mark.servers
 
@@ -20,16 +21,19 @@ async def test_effects_happen_once_although_answers_to_commit_are_lost(postgres_
     broker = f"embedded:///{tmp_path}/broker.db"
     direct = settings_for("worker", postgres_url, broker, "t")
     async with RunningService(worker, direct, roles=()) as watching:
-        cuts = Cuts(0)
-        async with cutting_at_commit(sa.make_url(postgres_url), cuts) as cut:
-            through = f"{cut.render_as_string(hide_password=False)}?sslmode=disable"
+        async with TcpProxy.before(postgres_url) as proxy:
             source = RunningService(
                 Service("source"), settings_for("source", f"sqlite:///{tmp_path}/source.db", broker, "t")
             )
-            async with source, RunningService(worker, settings_for("worker", through, broker, "t")) as running:
+            async with (
+                source,
+                RunningService(worker, settings_for("worker", through(proxy, postgres_url), broker, "t")) as running,
+            ):
                 for number in range(12):
                     # Not from the beginning: a worker joins once the database takes what it writes.
-                    cuts.left = 1 if number else 0
+                    if number:
+                        proxy.heal()
+                        proxy.lose_answers(POSTGRESQL_COMMIT, lambda commit: commit == 1)
                     async with source.transaction() as tx:
                         tx.publish(Numbered("k", number))
                     await _effects(watching, number + 1)

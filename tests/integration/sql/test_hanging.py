@@ -6,7 +6,7 @@ import asyncio
 import time
 
 import pytest
-from tests.integration.sql.stalling import stalling
+from tests.integration.sql.proxied import stall, through
 
 from freehold.adapters.sql.engine.connection import sql_of
 from freehold.database import DatabaseOptions
@@ -14,6 +14,7 @@ from freehold.errors import OperationTimeout
 from freehold.ports import Stores
 from freehold.runtime.adapters import open_stores
 from freehold.sql import SQL
+from freehold.testing import TcpProxy
 
 pytestmark = pytest.mark.servers
 
@@ -30,11 +31,11 @@ async def _answers(stores: Stores) -> None:
 
 @pytest.mark.parametrize("how", ["", "&statement_cache_size=0"], ids=["sessions", "behind-a-proxy"])
 async def test_a_read_that_was_cut_leaves_no_connection_that_hangs(postgres_url: str, how: str) -> None:
-    async with stalling(postgres_url) as proxy:
-        stores = open_stores(proxy.url + how, _OPTIONS)
+    async with TcpProxy.before(postgres_url) as proxy:
+        stores = open_stores(through(proxy, postgres_url) + how, _OPTIONS)
         await stores.database.open()
         await _answers(stores)
-        proxy.stall()
+        stall(proxy)
         begun = time.monotonic()
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
@@ -52,15 +53,15 @@ async def test_a_read_that_was_cut_leaves_no_connection_that_hangs(postgres_url:
 
 @pytest.mark.parametrize("begun", [False, True], ids=["at-begin", "inside"])
 async def test_a_transaction_that_was_cut_leaves_no_connection_that_hangs(postgres_url: str, begun: bool) -> None:
-    async with stalling(postgres_url) as proxy:
-        stores = open_stores(proxy.url, _OPTIONS)
+    async with TcpProxy.before(postgres_url) as proxy:
+        stores = open_stores(through(proxy, postgres_url), _OPTIONS)
         await stores.database.open()
         started = time.monotonic()
         if not begun:
-            proxy.stall()
+            stall(proxy)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(1.0), stores.database.begin() as db_tx:
-                proxy.stall()
+                stall(proxy)
                 await sql_of(db_tx).fetch("SELECT 1")
         proxy.heal()
         for _ in range(2):

@@ -12,8 +12,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
-import sqlalchemy as sa
-from tests.integration.sql.test_commit import cutting_at_commit
+from tests.integration.sql.proxied import lose_commits, through
 
 from freehold import event
 from freehold.conformance.outbox import outgoing
@@ -25,6 +24,7 @@ from freehold.outbox.store import OUTBOX
 from freehold.ports import Stores
 from freehold.runtime.adapters import open_stores
 from freehold.sql import SQL
+from freehold.testing import TcpProxy
 from freehold.transaction import Transactions
 
 pytestmark = pytest.mark.servers
@@ -147,12 +147,13 @@ async def test_after_a_rolled_back_savepoint(stores: Stores) -> None:
 
 
 async def test_a_lost_answer_is_unknown_and_all_of_it_happened(postgres_url: str, stores: Stores) -> None:
-    async with cutting_at_commit(sa.make_url(postgres_url)) as cut:
-        through = open_stores(cut.render_as_string(hide_password=False) + "?sslmode=disable")
-        await through.database.open()
+    async with TcpProxy.before(postgres_url) as proxy:
+        proxied = open_stores(through(proxy, postgres_url))
+        await proxied.database.open()
+        lose_commits(proxy)
         with pytest.raises(Unavailable, match="outcome is not known"):
-            await _work(through, 1)
-        await through.database.close()
+            await _work(proxied, 1)
+        await proxied.database.close()
     assert await _counts(stores) == (1, 1)
 
 
