@@ -9,8 +9,10 @@ unexport PYTHONHOME PYTHONPATH PYTHONSTARTUP VIRTUAL_ENV CONDA_PREFIX
 WORKERS := 4
 # Extra arguments, such as `make shop ARGS="--profile servers"` or `make test ARGS="-k outbox"`.
 ARGS :=
+# How long `make soak` disturbs the shop.
+MINUTES := 10
 
-.PHONY: help setup shop test test-growth heal heal-all heal-replay heal-upgrade servers lint bench docs requirements clean
+.PHONY: help setup shop test test-growth heal heal-all heal-replay heal-upgrade soak servers lint bench docs requirements clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +39,9 @@ heal-replay: .venv/.stamp-servers ## replay the retail files on MariaDB while se
 
 heal-upgrade: .venv/.stamp-servers ## kill a shop from before the first release, upgrade it, verify it
 	$(PYTHON) -m tests.heal.prerelease $(ARGS)
+
+soak: .venv/.stamp-servers ## random faults against the whole shop under load, for MINUTES on each profile, and verify
+	$(PYTHON) -m tests.soak --minutes $(MINUTES) $(ARGS)
 
 servers: .venv/.stamp-servers ## run real PostgreSQL and NATS until ctrl-c, and print where they are
 	@exec $(PYTHON) -m freehold_shop.servers .freehold/servers

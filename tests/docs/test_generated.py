@@ -9,6 +9,7 @@ import sys
 import pytest
 from tests.docs import commands, engines
 from tests.docs.blocks import ROOT
+from tests.soak import page as soak
 
 from freehold.broker import BrokerOptions
 from freehold.database import DatabaseOptions
@@ -49,6 +50,10 @@ def test_every_setting_is_in_the_reference_with_its_default(options: type) -> No
 
 def test_the_reference_of_commands_is_up_to_date() -> None:
     assert commands.PAGE.read_text(encoding="utf-8") == commands.page(), "python -m tests.docs.commands --write"
+
+
+def test_the_page_of_random_faults_is_made_from_the_results_that_are_kept() -> None:
+    assert soak.PAGE.read_text(encoding="utf-8") == soak.page(), soak.COMMAND
 
 
 def _shown(default: object) -> str:

@@ -6,16 +6,12 @@ Imports the trial, the shop's client and its services.
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
-import sys
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
+from tests.heal.operator import freehold, resend
 from tests.heal.readiness import readiness
 from tests.heal.trial import Scenario, Trial, TrialPlan, begin, end, patiently, until
 
@@ -31,7 +27,6 @@ __all__ = ["EMPTIED_THREE_TIMES"]
 _TIMES: Final = 3
 _CONTINUE_SECONDS: Final = 10.0
 """How much longer than without a loss it may take until every consumer handles new messages."""
-_COMMAND_SECONDS: Final = 600.0
 _LOST: Final = "the broker has lost what it had confirmed"
 _SENT_SQL: Final = "SELECT count(*) FROM freehold_outbox_sent"
 _LOG_SQL: Final = "SELECT identity FROM freehold_outbox_log"
@@ -49,7 +44,7 @@ async def _happens(shop: Shop, trial: Trial, plan: TrialPlan) -> None:
         await _empty(shop, plan)
         took.append(await _consumers_continue(shop, plan))
         await _is_reported(shop, plan, losers, logs, trial)
-    resent = await _resend(shop)
+    resent = await resend(shop)
     await until(lambda: _none_reports(shop), plan, "readiness reports no loss any more")
     if max(took) > usual + _CONTINUE_SECONDS:
         trial.problems.append(f"consumers continued after {max(took):.1f} s, {usual:.1f} s are usual")
@@ -142,7 +137,7 @@ async def _is_reported(
 
     await until(all_noted, plan, f"{', '.join(sorted(losers))} have noted the loss")
     await until(all_report, plan, f"readiness of {', '.join(sorted(losers))} reports the loss")
-    code, document = await _freehold(shop, "doctor", "--json")
+    code, document = await freehold(shop, "doctor", "--json")
     found = {report["place"]: _finding(report) for report in document["reports"]}
     silent = {name for name in losers if _LOST not in found.get(f"database of {name}", "")}
     if code == 0 or silent:
@@ -153,41 +148,8 @@ def _finding(report: Mapping[str, Any]) -> str:
     return " ".join(str(each["detail"]) for each in report["findings"] if not each["ok"])
 
 
-async def _resend(shop: Shop) -> str:
-    began = time.monotonic()
-    reason = "the broker was emptied"
-    code, document = await _freehold(shop, "outbox", "resend", "--since", "2h", "--reason", reason, "--json")
-    if code:
-        raise FreeholdError(f"freehold outbox resend ends with {code}: {document}")
-    count = sum(each["sent_again"] for each in document["services"])
-    return f"`freehold outbox resend` restored {count} messages in {time.monotonic() - began:.1f} s"
-
-
 async def _none_reports(shop: Shop) -> bool:
     return not any(_LOST in each.notices for each in (await readiness(shop)).values())
-
-
-async def _freehold(shop: Shop, *arguments: str) -> tuple[int, Any]:
-    """Run the command as an operator does; returns its exit code and the document that it prints."""
-    process = await asyncio.create_subprocess_exec(
-        Path(sys.executable).with_name("freehold"),
-        *arguments,
-        env={**os.environ, "FREEHOLD_SETTINGS": str(shop.state_directory / "freehold.toml")},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        async with asyncio.timeout(_COMMAND_SECONDS):
-            answer, errors = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    try:
-        return process.returncode or 0, json.loads(answer)
-    except ValueError as error:
-        raise FreeholdError(f"freehold {arguments[0]} printed no document: {errors.decode()[-300:]}") from error
 
 
 EMPTIED_THREE_TIMES: Final = Scenario("broker-emptied-three-times", _happens)

@@ -9,6 +9,11 @@ from __future__ import annotations
 from freehold.testing.clock import ManualClock
 from freehold.testing.effect_client import EffectClient, EffectFailed, EffectUnknown
 from freehold.testing.effect_ledger import EffectAnswer, EffectLedger, EffectRequest, EffectState
+from freehold.testing.nemesis.connections import lost_answers, network_faults
+from freehold.testing.nemesis.disk import full_disk
+from freehold.testing.nemesis.disturbance import Disturbance, frozen, killed
+from freehold.testing.nemesis.nemesis import Happening, Nemesis
+from freehold.testing.nemesis.schedule import Planned
 from freehold.testing.network.lost_answers import (
     MARIADB_COMMIT,
     POSTGRESQL_COMMIT,
@@ -39,6 +44,7 @@ __all__ = [
     "MARIADB_COMMIT",
     "POSTGRESQL_COMMIT",
     "Direction",
+    "Disturbance",
     "EffectAnswer",
     "EffectClient",
     "EffectFailed",
@@ -50,11 +56,14 @@ __all__ = [
     "Exploration",
     "Fault",
     "FaultKind",
+    "Happening",
     "Loss",
     "LostAnswers",
     "ManualClock",
+    "Nemesis",
     "NotSettled",
     "Observer",
+    "Planned",
     "Recording",
     "SagaEnd",
     "SagaViolation",
@@ -65,7 +74,12 @@ __all__ = [
     "TcpProxy",
     "World",
     "explore",
+    "frozen",
+    "full_disk",
+    "killed",
+    "lost_answers",
     "nats_publish",
+    "network_faults",
     "recorded",
     "settled",
     "simulate",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import uvloop
 
 from freehold.testing import Direction, Exchange, Loss, TcpProxy
 
@@ -298,6 +300,39 @@ async def test_an_observer_sees_what_passes(server: _Server) -> None:
     async with TcpProxy("127.0.0.1", server.port, observer=Seen) as proxy, _client(proxy) as ends:
         await _ask(ends)
     assert seen == [b">hello\n", b"<hello\n"]
+
+
+@pytest.mark.parametrize("make_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_connections_that_end_at_any_moment_break_nothing(make_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    problems: list[dict[str, Any]] = []
+
+    async def talk(proxy: TcpProxy) -> int:
+        count = 0
+        for _ in range(10):
+            with contextlib.suppress(ConnectionError):
+                async with _client(proxy) as ends:
+                    while await _ask(ends, b"x" * 3000 + b"\n"):
+                        count += 1
+        return count
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
+        found = _Server()
+        listener = await asyncio.start_server(found.serve, "127.0.0.1", 0)
+        port = listener.sockets[0].getsockname()[1]
+        async with asyncio.timeout(_SOON_SECONDS), TcpProxy("127.0.0.1", port) as proxy:
+            proxy.lose_answers(Exchange(b"x\n"), lambda number: number % 7 == 0, loss=Loss.RESET)
+            talks = [asyncio.create_task(talk(proxy)) for _ in range(4)]
+            ways = itertools.cycle((proxy.cut, proxy.reset))
+            while not all(each.done() for each in talks):
+                await asyncio.sleep(0.003)  # a moment between two ends
+                next(ways)()
+            assert sum(each.result() for each in talks) > 0
+        listener.close()
+
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        runner.run(main())
+    assert problems == []
 
 
 def test_a_url_through_it() -> None:

@@ -86,14 +86,16 @@ class _Stream:
         """Pass on what is due. Raises `ConnectionResetError` for a reset."""
         while data := await self._next():
             if not self.lost and (passed := self.look(data)):
+                if self.target.is_closing():
+                    raise ConnectionResetError
                 self.target.write(passed)
                 await self.target.drain()
         if self.lost:
             return
         if data is None:
             raise ConnectionResetError
-        if self.target.can_write_eof():
-            with contextlib.suppress(OSError):
+        if not self.target.is_closing():
+            with contextlib.suppress(OSError, RuntimeError):  # uvloop's error where it has just been closed
                 self.target.write_eof()
 
     async def _next(self) -> bytes | None:

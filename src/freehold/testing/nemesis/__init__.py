@@ -1,0 +1,1 @@
+"""Faults against running processes, drawn by a seed. Testing: its modules import each other."""
