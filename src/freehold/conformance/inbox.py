@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import pytest
 
 from freehold.conformance.deferred import DeferredMessagesConformance
 from freehold.conformance.harness import StoresHarness, has_to_wait
 from freehold.errors import ConcurrencyConflict
+from freehold.ids import new_id
+from freehold.inbox.reply import HEADER_OUTCOME, OUTCOME_DONE, OUTCOME_REJECTED, REPLY_TYPE, REPLY_VERSION
 from freehold.inbox.store import INBOX, IncomingMessage, ReceiveResult, ReceiveStatus
+from freehold.messages import Envelope, MessageKind, encode_envelope
 from freehold.ports import Stores
 
 __all__ = ["InboxStoreConformance", "ReceiptsConformance"]
@@ -32,6 +36,28 @@ async def receive(stores: Stores, *arrivals: IncomingMessage, consumer: str = _C
     """Receive in a transaction of its own."""
     async with stores.database.begin() as db_tx:
         return await stores[INBOX].receive(db_tx, consumer, arrivals)
+
+
+def _reply(outcome: str) -> bytes:
+    """The document of a reply with an outcome."""
+    now = datetime.now(UTC)
+    return encode_envelope(
+        Envelope(
+            id=new_id(),
+            type=REPLY_TYPE,
+            version=REPLY_VERSION,
+            kind=MessageKind.REPLY,
+            source="orders",
+            topic="shop.replies",
+            key="k",
+            time=now,
+            hlc=1,
+            correlation_id=new_id(),
+            causation_id=new_id(),
+            headers={HEADER_OUTCOME: outcome},
+            body=b"{}",
+        )
+    )
 
 
 async def words(stores: Stores, *arrivals: IncomingMessage, consumer: str = _CONSUMER) -> list[ReceiveStatus]:
@@ -199,6 +225,15 @@ class ReceiptsConformance:
             await stores[INBOX].receive(db_tx, _CONSUMER, [arrival("act")])
             await stores[INBOX].save_replies(db_tx, _CONSUMER, {"act": b"cancelled"})
         assert list(await receive(stores, arrival("act"))) == [ReceiveResult(CANCELLED, b"cancelled")]
+
+    async def test_a_compensation_of_a_refused_action_has_no_effect(self, harness: StoresHarness) -> None:
+        """A refusal that the saga did not learn in time left nothing to compensate; an action that was done did."""
+        stores = harness.first
+        for action, outcome, wanted in (("act", OUTCOME_REJECTED, NO_EFFECT), ("done", OUTCOME_DONE, NEW)):
+            async with stores.database.begin() as db_tx:
+                await stores[INBOX].receive(db_tx, _CONSUMER, [arrival(action)])
+                await stores[INBOX].save_replies(db_tx, _CONSUMER, {action: _reply(outcome)})
+            assert await words(stores, arrival(f"undo {action}", compensates=action)) == [wanted]
 
     async def test_action_and_compensation_in_one_call_count_in_their_order(self, harness: StoresHarness) -> None:
         """With the action first both are handled; with the compensation first the action is cancelled."""

@@ -21,7 +21,14 @@ from freehold.failures import describe, name_of
 from freehold.ids import new_id
 from freehold.inbox.handler import ReplyHandler
 from freehold.inbox.handling_times import HandlingTimes
-from freehold.inbox.reply import OUTCOME_CANCELLED, OUTCOME_NO_EFFECT, make_reply, repeat_reply, reply_to_result
+from freehold.inbox.reply import (
+    OUTCOME_CANCELLED,
+    OUTCOME_NO_EFFECT,
+    is_refusal,
+    make_reply,
+    repeat_reply,
+    reply_to_result,
+)
 from freehold.inbox.store import DeferredMessage, InboxStore, ReceiveResult, ReceiveStatus
 from freehold.inbox.work import HandlerCall, batch_end
 from freehold.messages import Envelope, MessageKind, encode_envelope
@@ -208,7 +215,8 @@ class Dispatcher:
         instead: Effect | None,
     ) -> None:
         request = work.envelope if work.envelope is not None and work.envelope.reply_to is not None else None
-        match receipt.status:
+        status = _status(work, receipt, replies)
+        match status:
             case ReceiveStatus.NEW:
                 result = await self._effect(tx, work, instead)
                 if request is None or work.decode_failure is not None or result is NO_REPLY:
@@ -224,7 +232,7 @@ class Dispatcher:
                     tx.staging.stage(repeat_reply(self.context, request, receipt.reply))
             case ReceiveStatus.CANCELLED | ReceiveStatus.NO_EFFECT:
                 if request is not None:
-                    outcome = OUTCOME_CANCELLED if receipt.status is ReceiveStatus.CANCELLED else OUTCOME_NO_EFFECT
+                    outcome = OUTCOME_CANCELLED if status is ReceiveStatus.CANCELLED else OUTCOME_NO_EFFECT
                     reply = make_reply(self.context, request, outcome)
                     tx.staging.stage(reply)
                     replies[work.arrival.receipt_key] = encode_envelope(reply)
@@ -346,6 +354,13 @@ def _trace_of(works: Sequence[HandlerCall], first: Envelope) -> TraceContext | N
         return None
     trace = TraceContext.parse(first.trace_parent, first.trace_state)
     return trace.restarted() if trace is not None and works[0].arrival.deferred_position is not None else trace
+
+
+def _status(work: HandlerCall, receipt: ReceiveResult, replies: Mapping[str, bytes]) -> ReceiveStatus:
+    """The result of the duplicate check, for a compensation with what became of its action in this transaction."""
+    if receipt.status is ReceiveStatus.NEW and is_refusal(replies.get(work.arrival.compensates or "")):
+        return ReceiveStatus.NO_EFFECT
+    return receipt.status
 
 
 NO_REPLY: Final = object()

@@ -1,4 +1,4 @@
-"""The duplicate check of the inbox, as pure functions that all stores share. Pattern: imports its own port.
+"""The duplicate check of the inbox, as pure functions that all stores share. Pattern: imports its port and `reply`.
 
 A store reads, in one transaction, which arrivals are not blocked by a deferred message, and which receipts exist.
 `decide` then returns the result for each arrival and the receipts to write. It processes arrivals in their order, so an
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from freehold.inbox.reply import is_refusal
 from freehold.inbox.store import IncomingMessage, ReceiveResult, ReceiveStatus
 
 __all__ = ["Receipt", "ReceiveDecision", "decide", "receipt_keys", "unblocked_indexes"]
@@ -86,12 +87,15 @@ def _find(key: str, stored: Mapping[str, Receipt], written: Mapping[str, bool]) 
 
 
 def _cancel(arrival: IncomingMessage, stored: Mapping[str, Receipt], written: dict[str, bool]) -> bool:
-    """Cancel the action unless it was handled. True: it is cancelled, so there is nothing to compensate."""
+    """Cancel the action unless it was handled. True: it is cancelled or was refused, so there is nothing to compensate.
+
+    A refusal that came too late is not known to the saga, which compensates what may have happened.
+    """
     if arrival.compensates is None:
         return False
     action = _find(arrival.compensates, stored, written)
     if action is not None:
-        return action.cancelled
+        return action.cancelled or is_refusal(action.reply)
     written[arrival.compensates] = True
     return True
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from freehold.context import ServiceContext
-from freehold.errors import DeclarationError, FreeholdError
+from freehold.errors import CodecError, DeclarationError, FreeholdError
 from freehold.ids import new_id
 from freehold.messages import Envelope, MessageKind, decode_envelope, encode_body, message_type
 from freehold.messages.values import encode_checked
@@ -33,6 +33,7 @@ __all__ = [
     "REPLY_TYPE",
     "REPLY_VERSION",
     "Rejected",
+    "is_refusal",
     "make_reply",
     "outcome_of",
     "repeat_reply",
@@ -54,7 +55,8 @@ OUTCOME_REJECTED: Final = "rejected"
 OUTCOME_CANCELLED: Final = "cancelled"
 """The compensation of this request came first; nothing was done, and nothing will be."""
 OUTCOME_NO_EFFECT: Final = "no-effect"
-"""A compensation found that its action was never handled: it changed nothing, and cancelled the action for good."""
+"""A compensation found that its action was refused, or never handled: it changed nothing. An action that was never
+handled is cancelled for good."""
 _FORMER: Final = {"barred": OUTCOME_CANCELLED, "empty": OUTCOME_NO_EFFECT}
 """Outcomes in the words of before the first release: replies from then may still be in transit."""
 
@@ -175,6 +177,16 @@ def repeat_reply(context: ServiceContext, request: Envelope, document: bytes) ->
             HEADER_OUTCOME: outcome_of({HEADER_OUTCOME: OUTCOME_DONE, **stored.headers}),
         },
     )
+
+
+def is_refusal(document: bytes | None) -> bool:
+    """Whether a stored reply says that the request was refused. False for none, and for what is no envelope."""
+    if document is None:
+        return False
+    try:
+        return decode_envelope(document).headers.get(HEADER_OUTCOME) == OUTCOME_REJECTED
+    except CodecError:
+        return False
 
 
 def _copied_headers(request: Envelope) -> Mapping[str, str]:

@@ -52,7 +52,7 @@ class ReceiveStatus(StrEnum):
     CANCELLED = "cancelled"
     """Its compensation came first: do not handle it, and reply that it is cancelled."""
     NO_EFFECT = "no-effect"
-    """A compensation whose action was never handled: there is nothing to do, and the action is cancelled for good."""
+    """A compensation whose action was refused, or never handled and is cancelled for good: there is nothing to do."""
     BLOCKED = "blocked"
     """An earlier message of its key is deferred: defer it behind that one. No receipt was written."""
 
@@ -118,7 +118,8 @@ class InboxStore(Protocol):
     3. Calls with the same keys in any order do not lock each other out. If transactions that receive in several calls
        wait in a circle, one continues and another gets a `ConcurrencyConflict`.
     4. A compensation whose action was not handled has `NO_EFFECT`, and the action is `CANCELLED` from then on, however
-       often it comes. Within one call their order decides.
+       often it comes. Within one call their order decides. A compensation whose action has the reply that it was
+       refused has `NO_EFFECT` too.
     5. A deferred message blocks the later ones of its (consumer, topic, key), also within the transaction that deferred
        it, and no others. A `BLOCKED` arrival writes nothing: no receipt, and no cancellation of an action.
     6. A claim commits the counted attempt before any handling. It returns the first message of a key only, when it is

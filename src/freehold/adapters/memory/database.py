@@ -193,6 +193,10 @@ class MemoryDatabase(Database):
         await self._round_trip(READ)
         return self._data.committed(table)
 
+    def committed(self, table: Table[K, V]) -> Mapping[K, V]:
+        """The committed rows of another table, as a view, in the same round trip as the `read` before it."""
+        return self._data.committed(table)
+
     def now(self) -> datetime:
         """The database's time."""
         return self.clock.now()
@@ -204,14 +208,8 @@ class MemoryDatabase(Database):
     @asynccontextmanager
     async def _transaction(self, *, owned: bool) -> AsyncIterator[MemoryTransaction]:
         await self._round_trip(BEGIN)
-        try:
-            async with asyncio.timeout(self._options.lock_timeout_seconds):
-                await self._data.writer.acquire(self)
-        except TimeoutError as error:
-            raise Unavailable(
-                f"the transaction in progress did not end within {self._options.lock_timeout_seconds} s",
-                hint="open no transaction inside another one of the same database",
-            ) from error
+        if not self._data.writer.take(self):
+            await self._wait_for_turn()
         db_tx = self._in_progress = MemoryTransaction(self._data, owned=owned)
         try:
             yield db_tx
@@ -221,6 +219,16 @@ class MemoryDatabase(Database):
         finally:
             db_tx.roll_back()
             self._data.writer.release(self)
+
+    async def _wait_for_turn(self) -> None:
+        try:
+            async with asyncio.timeout(self._options.lock_timeout_seconds):
+                await self._data.writer.acquire(self)
+        except TimeoutError as error:
+            raise Unavailable(
+                f"the transaction in progress did not end within {self._options.lock_timeout_seconds} s",
+                hint="open no transaction inside another one of the same database",
+            ) from error
 
     async def _round_trip(self, request: str) -> None:
         """Let other tasks run, as a call of a server does: a polling loop must not block the whole process."""

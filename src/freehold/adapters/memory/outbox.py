@@ -77,12 +77,11 @@ class MemoryOutboxStore(OutboxStore):
     ) -> OutboxBatch:
         """The oldest rows of the leased partitions, without blocked keys, and the high-water marks."""
         now = self._database.now()
-        # Views of committed rows: they are used together, after the last await.
         records = await self._database.read(LEASES)
-        committed = await self._database.read(OUTBOX)
-        watermarks = await self._database.read(_WATERMARKS)
-        loss = loss_state((await self._database.read(LOGS)).values())
-        taken = taken_by_key(await self._database.read(SENT), loss, self._database.later(-recall_seconds))
+        # In the same round trip, like one statement of a server: nothing is awaited from here on.
+        committed, watermarks = self._database.committed(OUTBOX), self._database.committed(_WATERMARKS)
+        loss = loss_state(self._database.committed(LOGS).values())
+        taken = taken_by_key(self._database.committed(SENT), loss, self._database.later(-recall_seconds))
         held = {partition for partition in leases if is_valid(records.get(lease_name(partition)), leases, partition)}
         rows = sorted(committed.values(), key=lambda row: row.staged.position)
         blocked = {row.staged.message.key for row in rows if is_blocked(row, now)}

@@ -39,10 +39,16 @@ class WriterLock:
         self._holder: object | None = None
         self._waiting: list[tuple[object, asyncio.Future[None]]] = []
 
+    def take(self, client: object) -> bool:
+        """Take the lock if it is free."""
+        if self._holder is not None:
+            return False
+        self._holder = client
+        return True
+
     async def acquire(self, client: object) -> None:
         """Wait until the lock is this client's."""
-        if self._holder is None:
-            self._holder = client
+        if self.take(client):
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((client, turn))

@@ -12,11 +12,14 @@ import random
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar
-from typing import Any, Final, TypeVar
+from heapq import heappop, heappush
+from itertools import count
+from typing import Any, Final, TypeVar, TypeVarTuple
 
 __all__ = ["PROCESS", "SimulatedProcess", "Stuck", "VirtualLoop"]
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class Stuck(AssertionError):
@@ -28,6 +31,7 @@ class SimulatedProcess:
 
     steps        how often one of its tasks was run since its start.
     crash_after  the step at which it crashes; None for never.
+    line         what it runs next, in this order.
     held         what it would run if it were not frozen.
     lost         what it would have run if it had not crashed; needed to end its tasks when the run is over.
     """
@@ -38,6 +42,7 @@ class SimulatedProcess:
         self.frozen = False
         self.steps = 0
         self.crash_after: int | None = None
+        self.line: deque[asyncio.Handle] = deque()
         self.held: list[asyncio.Handle] = []
         self.lost: list[asyncio.Handle] = []
         self._on_crash = on_crash
@@ -58,45 +63,57 @@ class _Ready:
     """The handles that can run: what `asyncio` keeps in a deque, with a line for each process."""
 
     def __init__(self, draw: random.Random) -> None:
-        self._draw = draw
-        self._lines: dict[SimulatedProcess | None, deque[asyncio.Handle]] = {}
-        self._nothing: asyncio.Handle | None = None
+        self._draw = draw.random
+        self._outside = SimulatedProcess("", lambda _: None)
+        self._busy: list[SimulatedProcess] = []
 
     def __len__(self) -> int:
-        return sum(map(len, self._lines.values()))
+        return sum(len(process.line) for process in self._busy)
 
     def __bool__(self) -> bool:
-        return any(self._lines.values())
+        return bool(self._busy)
 
     def append(self, handle: asyncio.Handle) -> None:
         """Add a handle to the line of its process, where that runs."""
-        process = _context_of(handle).get(PROCESS)
-        if process is not None and not process.alive:
+        process = _context_of(handle).get(PROCESS) or self._outside
+        if not process.alive:
             process.lost.append(handle)
-        elif process is not None and process.frozen:
+        elif process.frozen:
             process.held.append(handle)
         else:
-            self._lines.setdefault(process, deque()).append(handle)
+            if not process.line:
+                self._busy.append(process)
+            process.line.append(handle)
 
-    def popleft(self) -> asyncio.Handle:
-        """The first handle of a process that is drawn; one that does nothing where that process crashes."""
-        while lines := [process for process, line in self._lines.items() if line]:
-            process = lines[self._draw.randrange(len(lines))] if len(lines) > 1 else lines[0]
-            handle = self._lines[process].popleft()
-            if handle.cancelled():
-                return handle
-            if process is None or process.step():
-                return handle
-            process.lost.append(handle)
-        return _cancelled()
+    def popleft(self) -> asyncio.Handle | None:
+        """The first handle of a process that is drawn; None where that process crashes, or nothing is to be done."""
+        busy = self._busy
+        index = int(self._draw() * len(busy)) if len(busy) > 1 else 0
+        process = busy[index]
+        handle = process.line.popleft()
+        if not process.line:
+            busy[index] = busy[-1]
+            busy.pop()
+        if handle.cancelled():
+            return None
+        if process.step() or process is self._outside:
+            return handle
+        process.lost.append(handle)
+        return None
 
     def take(self, process: SimulatedProcess) -> list[asyncio.Handle]:
         """Take the handles of a process away."""
-        return list(self._lines.pop(process, ()))
+        taken = list(process.line)
+        if taken:
+            process.line.clear()
+            self._busy.remove(process)
+        return taken
 
     def clear(self) -> None:
         """Forget everything."""
-        self._lines.clear()
+        for process in self._busy:
+            process.line.clear()
+        self._busy.clear()
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
@@ -105,9 +122,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def __init__(self, draw: random.Random) -> None:
         super().__init__()
         self._seconds = 0.0
-        self._clock_resolution = 1e-9
-        # `BaseEventLoop` asks a selector to wait; here that is the loop itself, which moves its clock.
-        self._selector = self
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._drawn = count()
         self._ready = _Ready(draw)
         self._tasks: list[asyncio.Task[Any]] = []
         self._processes: dict[SimulatedProcess, None] = {}
@@ -117,12 +133,24 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """The virtual seconds since the beginning."""
         return self._seconds
 
-    def select(self, timeout: float | None) -> list[Any]:
-        """Move the clock to the next timer. Raises `Stuck` where there is none."""
-        if timeout is None:
-            raise Stuck("every task waits, and for no time")
-        self._seconds += timeout
-        return []
+    def call_soon(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        """Run a callback as soon as its process is drawn."""
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_at(
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Run a callback at a virtual time."""
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        if when <= self._seconds:
+            self._ready.append(timer)
+        else:
+            heappush(self._timers, (when, next(self._drawn), timer))
+        return timer
 
     def crash(self, process: SimulatedProcess) -> None:
         """Run none of its tasks any more."""
@@ -178,8 +206,31 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._tasks.append(task)
         return task
 
-    def _process_events(self, event_list: list[Any]) -> None:
-        """There are none: no socket is opened."""
+    def _run_once(self) -> None:
+        """Run all that can run, move the clock to the next timer, and so on until the loop is to stop. Raises `Stuck`
+        where nothing can run and there is no timer.
+
+        In the place of the method of `BaseEventLoop`, which asks a selector to wait after each round, and keeps timers
+        that are slow to compare: a simulation spends most of its time here.
+        """
+        ready = self._ready
+        while not self._stopping:  # type: ignore[attr-defined] # set by `BaseEventLoop.stop`
+            if not ready:
+                self._seconds = self._begin_timers()
+            elif (handle := ready.popleft()) is not None:
+                handle._run()  # noqa: SLF001 - as `BaseEventLoop` does
+
+    def _begin_timers(self) -> float:
+        """Have the timers of the next time run; returns that time."""
+        timers = self._timers
+        while timers and timers[0][2].cancelled():
+            heappop(timers)
+        if not timers:
+            raise Stuck("every task waits, and for no time")
+        now = timers[0][0]
+        while timers and timers[0][0] <= now:
+            self._ready.append(heappop(timers)[2])
+        return now
 
     def _write_to_self(self) -> None:
         """Nothing sleeps that would have to be woken."""
@@ -193,9 +244,3 @@ _TASKS_KEPT: Final = 4096
 def _context_of(handle: asyncio.Handle) -> Context:
     context: Context = handle._context  # type: ignore[attr-defined] # noqa: SLF001 - it is kept nowhere else
     return context
-
-
-def _cancelled() -> asyncio.Handle:
-    handle = asyncio.Handle(lambda: None, (), asyncio.get_running_loop())
-    handle.cancel()
-    return handle

@@ -20,7 +20,7 @@ from itertools import count
 from typing import Any, Final, Protocol, TypeVar, cast
 
 from freehold.broker import Broker
-from freehold.clock import Clock
+from freehold.clock import Clock, SystemClock
 from freehold.errors import FreeholdError, Unavailable
 from freehold.lifecycle import RunnerState
 from freehold.runtime import RunningService
@@ -62,8 +62,10 @@ class _MemoryDatabase(_Client, Protocol):
     def sever(self) -> None: ...
 
 
-class _ProcessClock(Clock):
-    """The time of the loop, with a wall clock that may jump."""
+class _ProcessClock(SystemClock):
+    """The time of the loop, with a wall clock that may jump. It sleeps as the system's does: loops that idle take the
+    same way as outside of a simulation.
+    """
 
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
@@ -74,9 +76,6 @@ class _ProcessClock(Clock):
 
     def monotonic(self) -> float:
         return self._loop.time()
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(max(0.0, seconds))
 
 
 @dataclass(slots=True)
