@@ -6,6 +6,13 @@ of external effects (`EffectLedger`), and what else `__all__` lists.
 
 from __future__ import annotations
 
+from freehold.testing.choreography import (
+    Choreography,
+    ChoreographyReport,
+    ChoreographyViolation,
+    explore_choreography,
+)
+from freehold.testing.choreography_stage import MessageFault, Stage
 from freehold.testing.clock import ManualClock
 from freehold.testing.effect_client import EffectClient, EffectFailed, EffectUnknown
 from freehold.testing.effect_ledger import EffectAnswer, EffectLedger, EffectRequest, EffectState
@@ -43,6 +50,9 @@ __all__ = [
     "ALL_FAULTS",
     "MARIADB_COMMIT",
     "POSTGRESQL_COMMIT",
+    "Choreography",
+    "ChoreographyReport",
+    "ChoreographyViolation",
     "Direction",
     "Disturbance",
     "EffectAnswer",
@@ -60,6 +70,7 @@ __all__ = [
     "Loss",
     "LostAnswers",
     "ManualClock",
+    "MessageFault",
     "Nemesis",
     "NotSettled",
     "Observer",
@@ -71,9 +82,11 @@ __all__ = [
     "SimulationFailure",
     "SimulationReport",
     "SimulationRun",
+    "Stage",
     "TcpProxy",
     "World",
     "explore",
+    "explore_choreography",
     "frozen",
     "full_disk",
     "killed",

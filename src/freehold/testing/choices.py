@@ -8,10 +8,10 @@ before in its last choice that has an option left. So a run must be the same whe
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Choices", "UnknownChoice"]
+__all__ = ["Choices", "UnknownChoice", "all_choices"]
 
 
 class UnknownChoice(ValueError):
@@ -88,3 +88,16 @@ class Choices:
             raise UnknownChoice(f"'{about}' has no option '{chosen}'; it has: {', '.join(options)}")
         self._taken.append(_Taken(about, chosen, options.index(chosen), 1))
         return chosen
+
+
+def all_choices(faults_max: int, runs_max: int) -> Iterator[Choices]:
+    """The choices of each run; make them before you ask for the next. Raises `ValueError` for more than `runs_max`."""
+    script: list[int] | None = []
+    runs = 0
+    while script is not None:
+        if runs >= runs_max:
+            raise ValueError(f"there are more than {runs_max} runs: lower faults_max, or raise runs_max")
+        choices = Choices(script, faults_max)
+        yield choices
+        runs += 1
+        script = choices.following()

@@ -17,7 +17,7 @@ from typing import Any, Final
 from freehold.saga.definition import Saga
 from freehold.saga.store import SagaStatus
 from freehold.service import Service
-from freehold.testing.choices import Choices
+from freehold.testing.choices import Choices, all_choices
 from freehold.testing.participants import SagaViolation
 from freehold.testing.saga_code import HookBench, not_called
 from freehold.testing.saga_faults import Rule
@@ -96,7 +96,7 @@ def explore(
         choices.check_used()
         return report
     report, cut = Exploration(), False
-    for choices in _all(faults_max, runs_max):
+    for choices in all_choices(faults_max, runs_max):
         try:
             report.statuses[one(choices)] += 1
         except SagaViolation as violation:
@@ -130,18 +130,6 @@ def _given(
     if check is not None:
         found["check"] = check
     return found
-
-
-def _all(faults_max: int, runs_max: int) -> Iterator[Choices]:
-    script: list[int] | None = []
-    runs = 0
-    while script is not None:
-        if runs >= runs_max:
-            raise ValueError(f"there are more than {runs_max} runs: lower faults_max, or raise runs_max")
-        choices = Choices(script, faults_max)
-        yield choices
-        runs += 1
-        script = choices.following()
 
 
 def _one(
@@ -222,7 +210,7 @@ def _told(
 def _simplest(one: Callable[[Choices], SagaStatus], found: SagaViolation, runs_max: int) -> SagaViolation:
     """A violation with the fewest faults. The one that was found may have more than it needs."""
     for faults_max in range(len(found.faults)):
-        for choices in _all(faults_max, runs_max):
+        for choices in all_choices(faults_max, runs_max):
             try:
                 one(choices)
             except SagaViolation as violation:
