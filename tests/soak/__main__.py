@@ -66,6 +66,10 @@ def _show(result: Result, faults: list[str]) -> None:
         _print(f"left out: {each}")
     for each in result.unended:
         _print(f"fault: {each}")
+    for each, count in {**result.refused, **result.asked_again}.items():
+        _print(f"answered: {count} times {each}")
+    _print(f"longest request: {result.longest_seconds:.1f} s, {result.longest}")
+    _print(f"all answered {result.answered_seconds:.1f} s after the last fault")
     for each in result.explained:
         _print(f"explained: {each}")
     for each in result.violations:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
@@ -35,14 +36,19 @@ _REPEATED: Final = frozenset({0, 408, 409, 425, 429, 500, 502, 503, 504})
 class Placed:
     """What customers and carriers have done. `repeats` are requests that had no answer and were sent again.
 
-    order_ids  of the answers, one for each order.
-    refused    answers that ask for no repetition and are no success, with their number.
+    order_ids    of the answers, one for each order.
+    refused      answers that ask for no repetition and are no success, with their number.
+    asked_again  the answers, or `no answer`, because of which requests were repeated.
+    longest      the request that was repeated for the longest time, and the last reason for it.
     """
 
     order_ids: list[str] = field(default_factory=list)
     returns: int = 0
     repeats: int = 0
     refused: dict[str, int] = field(default_factory=dict)
+    asked_again: dict[str, int] = field(default_factory=dict)
+    longest_seconds: float = 0.0
+    longest: str = ""
 
 
 class Load:
@@ -124,16 +130,24 @@ class Load:
         self, path: str, body: dict[str, Any], headers: dict[str, str] | None = None
     ) -> dict[str, Any] | None:
         """Send the same until it is answered; None for a refusal."""
+        began, words = time.monotonic(), ""
         while True:
             status, document = await self._post(path, body, headers)
+            if 200 <= status < 300 or status not in _REPEATED:
+                self._note_duration(time.monotonic() - began, words)
             if 200 <= status < 300:
                 return document
+            words = f"{path} {status or 'no answer'} {document.get('code') or document.get('title') or ''}".strip()
             if status not in _REPEATED:
-                words = f"{path} {status} {document.get('code') or document.get('title') or ''}".strip()
                 self.placed.refused[words] = self.placed.refused.get(words, 0) + 1
                 return None
             self.placed.repeats += 1
+            self.placed.asked_again[words] = self.placed.asked_again.get(words, 0) + 1
             await asyncio.sleep(self._source.uniform(*_RETRY_SECONDS))
+
+    def _note_duration(self, seconds: float, words: str) -> None:
+        if seconds > self.placed.longest_seconds:
+            self.placed.longest_seconds, self.placed.longest = seconds, words
 
     async def _post(
         self, path: str, body: dict[str, Any] | None = None, headers: dict[str, str] | None = None

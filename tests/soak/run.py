@@ -61,6 +61,8 @@ class Result:
     faults     how often each happened.
     unended    faults that could not begin or end, with the reason: an earlier one was in the way.
     explained  what waited for an operator because of a fault, and what the operator did.
+    longest    the request that was repeated for the longest time.
+    answered   (seconds) from the last fault until every request was answered.
     restarts   processes of the shop that were started again; `server_restarts`: servers.
     """
 
@@ -75,6 +77,10 @@ class Result:
     returns: int = 0
     repeats: int = 0
     refused: dict[str, int] = field(default_factory=dict)
+    asked_again: dict[str, int] = field(default_factory=dict)
+    longest_seconds: float = 0.0
+    longest: str = ""
+    answered_seconds: float = 0.0
     kills: int = 0
     restarts: int = 0
     server_restarts: int = 0
@@ -169,11 +175,14 @@ async def _under_faults(wanted: Wanted, site: _Site, result: Result, report: Cal
             await asyncio.gather(placing, return_exceptions=True)
             _note_faults(nemesis.timeline, result, site)
         report("the faults have ended")
+        began = time.monotonic()
         await _ready(site.shop, result)
         await load.finish(_LIMIT_SECONDS)
         placed = load.placed
         result.orders, result.returns = len(placed.order_ids), placed.returns
-        result.repeats, result.refused = placed.repeats, placed.refused
+        result.repeats, result.refused, result.asked_again = placed.repeats, placed.refused, placed.asked_again
+        result.longest_seconds, result.longest = placed.longest_seconds, placed.longest
+        result.answered_seconds = time.monotonic() - began
     result.restarts = sum(count - before.get(name, 0) for name, count in restarts(site.shop).items())
     result.server_restarts = site.servers.restarts if site.servers else 0
     await _operate(site.shop, result)
