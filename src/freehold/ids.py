@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from uuid import UUID
 
 __all__ = ["derive_id", "new_id", "new_ids_from", "stable_hash"]
@@ -75,6 +76,10 @@ def derive_id(*parts: str | UUID | int) -> UUID:
     return UUID(int=value)
 
 
+@lru_cache(maxsize=2048)
 def stable_hash(text: str) -> int:
-    """Return a signed 64-bit hash that is the same in every process and version: partitions, lock keys."""
+    """Return a signed 64-bit hash that is the same in every process and version: partitions, lock keys.
+
+    Kept for some time: staging, the relay and the broker each ask for a key's.
+    """
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), signed=True)

@@ -222,6 +222,30 @@ async def test_what_was_not_written_when_the_connection_broke_is_not_sent_after_
         assert (await broker.log_mark()).startswith("4 ")
 
 
+async def test_the_rest_of_a_call_is_not_sent_once_the_connection_broke_in_between(
+    nats_url: str, options: BrokerOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it stands again at once: perhaps to a server that has lost what was sent before."""
+    async with _opened(nats_url, options) as broker:
+        connection = broker._connection
+        assert connection is not None
+        flush_pending = connection._client._flush_pending
+
+        async def break_then() -> None:
+            monkeypatch.undo()
+            await flush_pending()
+            await asyncio.sleep(0)  # the first ones are written
+            await connection._disconnected()
+
+        monkeypatch.setattr(connection._client, "_flush_pending", break_then)
+        outgoing = messages([f"key-{number}" for number in range(300)], 300)
+        outcomes = await broker.publish(outgoing, 5.0)
+        assert {type(outcome) for outcome in outcomes} == {PublishFailed}
+        assert int((await broker.log_mark()).partition(" ")[0] or 0) <= 100
+        await _published(broker, outgoing)
+        assert (await broker.log_mark()).startswith("300 ")
+
+
 async def _come(consumer: GroupMember, count: int) -> list[str]:
     """What comes, for the first time each, until there are so many."""
     seen: list[str] = []

@@ -7,7 +7,7 @@ changed by compare-and-set.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from freehold.adapters.nats.condition import probe, read_group
@@ -44,7 +44,6 @@ from freehold.errors import (
     OperationTimeout,
     Unavailable,
 )
-from freehold.groups.log import TopicPartition
 from freehold.groups.member import GroupMember
 from freehold.hints import HintChannel
 from freehold.ids import stable_hash
@@ -52,6 +51,8 @@ from freehold.ids import stable_hash
 __all__ = ["NatsBroker"]
 
 _MESSAGE_BYTES_MAX: Final = 1_048_576
+_CONFIRMED: Final = PublishConfirmed()
+_DUPLICATE: Final = PublishConfirmed(duplicate=True)
 # The server counts headers as part of a message.
 _HEADER_BYTES: Final = 1024
 
@@ -167,7 +168,14 @@ class NatsBroker:
         outcomes: dict[int, PublishOutcome] = {}
         failed: set[tuple[str, str]] = set()
         for indexes in _rounds(messages):
-            sendable = [index for index in indexes if not self._refused(messages[index], index, outcomes, failed)]
+            bytes_max, sendable = self._message_bytes_max(), []
+            for index in indexes:
+                error = self._refusal(messages[index], failed, bytes_max)
+                if error is None:
+                    sendable.append(index)
+                else:
+                    failed.add((messages[index].topic, messages[index].key))
+                    outcomes[index] = PublishFailed(error)
             results = await self._store([messages[index] for index in sendable], deadline, log) if sendable else []
             for index, result in zip(sendable, results, strict=True):
                 outcome = self._outcome(result)
@@ -306,33 +314,30 @@ class NatsBroker:
             raise Unavailable("the NATS broker is not open", hint="call open() first")
         return self._connection, self._publisher, self._stream
 
-    def _refused(
-        self, message: OutgoingMessage, index: int, outcomes: dict[int, PublishOutcome], failed: set[tuple[str, str]]
-    ) -> bool:
-        key = (message.topic, message.key)
-        if key in failed:
-            error: FreeholdError = Unavailable("a message before it with the same key was not stored")
-        elif len(message.document) > self._message_bytes_max():
-            error = self._too_large(message)
-        elif not self._names.carries(message.topic):
+    def _refusal(
+        self, message: OutgoingMessage, failed: Collection[tuple[str, str]], bytes_max: int
+    ) -> FreeholdError | None:
+        """The reason not to send a message: one before it failed, or it cannot be stored."""
+        if failed and (message.topic, message.key) in failed:
+            return Unavailable("a message before it with the same key was not stored")
+        if len(message.document) > bytes_max:
+            return self._too_large(message)
+        if not self._names.carries(message.topic):
             # The topic may come from a request's `reply_to`: only this message is refused, not the whole call.
-            error = MessageRejected(
+            return MessageRejected(
                 f"message {message.id} has a topic that cannot be a subject", hint="letters, digits, '-', '_' and dots"
             )
-        else:
-            return False
-        failed.add(key)
-        outcomes[index] = PublishFailed(error)
-        return True
+        return None
 
     @staticmethod
     def _publication(message: OutgoingMessage, stream: LogStream) -> Publication:
-        place = TopicPartition(message.topic, stable_hash(message.key) % stream.layout.partitions)
-        return Publication(stream.layout.message(place), message.document, {"Nats-Msg-Id": str(message.id)})
+        layout = stream.layout
+        subject = layout.subject(message.topic, stable_hash(message.key) % layout.partitions)
+        return Publication(subject, message.document, {"Nats-Msg-Id": str(message.id)})
 
     def _outcome(self, result: Any) -> PublishOutcome:
         if not isinstance(result, FreeholdError):
-            return PublishConfirmed(duplicate=bool(result.get("duplicate")))
+            return _DUPLICATE if result.get("duplicate") else _CONFIRMED
         return PublishFailed(result)
 
     def _message_bytes_max(self) -> int:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
+import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -27,6 +28,7 @@ _RECONNECT_WAIT_SECONDS: Final[Any] = 0.2
 _RESETS_MAX: Final = 3
 _PING_SECONDS: Final = 2
 _PENDING_BYTES_MAX: Final = 64 * 1024 * 1024
+_WRITTEN_TOGETHER: Final = 100
 _HINT: Final = "is nats-server running, with JetStream (-js)?"
 
 
@@ -133,14 +135,25 @@ class NatsConnection:
         with translated():
             await self._client.publish(subject, payload, reply=reply, headers=headers)
 
-    async def publish_all(self, publications: Iterable[tuple[str, bytes, str, dict[str, str] | None]]) -> None:
-        """Send many (subject, payload, reply, headers) without waiting for replies. Raises `Unavailable`."""
-        with translated():
-            for subject, payload, reply, headers in publications:
-                if not self._client.is_connected:
-                    break
-                await self._client.publish(subject, payload, reply=reply, headers=headers)
+    async def publish_all(self, publications: Sequence[tuple[str, bytes, str, Mapping[str, str] | None]]) -> None:
+        """Send many (subject, payload, reply, headers) without waiting for replies. Raises `Unavailable`.
+
+        They are written some at a time, so that the server works on the first while the next are encoded. If the
+        connection breaks in between, the rest is not sent, also where it stands again: perhaps to another server.
+        """
         self.check()
+        client, broken = self._client, self._broken
+        with translated():
+            for begin in range(0, len(publications), _WRITTEN_TOGETHER):
+                for subject, payload, reply, headers in publications[begin : begin + _WRITTEN_TOGETHER]:
+                    if len(payload) > client.max_payload:
+                        raise nats.errors.MaxPayloadError
+                    # The client's `publish` encodes the same in four times the time.
+                    await client._send_command(_encoded(subject, payload, reply, headers))  # noqa: SLF001 - see above
+                await client._flush_pending()  # noqa: SLF001 - begins to write; `flush` is a round trip
+                await asyncio.sleep(0)  # the client's task writes now
+                if self._broken is not broken or not client.is_connected:
+                    raise Unavailable("the connection to NATS broke before all was sent", hint=_HINT)
 
     async def subscribe(self, subject: str, callback: Callable[[Msg], Awaitable[None]]) -> Subscription:
         """Call `callback` for each message of a subject. Raises `Unavailable`."""
@@ -212,6 +225,16 @@ class NatsConnection:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(self._timeout_seconds):
                 await self._client.close()
+
+
+def _encoded(subject: str, payload: bytes, reply: str, headers: Mapping[str, str] | None) -> bytes:
+    """The command of NATS that publishes a message. `Names` makes the subjects, and this package the headers."""
+    if not headers:
+        return b"PUB %b %d\r\n%b\r\n" % (f"{subject} {reply}".encode(), len(payload), payload)
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    head = f"NATS/1.0\r\n{lines}\r\n".encode()
+    sizes = f"HPUB {subject} {reply} {len(head)} {len(head) + len(payload)}\r\n".encode()
+    return b"%b%b%b\r\n" % (sizes, head, payload)
 
 
 def encode(value: Mapping[str, Any]) -> bytes:

@@ -46,7 +46,11 @@ class Layout:
 
     def message(self, place: TopicPartition) -> str:
         """The subject of a partition's messages."""
-        return f"{self.base}.{Names.dotted(place.topic)}.{place.partition}"
+        return self.subject(place.topic, place.partition)
+
+    def subject(self, topic: str, partition: int) -> str:
+        """The same by topic and number."""
+        return f"{self.base}.{Names.dotted(topic)}.{partition}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +128,7 @@ class Names:
         return subject.removeprefix(start) if subject.startswith(start) else None
 
     @staticmethod
+    @lru_cache(maxsize=1024)
     def carries(topic: str) -> bool:
         """Whether a topic may be part of a subject."""
         return _DOTTED.fullmatch(topic) is not None

@@ -31,7 +31,7 @@ class Publication:
 
     subject: str
     payload: bytes = field(repr=False)
-    headers: dict[str, str] | None = None
+    headers: Mapping[str, str] | None = None
 
 
 class _Round:
@@ -107,8 +107,10 @@ class Publisher:
             self._waiting[token] = (round_, index)
             tokens.append(token)
         await self._connection.publish_all(
-            (publication.subject, publication.payload, token, publication.headers)
-            for publication, token in zip(publications, tokens, strict=True)
+            [
+                (publication.subject, publication.payload, token, publication.headers)
+                for publication, token in zip(publications, tokens, strict=True)
+            ]
         )
 
     def _give_up(self) -> None:
