@@ -101,7 +101,7 @@ async def read_group(connection: NatsConnection, names: Names, group: str, timeo
         if member is not None:
             heartbeats[member] = number
         elif place is not None:
-            record = read_record(place, message, number)
+            record = read_record(place, message.data, number)
             places.append(GroupPlace(place.topic, place.partition, record.owner, record.position))
     return GroupState(sorted(places, key=lambda each: (each.topic, each.partition)), heartbeats)
 

@@ -11,8 +11,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from nats.aio.msg import Msg
-
 from freehold.adapters.nats.connection import NatsConnection
 from freehold.adapters.nats.errors import ApiError, NobodyAnswers, as_outage
 from freehold.adapters.nats.names import Layout, Names
@@ -49,9 +47,9 @@ class LogIdentity:
             return True
         return self.last > int(number) or (self.last == int(number) and self.last_at == stored_at)
 
-    def knows(self, record: Msg) -> bool:
+    def knows(self, record: bytes) -> bool:
         """Whether the position in a partition's record belongs to this log."""
-        value = json.loads(record.data)
+        value = json.loads(record)
         return bool(value.get("log") == self.made_at and value["position"] <= self.last)
 
 
@@ -72,7 +70,7 @@ async def count_strangers(connection: NatsConnection, names: Names, timeout_seco
         )
     ]
     identity = await read_identity(connection, names)
-    return sum(not identity.knows(record) for record in found)
+    return sum(not identity.knows(record.data) for record in found)
 
 
 async def read_identity(connection: NatsConnection, names: Names) -> LogIdentity:

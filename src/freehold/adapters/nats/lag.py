@@ -52,7 +52,7 @@ async def _behind(
     place = names.read_place(group, message.subject)
     if place is None:
         return None
-    position = read_record(place, message, 0).position if identity.knows(message) else 0
+    position = read_record(place, message.data, 0).position if identity.knows(message.data) else 0
     pending, age = 0, None
     for _ in range(_ATTEMPTS):
         try:

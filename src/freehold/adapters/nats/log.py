@@ -16,11 +16,11 @@ from nats.aio.msg import Msg
 from freehold.adapters.nats.connection import NatsConnection, encode
 from freehold.adapters.nats.errors import STREAM_NOT_FOUND, WRONG_LAST_SEQUENCE, ApiError, StreamGone, as_outage
 from freehold.adapters.nats.follow import PartitionReader
+from freehold.adapters.nats.group_records import GroupRecords
 from freehold.adapters.nats.identity import LogIdentity
 from freehold.adapters.nats.log_stream import LogStream
 from freehold.adapters.nats.names import Names
 from freehold.adapters.nats.publisher import Publication, Publisher
-from freehold.adapters.nats.snapshot import snapshot
 from freehold.adapters.nats.streams import ensure_stream
 from freehold.broker import Subscription
 from freehold.errors import BrokerError, FreeholdError, Unavailable
@@ -34,9 +34,9 @@ _LOOKS: Final = 5
 _EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
 
 
-def read_record(place: TopicPartition, message: Msg, number: int, origin: str = "") -> PartitionState:
+def read_record(place: TopicPartition, data: bytes, number: int, origin: str = "") -> PartitionState:
     """Read a place's record; its token is its number in the bucket."""
-    value = json.loads(message.data)
+    value = json.loads(data)
     return PartitionState(place, value["owner"], number, value["position"], value["attempts"], origin)
 
 
@@ -68,6 +68,7 @@ class NatsLog:
         self._topics = sorted(subscription.topics)
         self._latest = subscription.start == "latest"
         self._timeout_seconds = timeout_seconds
+        self._records = GroupRecords(connection, names, subscription.group, timeout_seconds)
         self._member = ""
         self._bucket_made_at = ""
         self._unverified = False
@@ -101,8 +102,8 @@ class NatsLog:
             await self._make_bucket()
             return await call()
 
-    async def _make_bucket(self) -> None:
-        """Make the stream of the group's records where it is missing. Raises `Unavailable`."""
+    async def _make_bucket(self) -> Mapping[str, Any]:
+        """Make the stream of the group's records where it is missing, and return its state. Raises `Unavailable`."""
         self._unverified, known = False, False  # a break while we ask sets it again
         try:
             bucket, _ = await ensure_stream(self._connection, self._names.bucket_config(self._group))
@@ -115,6 +116,7 @@ class NatsLog:
         if before not in {"", self._bucket_made_at}:
             name = self._names.bucket(self._group)
             _log.warning("group %s: NATS has lost the records %s of %s: made again", self._group, name, before)
+        return bucket
 
     async def _make_all(self) -> None:
         await self._make_bucket()
@@ -130,6 +132,7 @@ class NatsLog:
             )
             for place in sorted(places)
         ]
+        self._records.forget()
         for result in await self._publisher.publish(first, self._timeout_seconds):
             if isinstance(result, FreeholdError) and not _is_conflict(result):
                 raise result
@@ -156,7 +159,8 @@ class NatsLog:
         """Send a heartbeat."""
         await self._verify()
         heartbeat = Publication(self._names.member(self._group, member), encode({"topics": self._topics}))
-        await self._with_repair(lambda: self._publisher.publish_one(heartbeat, self._timeout_seconds))
+        saved = await self._with_repair(lambda: self._publisher.publish_one(heartbeat, self._timeout_seconds))
+        self._records.wrote(int(saved["seq"]), heartbeat.subject, heartbeat.payload)
 
     async def remove(self, member: str) -> None:
         """Remove a member."""
@@ -177,10 +181,9 @@ class NatsLog:
 
     async def _look(self) -> GroupView | None:
         """Read once; None where something had to be made: then it has to be read again."""
-        await self._make_bucket()
+        bucket = await self._make_bucket()
         bucket_made_at = self._bucket_made_at
-        subject = f"{self._names.group(self._group)}.>"
-        found = await snapshot(self._connection, self._names.bucket(self._group), subject, self._timeout_seconds)
+        found = await self._records.read(bucket)
         # Read after the records: no position among them was saved later than this.
         identity = await self._stream.look()
         wanted = self._places(identity)
@@ -190,17 +193,17 @@ class NatsLog:
         stale: list[tuple[TopicPartition, int]] = []
         stored_at: dict[TopicPartition, tuple[int, int]] = {}
         rewound = self._follower.rewound
-        for number, message in found:
-            member = self._names.read_member(self._group, message.subject)
-            place = self._names.read_place(self._group, message.subject)
+        for number, subject, data in found:
+            member = self._names.read_member(self._group, subject)
+            place = self._names.read_place(self._group, subject)
             if member is not None:
-                members[member] = Member(number, frozenset(json.loads(message.data)["topics"]))
+                members[member] = Member(number, frozenset(json.loads(data)["topics"]))
             elif place is not None and place in wanted:
-                record = read_record(place, message, number, origin)
+                record = read_record(place, data, number, origin)
                 records.append(record)
-                if not identity.knows(message) or (place in rewound and record.owner == self._member):
+                if not identity.knows(data) or (place in rewound and record.owner == self._member):
                     stale.append((place, number))
-                stored_at[place] = record.position, json.loads(message.data).get("stored_at", 0)
+                stored_at[place] = record.position, json.loads(data).get("stored_at", 0)
         missing = wanted - {record.place for record in records}
         if stale or missing:
             if stale:
@@ -226,6 +229,7 @@ class NatsLog:
             Publication(self._names.place(self._group, place), _encode("", 0, 0, made_at), {_EXPECTED: str(number)})
             for place, number in stale
         ]
+        self._records.forget()
         for result in await self._publisher.publish(resets, self._timeout_seconds):
             if isinstance(result, Unavailable):
                 raise result
@@ -255,6 +259,7 @@ class NatsLog:
             if _is_conflict(error):
                 return None
             raise Unavailable("NATS did not take a group's record", hint=error.message) from error
+        self._records.wrote(int(saved["seq"]), change.subject, change.payload)
         self._stored_at[expected.place] = position, stored_at
         return replace(expected, owner=owner, token=int(saved["seq"]), position=position, attempts=attempts)
 
@@ -301,6 +306,7 @@ class NatsLog:
 
     def _distrust(self) -> None:
         self._unverified = True
+        self._records.forget()
 
     async def _woken(self, message: Msg) -> None:
         if message.data != self._member.encode():
