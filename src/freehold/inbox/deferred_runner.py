@@ -54,21 +54,25 @@ class DeferredRunner(Runner):
         )
 
     async def run(self) -> None:
-        """Retry due messages until stopped."""
+        """Retry due messages until stopped. Nothing is deferred most of the time: then one question is enough."""
         inbox, consumer = self._dispatcher.inbox, self._dispatcher.consumer
+        busy = False
         while not self.stopping:
             await self._release()
+            next_seconds = None if busy else await inbox.next_due_seconds(consumer)
+            # Also where none is due: a claim marks those that wait for an earlier one of their key.
+            claims = busy or next_seconds is not None
             crash_point("inbox.before-claim")
-            due = await inbox.claim_due(consumer, 1, self._visibility_timeout_seconds)
+            due = await inbox.claim_due(consumer, 1, self._visibility_timeout_seconds) if claims else ()
             for message in due:
                 crash_point("inbox.claimed")
                 await self._handle_claimed(message)
             self.healthy()
-            if not due:
-                next_seconds = await inbox.next_due_seconds(consumer)
+            if not (busy or due):
                 await self.wait(
                     self._poll_seconds if next_seconds is None else min(max(next_seconds, 0.005), self._poll_seconds)
                 )
+            busy = bool(due)
 
     async def release(self) -> None:
         """Release a message that was claimed and not handled."""

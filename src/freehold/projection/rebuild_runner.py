@@ -36,6 +36,7 @@ from freehold.projection.store import Generation, GenerationState
 __all__ = ["BY_ITSELF", "RebuildRunner", "TransactionHook", "attempt_drop", "attempt_switch", "is_caught_up"]
 
 _log = logging.getLogger("freehold.projection")
+_SETTLED_POLLS: Final = 5
 BY_ITSELF: Final = "version {version} is deployed"
 """The reason of a rebuild that no operator has begun."""
 TransactionHook = Callable[[DatabaseTransaction], Awaitable[None]]
@@ -78,12 +79,17 @@ class RebuildRunner(Runner):
     async def run(self) -> None:
         """Manage every projection, until stopped."""
         while not self.stopping:
+            settled = True
             for projection in self._projections:
-                await self._manage(projection)
+                settled &= await self._manage(projection)
             self.healthy()
-            await self.wait(self._poll_seconds)
+            await self.wait(self._poll_seconds * (_SETTLED_POLLS if settled else 1))
 
-    async def _manage(self, projection: Projection) -> None:
+    async def _manage(self, projection: Projection) -> bool:
+        """Do what is due; returns whether the generation of the declared version is live, and none is being built: then
+        nothing is due until somebody begins one.
+        """
+        generations: Sequence[Generation] = ()
         try:
             generations = await self._history.checkpoints.generations(projection.name)
             await self._delete_leases(projection.name, [each.number for each in generations])
@@ -91,7 +97,7 @@ class RebuildRunner(Runner):
             for each in generations:
                 await self._drop_old(projection, each)
         except NotCaughtUp:
-            return
+            return False
         except Unavailable:
             raise
         except PermissionDenied as error:
@@ -101,6 +107,8 @@ class RebuildRunner(Runner):
         except Exception as error:  # noqa: BLE001 - a handler or a sink may raise anything; other projections continue
             self.last_error = error
             _log.warning("%s: '%s': %s; will retry", self.name, projection.name, describe(error))
+        live = live_generation(generations)
+        return live is not None and live.version == projection.version and building_generation(generations) is None
 
     def _log_denied(self, name: str, error: PermissionDenied) -> None:
         """Log once for each projection: it is retried in each round, and fails until an operator acts."""

@@ -32,6 +32,10 @@ __all__ = ["ProjectionCoordinator", "ProjectionStores"]
 T = TypeVar("T")
 _log = logging.getLogger("freehold.projection")
 _IDLE_SECONDS_MIN: Final = 0.02
+_TOLD_SECONDS: Final = 0.1
+"""The first pause after a commit that this process was told of. Of the next one it is told too; only the end of a
+transaction that appended nothing, and kept others from being read, has to be found.
+"""
 _IDLE_GROWTH: Final = 1.5
 _DRAIN_SECONDS: Final = 10.0
 
@@ -94,6 +98,7 @@ class ProjectionCoordinator(Runner):
         self._head = 0
         self._refreshed_at = float("-inf")
         self._failed: set[str] = set()
+        self._told = False
 
     @property
     def children(self) -> Sequence[Runner]:
@@ -112,12 +117,21 @@ class ProjectionCoordinator(Runner):
             while not self.stopping:
                 if self.clock.monotonic() - self._refreshed_at >= self._poll_seconds or self._ended():
                     await self._refresh()
-                idle_seconds = _IDLE_SECONDS_MIN if await self._poll() else idle_seconds * _IDLE_GROWTH
+                told, self._told = self._told, False
+                if await self._poll():
+                    idle_seconds = _TOLD_SECONDS if told else _IDLE_SECONDS_MIN
+                else:
+                    idle_seconds *= _IDLE_GROWTH
                 idle_seconds = min(idle_seconds, self._poll_seconds)
                 self.healthy()
                 await self.wait(idle_seconds)
         finally:
             await asyncio.gather(*(self._end(key) for key in list(self._work)))
+
+    def wake(self) -> None:
+        """Poll at once, because a commit appended events."""
+        self._told = True
+        super().wake()
 
     def refresh(self) -> None:
         """Read the generations at once, because one was made or became live, and the pauses of paused ones."""

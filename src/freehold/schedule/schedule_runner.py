@@ -58,14 +58,16 @@ class ScheduleRunner(Runner):
         self._poll_seconds = poll_seconds
 
     async def run(self) -> None:
-        """Move due messages until stopped."""
+        """Move due messages until stopped. A transaction begins only where a message is due."""
         while not self.stopping:
-            moved = await send_due(self._stores, _MOVE_LIMIT)
-            self.healthy()
-            if moved:
-                self.moved += moved
-                self._on_moved()
-                continue
             next_seconds = await self._stores[SCHEDULE].next_due_seconds()
+            if next_seconds is not None and next_seconds <= 0.0:
+                moved = await send_due(self._stores, _MOVE_LIMIT)
+                if moved:
+                    self.healthy()
+                    self.moved += moved
+                    self._on_moved()
+                    continue
+            self.healthy()
             wanted = self._poll_seconds if next_seconds is None else max(next_seconds, _NEXT_SECONDS_MIN)
             await self.wait(min(wanted, self._poll_seconds))
