@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--profile", action="append", choices=[each.value for each in Profile], help="both without it")
     parser.add_argument("--minutes", type=float, default=10.0, metavar="N", help="how long faults happen")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="draws the faults and the orders")
-    parser.add_argument("--rate", type=float, default=3.0, metavar="N", help="orders a second")
+    parser.add_argument("--rate", type=float, default=2.0, metavar="N", help="orders a second")
     parser.add_argument("--write", action="store_true", help=f"keep the results and write {PAGE.name}")
     given = parser.parse_args()
     enter_namespace(sys.argv[1:])

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from tests.heal.operator import freehold
+from tests.heal.operator import freehold, resend
 from tests.heal.processes import restarts
 from tests.heal.readiness import readiness
 from tests.soak.clock import ProcessClock, why_no_clock
@@ -39,6 +39,7 @@ _POLL_SECONDS: Final = 0.5
 _AT_ONCE: Final = 2
 _PAUSE_SECONDS: Final = (1.0, 4.0)
 _MEBIBYTES: Final = {"data": 384, "postgres": 1024, "mariadb": 512, "nats": 256}
+_LOST: Final = "the broker has lost what it had confirmed"
 _CRASHED: Final = "consumer-crashed"
 _ORDERS_SQL: Final = "SELECT count(*) FROM orders"
 
@@ -50,7 +51,7 @@ class Wanted:
     profile: Profile
     minutes: float = 10.0
     seed: int = 1
-    orders_per_second: float = 3.0
+    orders_per_second: float = 2.0
     only: Sequence[str] = ()
 
 
@@ -177,6 +178,7 @@ async def _under_faults(wanted: Wanted, site: _Site, result: Result, report: Cal
         report("the faults have ended")
         began = time.monotonic()
         await _ready(site.shop, result)
+        await _send_again(site.shop, result)
         await load.finish(_LIMIT_SECONDS)
         placed = load.placed
         result.orders, result.returns = len(placed.order_ids), placed.returns
@@ -206,6 +208,16 @@ async def _ready(shop: Shop, result: Result) -> None:
             raise FreeholdError(f"not ready {_LIMIT_SECONDS:g} s after the last fault: {words}")
         await asyncio.sleep(_POLL_SECONDS)  # readiness can only be polled
     result.ready_seconds = time.monotonic() - began
+
+
+async def _send_again(shop: Shop, result: Result) -> None:
+    """Send again what the broker has lost, if readiness reports a loss, as an operator does."""
+    began = time.monotonic()
+    while losers := [name for name, each in (await readiness(shop)).items() if _LOST in each.notices]:
+        if time.monotonic() - began > _LIMIT_SECONDS:
+            raise FreeholdError(f"{', '.join(losers)} still report a loss after {_LIMIT_SECONDS:g} s")
+        with contextlib.suppress(FreeholdError):  # a service may be starting
+            result.explained.append(await resend(shop))
 
 
 async def _operate(shop: Shop, result: Result) -> None:

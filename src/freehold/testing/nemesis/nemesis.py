@@ -52,6 +52,7 @@ class Nemesis:
     report: Callable[[str], None] = field(default=lambda _: None)
     timeline: list[Happening] = field(default_factory=list)
     _began: float = 0.0
+    _seconds: float = 0.0
     _groups: dict[str, asyncio.Lock] = field(default_factory=dict)
 
     def schedule(self, seconds: float) -> Sequence[Planned]:
@@ -63,9 +64,11 @@ class Nemesis:
     async def run(self, seconds: float) -> Sequence[Happening]:
         """Disturb for so many seconds, end what is on, and return the timeline.
 
-        A disturbance that cannot begin is noted, and one that cannot end is tried again for five minutes.
+        A disturbance that cannot begin is noted, and one that cannot end is tried again for five minutes. What waited
+        for it beyond the end of the run does not happen.
         """
         self._began = asyncio.get_running_loop().time()
+        self._seconds = seconds
         async with asyncio.TaskGroup() as group:
             for each in self.schedule(seconds):
                 group.create_task(self._carry_out(each))
@@ -74,11 +77,13 @@ class Nemesis:
     async def _carry_out(self, planned: Planned) -> None:
         await asyncio.sleep(max(0.0, planned.at - self._now()))
         async with self._alone(planned.disturbance):
+            if (left := self._seconds - self._now()) <= 0:
+                return
             happening = Happening(planned.disturbance.name, self._now())
             self.timeline.append(happening)
             try:
                 if await self._begin(planned, happening) and planned.disturbance.end is not None:
-                    await asyncio.sleep(planned.seconds)
+                    await asyncio.sleep(min(planned.seconds, left))
             finally:
                 await asyncio.shield(self._end(planned.disturbance, happening))
 
