@@ -108,6 +108,20 @@ async def test_one_that_takes_longer_to_end_keeps_its_group_waiting() -> None:
     assert all(len(each) == 1 for each in trial.together)
 
 
+async def test_what_waited_beyond_the_end_does_not_happen() -> None:
+    async def end() -> None:
+        await asyncio.sleep(0.5)  # an end that takes longer than the run
+
+    async def begin(_: random.Random) -> str:
+        return ""
+
+    one = frozenset({"one"})
+    kinds = [Disturbance(name=name, begin=begin, end=end, seconds=(0.01, 0.02), groups=one) for name in "abcdef"]
+    nemesis = Nemesis(kinds, 5, pause=(0.03, 0.03))
+    assert len(nemesis.schedule(0.3)) > 1
+    assert len(await nemesis.run(0.3)) == 1
+
+
 async def test_one_that_cannot_begin_is_noted_and_ended() -> None:
     async def begin(_: random.Random) -> str:
         raise OSError("no such thing")
