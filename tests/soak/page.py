@@ -40,6 +40,16 @@ is a dead letter of the reason `consumer-crashed`; the operator replays it. What
 violation.
 
 """
+_FOUND: Final = """
+## What it found
+
+- A clock an hour early lets inventory's holds expire. If a scarce product then runs out before the confirmation of an
+  order, the order is cancelled, and a return that was accepted between the two restocks nothing, as it must.
+  `shop verify` demanded the goods all the same, though its check of money knew of such returns.
+  Kept in `tests/unit/shop/verify/test_checks.py`.
+- On uvloop the proxy raised an error of its own if both sides of a connection ended at the same moment.
+  Kept in `tests/unit/testing/test_proxy.py`.
+"""
 _TITLES: Final = {"embedded": "Profile embedded", "servers": "Profile servers"}
 
 
@@ -64,7 +74,7 @@ def page() -> str:
         path = DIRECTORY / f"{profile}.json"
         if path.exists():
             text += _section(title, json.loads(path.read_text(encoding="utf-8")))
-    return text
+    return text + _FOUND
 
 
 def _section(title: str, found: Mapping[str, Any]) -> str:
