@@ -14,6 +14,7 @@ from freehold.clock import Clock, HybridLogicalClock, SystemClock
 from freehold.database import Database
 from freehold.errors import DeclarationError
 from freehold.failures import FailureLog
+from freehold.metrics import Metrics
 from freehold.ports import Stores
 from freehold.settings import Settings
 
@@ -55,6 +56,7 @@ class ServiceContext:
     `declared` returns the registry of a pattern, as `Service.of`. Commands that need only the database make a context
     without `broker` and `settings`. `at_work` says whether a role runs in this process; None where that is not known,
     and another process may run it. `make_broker` makes a broker for one question, in a context without a broker.
+    `metrics` are those of this process; without them nothing is measured.
     """
 
     def __init__(
@@ -70,12 +72,14 @@ class ServiceContext:
         declared: Callable[[Declares[Any]], Any] | None = None,
         at_work: Callable[[str], bool | None] = lambda _role: None,
         make_broker: Callable[[], Broker] | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self.service: Final = service
         self.stores: Final = stores
         self.clock: Final[Clock] = clock or SystemClock()
         self.hlc: Final = hlc or HybridLogicalClock(self.clock)
         self.failures: Final = failures or FailureLog()
+        self.metrics: Final = metrics or Metrics(enabled=False)
         self._broker = broker
         self._make_broker = make_broker
         self._settings = settings

@@ -7,7 +7,7 @@ scheme selects one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,6 +25,8 @@ __all__ = [
     "DatabaseOptions",
     "DatabaseTransaction",
     "Defect",
+    "Measured",
+    "StatementMeter",
     "check_clock",
     "check_owner",
 ]
@@ -297,6 +299,25 @@ def check_owner(features: DatabaseFeatures, owner: str | None, service: str) -> 
             hint=f"{features.apart}; if '{owner}' is called '{service}' now: freehold db mark {service}"
             f" --instead-of {owner}",
         )
+
+
+class StatementMeter(Protocol):
+    """Is told of each statement of Freehold's and of the service's."""
+
+    def ended(self, statement: str, seconds: float, *, ok: bool) -> None:
+        """Note a statement that took so long; `ok` is False where it raised. It must not block or raise."""
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """A database that can tell how long its statements take, and how many connections it has."""
+
+    @property
+    def connections(self) -> Mapping[str, int]:
+        """The number of open connections, by `idle` and `used`."""
+
+    def measure(self, meter: StatementMeter) -> None:
+        """Tell `meter` of each statement from now on. Called before `open`."""
 
 
 @runtime_checkable

@@ -16,6 +16,7 @@ from freehold.context import ServiceContext, Signal
 from freehold.database import CheckResult, Defect
 from freehold.description import Flow, Listing
 from freehold.lifecycle import Runner
+from freehold.metrics import MetricFamily, MetricKind, SeriesKey, Values
 from freehold.migrations import Migration
 from freehold.ports import Port, Provision, provide
 from freehold.settings import Settings
@@ -29,6 +30,8 @@ __all__ = [
     "Flow",
     "Listing",
     "Metric",
+    "MetricFamily",
+    "MetricKind",
     "Migration",
     "Need",
     "Notice",
@@ -38,14 +41,17 @@ __all__ = [
     "Preparation",
     "Provision",
     "Pruning",
+    "Reading",
     "Role",
     "Runner",
+    "SeriesKey",
     "ServiceContext",
     "Settings",
     "Signal",
     "Trace",
     "TraceQuery",
     "Traced",
+    "Values",
     "is_role_running",
     "provide",
     "read_envelope",
@@ -178,6 +184,21 @@ class Metric:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """Metrics that are read together from the service's database (or its broker, with `asks_broker`), by one exporter
+    for each database. `read` returns the values by labels; what is not known is left out, and never 0. It is called
+    only if the engine has the port and `needed` says that the service has such things.
+    """
+
+    name: str
+    families: Sequence[MetricFamily]
+    port: Port[Any]
+    read: Callable[[ServiceContext], Awaitable[Values]]
+    needed: Callable[[ServiceContext], bool] = lambda _: True
+    asks_broker: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Column:
     """A column of `ps`. `show` gets the service's metrics by name; the column is `-` if `metric` was not read."""
 
@@ -234,6 +255,7 @@ class Pattern(Generic[R]):
     preparation   what it makes in the database besides its tables: `db upgrade` makes it, and repairs it.
     migrations    the pattern's own tables, applied together with the service's, in the order of all names.
     metrics       values for `ps` and health; `columns` are how `ps` shows them, one for each metric if there are none.
+    families      metrics that its objects count in each process; `readings` are those that are read from the database.
     notices       notices of readiness.
     traces        where `trace` searches.
     describe      the document that `describe` shows of a registry; nothing is shown for an empty mapping.
@@ -259,6 +281,8 @@ class Pattern(Generic[R]):
     migrations: Sequence[Migration] = ()
     metrics: Sequence[Metric] = ()
     columns: Sequence[Column] = ()
+    families: Sequence[MetricFamily] = ()
+    readings: Sequence[Reading] = ()
     notices: Sequence[Notice] = ()
     probes: Sequence[Callable[[ServiceContext], Awaitable[Sequence[CheckResult]]]] = ()
     traces: Sequence[Trace] = ()

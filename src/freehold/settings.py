@@ -84,6 +84,7 @@ class Settings:
     migrate_on_start          apply missing migrations at start; otherwise they are an error.
     log_tracebacks            whether failures of handlers, sagas and projections are logged with a traceback, without
                               values; a repeated failure is one line.
+    metrics                   whether this process counts and measures for `/metrics`.
     ready_without_broker      whether the service is ready while its broker cannot be reached.
 
     Raises `ConfigurationError` for a value of another type or outside of its range.
@@ -115,6 +116,7 @@ class Settings:
     migrate_on_start: bool = True
     log_tracebacks: bool = True
     ready_without_broker: bool = False
+    metrics: bool = True
     token_secret: str = words("", empty=True, shown=False)
     peers: Mapping[str, str] = field(default_factory=dict)
 

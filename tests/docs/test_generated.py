@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from tests.docs import commands, engines
+from tests.docs import commands, engines, metrics
 from tests.docs.blocks import ROOT
 from tests.soak import page as soak
 
@@ -54,6 +54,10 @@ def test_the_reference_of_commands_is_up_to_date() -> None:
 
 def test_the_page_of_random_faults_is_made_from_the_results_that_are_kept() -> None:
     assert soak.PAGE.read_text(encoding="utf-8") == soak.page(), soak.COMMAND
+
+
+def test_the_list_of_metrics_is_up_to_date() -> None:
+    assert metrics.PAGE.read_text(encoding="utf-8") == metrics.page(), "python -m tests.docs.metrics --write"
 
 
 def _shown(default: object) -> str:

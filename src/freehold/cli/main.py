@@ -23,6 +23,7 @@ _HELP: Mapping[str, str] = {
     "doctor": "Check settings, connections and what the guarantees need of servers.",
     "run": "Run services, or some of their loops, until ctrl-c.",
     "ps": "Show relays and what waits: outbox, lag, deferred, dead letters, sagas.",
+    "metrics": "Print the metrics of the services' databases, as Prometheus reads them.",
     "db": "Show and apply schema migrations.",
     "broker": "Give each service an account of its own on NATS.",
     "outbox": "Show messages that wait to be published; send again what a broker has lost.",

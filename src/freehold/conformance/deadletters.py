@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 
 from freehold.conformance.harness import StoresHarness, has_to_wait
-from freehold.deadletters.store import DEAD_LETTERS, DeadLetter, DeadLetterFilter, DeadLetterStatus, Direction
+from freehold.deadletters.store import (
+    DEAD_LETTERS,
+    DeadLetter,
+    DeadLetterBacklog,
+    DeadLetterFilter,
+    DeadLetterStatus,
+    Direction,
+)
 from freehold.errors import ConcurrencyConflict, NotFound
 from freehold.ids import new_id
 from freehold.ports import Stores
@@ -180,6 +187,24 @@ class DeadLetterStoreConformance:
         await add(harness.first, *letters)
         await mark(harness.first, letters[0], DeadLetterStatus.DISCARDED)
         assert await harness.first[DEAD_LETTERS].count() == {"invalid-body": 1, "rejected-by-broker": 2}
+
+    async def test_the_oldest_dead_one_of_each_reason_is_known(self, harness: StoresHarness) -> None:
+        """Replayed and discarded ones are neither counted nor the oldest."""
+        now, store = harness.clock.now(), harness.first[DEAD_LETTERS]
+        assert await store.backlog() == {}
+        ages = {"invalid-body": (90, 50, 10), "rejected-by-broker": (30,), "unknown-type": (20,)}
+        letters = {
+            (reason, age): replace(letter(harness, reason=reason), failed_at=now - timedelta(seconds=age))
+            for reason, all_of_them in ages.items()
+            for age in all_of_them
+        }
+        await add(harness.first, *letters.values())
+        for ended in (("invalid-body", 90), ("unknown-type", 20)):
+            await mark(harness.first, letters[ended], DeadLetterStatus.DISCARDED)
+        assert await store.backlog() == {
+            "invalid-body": DeadLetterBacklog(2, now - timedelta(seconds=50)),
+            "rejected-by-broker": DeadLetterBacklog(1, now - timedelta(seconds=30)),
+        }
 
     async def test_only_what_ended_long_ago_is_pruned(self, harness: StoresHarness) -> None:
         """The age counts from the replay or discard; an undecided dead letter stays, however old."""

@@ -15,7 +15,15 @@ from freehold.conformance.harness import StoresHarness, has_to_wait
 from freehold.errors import ConcurrencyConflict, NotFound
 from freehold.ids import new_id
 from freehold.ports import Stores
-from freehold.saga.store import JOURNAL_DETAIL_CHARACTERS_MAX, SAGAS, JournalEntry, SagaFilter, SagaRecord, SagaStatus
+from freehold.saga.store import (
+    JOURNAL_DETAIL_CHARACTERS_MAX,
+    SAGAS,
+    JournalEntry,
+    SagaBacklog,
+    SagaFilter,
+    SagaRecord,
+    SagaStatus,
+)
 
 __all__ = ["SagaStoreConformance"]
 
@@ -306,6 +314,23 @@ class SagaStoreConformance:
             ("checkout", SagaStatus.RUNNING): 2,
             ("checkout", SagaStatus.COMPENSATED): 1,
             ("return", SagaStatus.RUNNING): 1,
+        }
+
+    async def test_the_oldest_instance_of_each_status_is_known(self, harness: StoresHarness) -> None:
+        """By definition and status; those that have ended are left out."""
+        store = harness.first[SAGAS]
+        assert await store.backlog() == {}
+        first, second, ended, other = record(), record(), record(), record(definition="return")
+        for new in (ended, first, second, other):
+            await create(harness.first, new)
+            harness.clock.advance(10)
+        await save(harness.first, replace(ended, status=SagaStatus.COMPENSATED))
+        await save(harness.first, replace(other, status=SagaStatus.NEEDS_ATTENTION))
+        started = {each.id: each.created_at for each in await store.find(SagaFilter())}
+        found = await store.backlog()
+        assert found == {
+            ("checkout", SagaStatus.RUNNING): SagaBacklog(2, started[first.id] or harness.clock.now()),
+            ("return", SagaStatus.NEEDS_ATTENTION): SagaBacklog(1, started[other.id] or harness.clock.now()),
         }
 
     async def test_only_what_ended_long_ago_is_pruned(self, harness: StoresHarness) -> None:

@@ -13,7 +13,7 @@ nor read models: the patterns that have them register what they follow.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 from freehold.clock import Clock
@@ -32,8 +32,9 @@ from freehold.consistency.watcher import (
 )
 from freehold.context import ServiceContext
 from freehold.errors import DeclarationError
+from freehold.metrics import Histogram, MetricFamily, MetricKind, Metrics
 
-__all__ = ["FreshnessGate", "LanePositions", "ReadModels"]
+__all__ = ["WAIT_SECONDS", "FreshnessGate", "LanePositions", "ReadModels"]
 
 _NO_TIME_SECONDS: Final = 1e-6
 """A limit that has passed; 0 would ask once."""
@@ -85,6 +86,20 @@ class ReadModels(PositionSource, Protocol):
         """Whether it is updated after the events; False if it is written in their transaction."""
 
 
+WAIT_SECONDS: Final = MetricFamily(
+    "freehold_token_wait_seconds",
+    MetricKind.HISTOGRAM,
+    "How long a read waited until everything that its token has seen was there, and with what result.",
+    unit="seconds",
+    labels=("result",),
+)
+
+
+def wait_times(metrics: Metrics) -> Mapping[type[Freshness], Histogram]:
+    """The histograms of waits, by their result."""
+    return {kind: metrics.histogram(WAIT_SECONDS, kind.__name__.lower()) for kind in (Fresh, Stale, Stalled)}
+
+
 class FreshnessGate:
     """Tells whether this service shows everything that a token has seen. One for each running service."""
 
@@ -96,6 +111,7 @@ class FreshnessGate:
         self._lane_role = ""
         self._followed: Callable[[], frozenset[str]] = frozenset
         self._read_models: list[tuple[ReadModels, PositionWatcher]] = []
+        self._times = wait_times(context.metrics) if context.metrics.enabled else None
 
     def follow_lanes(self, services: Callable[[], frozenset[str]], *, role: str) -> None:
         """Let reads wait for the lanes of services whose events `role` handles."""
@@ -125,7 +141,13 @@ class FreshnessGate:
         letter is not waited for. Raises `DeclarationError` for a projection that this service does not have,
         `Unavailable` if the database fails. Cancellable; it holds no connection.
         """
-        names = self._checked(projections)
+        begun = self._clock.monotonic()
+        found = await self._wait(token, self._checked(projections), limit_seconds)
+        if self._times is not None:
+            self._times[type(found)].observe(self._clock.monotonic() - begun)
+        return found
+
+    async def _wait(self, token: ConsistencyToken, names: Sequence[str], limit_seconds: float) -> Freshness:
         deadline = self._clock.monotonic() + limit_seconds
         followed = self.followed
         targets = {

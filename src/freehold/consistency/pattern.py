@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from freehold.consistency.gate import FreshnessGate
+from freehold.consistency.gate import WAIT_SECONDS, FreshnessGate
 from freehold.consistency.store import PROGRESSED
 from freehold.context import ServiceContext
 from freehold.pattern import Pattern
@@ -20,5 +20,9 @@ def _wire(context: ServiceContext) -> None:
 
 
 PATTERN: Final = Pattern[None](
-    "consistency", "lets a read wait until it shows what its caller has seen", declares=lambda _: None, wire=_wire
+    "consistency",
+    "lets a read wait until it shows what its caller has seen",
+    declares=lambda _: None,
+    wire=_wire,
+    families=(WAIT_SECONDS,),
 )

@@ -7,11 +7,18 @@ from typing import Final
 
 from freehold.context import ServiceContext
 from freehold.database import CheckResult
-from freehold.deadletters.store import DEAD_LETTERS
+from freehold.deadletters.metrics import ADDED, FAMILIES, READINGS
+from freehold.deadletters.store import DEAD_LETTERS, REASONS
 from freehold.deadletters.trace import TRACES
 from freehold.pattern import Column, Metric, Pattern, Pruning
 
 __all__ = ["PATTERN"]
+
+
+def _wire(context: ServiceContext) -> None:
+    """Every reason is there from the start: a rate needs the 0 before the first one."""
+    for reason in REASONS:
+        context.metrics.counter(ADDED, reason)
 
 
 async def _prune(context: ServiceContext, older_than_seconds: float, limit: int) -> int:
@@ -37,6 +44,9 @@ PATTERN: Final = Pattern[None](
     traces=TRACES,
     probes=(_probe,),
     metrics=(Metric("dead_letters", "messages that were given up", DEAD_LETTERS, _count),),
+    families=FAMILIES,
+    readings=READINGS,
+    wire=_wire,
     columns=(Column("dead letters", "dead_letters", lambda metrics: metrics["dead_letters"]),),
     pruning=(Pruning("dead-letters", DEAD_LETTERS, _prune, lambda settings: settings.dead_letter_retention_seconds),),
     commands={"dlq": "freehold.deadletters.commands:command"},

@@ -7,7 +7,7 @@ failed, due at once; an outbound one is staged in the outbox. If the replay fail
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -17,7 +17,27 @@ from uuid import UUID
 from freehold.database import DatabaseTransaction
 from freehold.ports import Port
 
-__all__ = ["DEAD_LETTERS", "DeadLetter", "DeadLetterFilter", "DeadLetterStatus", "DeadLetterStore", "Direction"]
+__all__ = [
+    "DEAD_LETTERS",
+    "REASONS",
+    "DeadLetter",
+    "DeadLetterBacklog",
+    "DeadLetterFilter",
+    "DeadLetterStatus",
+    "DeadLetterStore",
+    "Direction",
+]
+
+REASONS: Final = (
+    "invalid-envelope",
+    "unknown-type",
+    "invalid-body",
+    "attempts-exhausted",
+    "non-retryable",
+    "consumer-crashed",
+    "rejected-by-broker",
+)
+"""Why a message was given up: all words that a dead letter may have."""
 
 
 class Direction(StrEnum):
@@ -39,8 +59,7 @@ class DeadLetterStatus(StrEnum):
 class DeadLetter:
     """A message that was given up.
 
-    reason      a fixed word: `invalid-envelope`, `unknown-type`, `invalid-body`, `attempts-exhausted`, `non-retryable`,
-                `consumer-crashed` or `rejected-by-broker`.
+    reason      one of `REASONS`.
     error_type  the exception's class name; `detail` is its text, without content of the message.
     document    the envelope as it arrived, which may be unreadable; a replay sends `edited` in its place, if set.
     """
@@ -77,6 +96,14 @@ class DeadLetterFilter:
     id: UUID | None = None
     limit: int = 100
     after: tuple[datetime, UUID] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterBacklog:
+    """How many dead letters of one reason wait for an operator, and when the oldest of them failed."""
+
+    number: int
+    oldest_at: datetime
 
 
 class DeadLetterStore(Protocol):
@@ -118,6 +145,9 @@ class DeadLetterStore(Protocol):
 
     async def count(self) -> dict[str, int]:
         """Return the number of dead letters that have not ended, by reason."""
+
+    async def backlog(self) -> Mapping[str, DeadLetterBacklog]:
+        """Return those that have not ended, by reason; a reason without any is left out."""
 
     async def prune(self, older_than_seconds: float, limit: int) -> int:
         """Delete dead letters that were replayed or discarded longer ago, `limit` at most; returns how many."""

@@ -8,7 +8,8 @@ from importlib import import_module
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from freehold.errors import ConfigurationError, DeclarationError
@@ -23,6 +24,7 @@ from freehold.runtime import RunningService
 from freehold.runtime.patterns import PATTERNS
 from freehold.service import Service
 from freehold.settings import Settings
+from freehold.telemetry import CONTENT_TYPE, database_metrics, process_metrics
 from freehold.transaction import Transaction
 
 __all__ = ["Tx", "create_app", "install", "lifespan", "running_service", "transaction"]
@@ -93,7 +95,8 @@ def install(
     session_cookies: Collection[str] = SESSION_COOKIES,
     body_bytes_max: int = BODY_BYTES_MAX,
 ) -> None:
-    """Add transactions, idempotency keys, problems, a limit for bodies, /healthz and /readyz to an application.
+    """Add transactions, idempotency keys, problems, a limit for bodies, /healthz, /readyz and /metrics to an
+    application.
 
     Each caller has its own idempotency keys. `caller` returns a stable id of the user who sends a request, or None if
     there is none; it may be `async`. Without an id, callers are distinguished by the `Authorization` header or else by
@@ -115,6 +118,8 @@ def install(
     install_log_filter()
     _include_routes(app, PATTERNS)
     app.add_api_route("/healthz", _healthz, methods=["GET"], include_in_schema=False)
+    app.add_api_route("/metrics", _metrics, methods=["GET"], include_in_schema=False)
+    app.add_api_route("/metrics/database", _database_metrics, methods=["GET"], include_in_schema=False)
     app.add_api_route("/readyz", _readyz, methods=["GET"], include_in_schema=False)
 
 
@@ -142,6 +147,25 @@ async def _readyz(request: Request) -> JSONResponse:
     if readiness.ready:
         return JSONResponse(content)
     return JSONResponse(content, 503, headers={"Retry-After": RETRY_AFTER_SECONDS})
+
+
+async def _metrics(request: Request) -> Response:
+    """What this process counts; asks neither database nor broker."""
+    running = _measured(request)
+    return Response(await process_metrics(running), media_type=CONTENT_TYPE)
+
+
+async def _database_metrics(request: Request) -> Response:
+    """What waits in the database and on the broker: the same in every process of the service."""
+    running = _measured(request)
+    return Response(await database_metrics(running), media_type=CONTENT_TYPE)
+
+
+def _measured(request: Request) -> RunningService:
+    running = running_service(request)
+    if not running.settings.metrics:
+        raise HTTPException(404, "metrics are off: see the setting `metrics`")
+    return running
 
 
 def _context(request: Request) -> RequestContext:

@@ -15,6 +15,7 @@ from typing import Final
 from freehold.consistency.store import ProgressStore
 from freehold.crash_points import crash_point
 from freehold.database import DatabaseTransaction
+from freehold.deadletters.metrics import ADDED
 from freehold.deadletters.store import DeadLetter, DeadLetterStatus, DeadLetterStore, Direction
 from freehold.errors import FreeholdError
 from freehold.failures import describe, name_of
@@ -146,7 +147,7 @@ class Dispatcher:
             crash_point("inbox.before-commit")
         crash_point("inbox.committed")
         tx.staging.notify()
-        self._count(receipts)
+        self._count(works, receipts)
         self._note(raised, unblocked=claimed is not None)
         return receipts
 
@@ -287,12 +288,14 @@ class Dispatcher:
         limit_seconds = works[0].timeout_seconds or self._handler_timeout_seconds
         trace = current_trace.set(_trace_of(works, first))
         scope = asyncio.timeout(limit_seconds)
-        begun = self.context.clock.monotonic()
+        begun, ok = self.context.clock.monotonic(), False
         try:
             async with scope:
                 crash_point("inbox.before-handler")
                 with contained():
-                    return await call()
+                    result = await call()
+            ok = True
+            return result
         except TimeoutError as error:
             if not scope.expired():
                 raise HandlerFailed(error) from error
@@ -306,6 +309,8 @@ class Dispatcher:
             seconds = (self.context.clock.monotonic() - begun) / len(works)
             for work in works:
                 self.times.note(work.place, seconds)
+                if work.meter is not None:
+                    work.meter.processed(seconds, ok=ok)
             current_trace.reset(trace)
 
     async def dead_letter(
@@ -332,12 +337,16 @@ class Dispatcher:
         await self._dead_letters.add(tx.db_tx, letter)
         crash_point("inbox.dead-letter-added")
         self.counters.dead += 1
+        self.context.metrics.counter(ADDED, reason).value += 1
 
-    def _count(self, receipts: Sequence[ReceiveResult]) -> None:
-        for receipt in receipts:
+    def _count(self, works: Sequence[HandlerCall], receipts: Sequence[ReceiveResult]) -> None:
+        now = self.context.clock.now()
+        for work, receipt in zip(works, receipts, strict=True):
             match receipt.status:
                 case ReceiveStatus.NEW:
                     self.counters.handled += 1
+                    if work.meter is not None and work.envelope is not None:
+                        work.meter.delivery.observe((now - work.envelope.time).total_seconds())
                 case ReceiveStatus.BLOCKED:
                     self.counters.deferred += 1
                 case _:

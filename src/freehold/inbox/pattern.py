@@ -18,6 +18,7 @@ from freehold.inbox.deferred_runner import DeferredRunner
 from freehold.inbox.description import describe, flows, lines
 from freehold.inbox.dispatcher import Dispatcher
 from freehold.inbox.handler import Handlers, ReplyRouter
+from freehold.inbox.metrics import FAMILIES, count_messages, meters_of, readings
 from freehold.inbox.probes import probe
 from freehold.inbox.store import DEFERRED, INBOX, DeferredStats, IncomingMessage
 from freehold.inbox.trace import TRACES
@@ -67,7 +68,9 @@ def dispatcher_of(context: ServiceContext) -> Dispatcher:
 
 def router_of(context: ServiceContext) -> MessageRouter:
     """Make the message router of a service."""
-    return MessageRouter(context.of(PATTERN).handlers.values(), context.resource(ReplyRouter).handler)
+    return MessageRouter(
+        context.of(PATTERN).handlers.values(), context.resource(ReplyRouter).handler, meters_of(context)
+    )
 
 
 def _wire(context: ServiceContext) -> None:
@@ -102,9 +105,11 @@ def _consumer(context: ServiceContext) -> Sequence[Runner]:
     declared, settings = context.of(PATTERN), context.settings
     if not declared.topics:
         return []
+    dispatcher = dispatcher_of(context)
+    count_messages(context, "consumer", dispatcher.counters)
     return [
         ConsumerRunner(
-            dispatcher_of(context),
+            dispatcher,
             router_of(context),
             context.broker,
             declared.topics,
@@ -121,15 +126,21 @@ def _deferred(context: ServiceContext) -> Sequence[Runner]:
         return []
     limits = [each.timeout_seconds or 0.0 for each in declared.handlers.values()]
     longest_seconds = max([settings.handler_timeout_seconds, *limits])
+    dispatcher = dispatcher_of(context)
+    count_messages(context, "deferred", dispatcher.counters)
     return [
         DeferredRunner(
-            dispatcher_of(context),
+            dispatcher,
             router_of(context),
             visibility_timeout_seconds=longest_seconds + _VISIBILITY_MARGIN_SECONDS,
             poll_seconds=2 * settings.poll_seconds,
             crash_attempts_max=settings.crash_attempts_max,
         )
     ]
+
+
+def _is_used(context: ServiceContext) -> bool:
+    return bool(context.of(PATTERN).topics)
 
 
 async def _check_windows(context: ServiceContext) -> None:
@@ -186,6 +197,8 @@ PATTERN: Final = Pattern[Handlers](
     reads=lambda declared: declared.topics,
     metrics=(Metric("deferred", "messages that wait for a retry", INBOX, _read_deferred),),
     columns=(Column("deferred", "deferred", lambda metrics: metrics["deferred"].pending),),
+    families=FAMILIES,
+    readings=readings(_is_used),
     notices=(Notice("deferred", INBOX, _notice),),
     due=(Due("deferred messages", "deferred", INBOX, _due_seconds),),
     pruning=(

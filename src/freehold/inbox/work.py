@@ -16,6 +16,8 @@ from typing import Any, Final
 from freehold.errors import CodecError, UnknownMessage
 from freehold.ids import derive_id
 from freehold.inbox.handler import Handler, ReplyHandler
+from freehold.inbox.metrics import MessageMeter
+from freehold.inbox.reply import REPLY_TYPE
 from freehold.inbox.store import IncomingMessage, ReceiveResult, ReceiveStatus
 from freehold.messages import (
     Envelope,
@@ -33,6 +35,7 @@ from freehold.transaction import Transaction
 __all__ = ["BatchPart", "DecodeFailure", "HandlerCall", "MessageRouter", "batch_end", "dead_arrival"]
 
 _Call = tuple[Handler, object]
+_OTHER_TYPE: Final = "other"
 _RETRY: Final = Retry(attempts=10)
 """For calls without a handler of the service: replies, and messages that became none."""
 
@@ -74,6 +77,7 @@ class HandlerCall:
     decode_failure: DecodeFailure | None = None
     delivery_count: int = 1
     place: str = ""
+    meter: MessageMeter | None = None
     batch: BatchPart | None = None
     keep: Callable[[Transaction, Exception], Awaitable[None]] | None = None
 
@@ -118,12 +122,20 @@ def batch_end(works: Sequence[HandlerCall], receipts: Sequence[ReceiveResult], b
 class MessageRouter:
     """Finds the handler of a service for each document, or says that the message is not for this service."""
 
-    def __init__(self, handlers: Iterable[Handler], replies: ReplyHandler | None = None) -> None:
+    def __init__(
+        self,
+        handlers: Iterable[Handler],
+        replies: ReplyHandler | None = None,
+        meters: Callable[[str], MessageMeter] | None = None,
+    ) -> None:
         self._handlers: Mapping[tuple[str, int], Handler] = {
             (handler.message.name, handler.message.version): handler for handler in handlers
         }
         self._names = {name for name, _ in self._handlers}
         self._replies = replies
+        # Replies have the names of their results, and upcasters take names that no handler has: they share a meter.
+        self._meters = {name: meters(name) for name in (*self._names, REPLY_TYPE)} if meters is not None else {}
+        self._other = meters(_OTHER_TYPE) if meters is not None else None
 
     def route(
         self,
@@ -149,7 +161,14 @@ class MessageRouter:
         if watermarks is not None:
             _raise_watermark(watermarks, envelope)
         arrival = _arrival(envelope, deferred_position)
-        make = partial(HandlerCall, document=document, envelope=envelope, delivery_count=delivery_count, place=place)
+        make = partial(
+            HandlerCall,
+            document=document,
+            envelope=envelope,
+            delivery_count=delivery_count,
+            place=place,
+            meter=self._meters.get(REPLY_TYPE if envelope.kind is MessageKind.REPLY else envelope.type, self._other),
+        )
         if envelope.kind is MessageKind.REPLY:
             return self._reply(arrival, envelope, delivery_count, make)
         handler = self._handlers.get((envelope.type, envelope.version))

@@ -17,7 +17,7 @@ from freehold.lifecycle import Runner
 from freehold.messages import Envelope, encode_envelope
 from freehold.outbox.log import BROKER_LOGS
 from freehold.outbox.log_watch import LogWatch
-from freehold.outbox.metrics import COLUMNS, METRICS, NOTICES
+from freehold.outbox.metrics import COLUMNS, FAMILIES, METRICS, NOTICES, READINGS, count_published
 from freehold.outbox.probes import probe
 from freehold.outbox.relay_runner import RelayRunner
 from freehold.outbox.sent import SENT
@@ -57,6 +57,7 @@ def _relay(context: ServiceContext) -> Sequence[Runner]:
         known_log=context.find(LogWatch),
         recall_seconds=settings.dedup_window_seconds,
     )
+    count_published(context, relay.counters)
     keeper = LeaseManager(
         stores[LEASES],
         LEASE_PREFIX,
@@ -114,6 +115,8 @@ PATTERN: Final = Pattern[None](
     probes=(probe,),
     metrics=METRICS,
     columns=COLUMNS,
+    families=FAMILIES,
+    readings=READINGS,
     notices=NOTICES,
     checks=(Check(Phase.CONNECTED, _check_lanes),),
     pruning=(

@@ -22,6 +22,7 @@ from freehold.pattern import Check, Need, Pattern, Phase, Preparation, Pruning, 
 from freehold.projection.apply_modes import InlineProjections, SuppressedInvoker
 from freehold.projection.declaration import Projection
 from freehold.projection.generations import RebuildSource, begin_first
+from freehold.projection.metrics import readings
 from freehold.projection.preparation import (
     build_view,
     lost_read_models,
@@ -174,6 +175,10 @@ async def _probe(context: ServiceContext) -> Sequence[CheckResult]:
     return await probe(context, context.of(PROJECTION))
 
 
+def _declared(context: ServiceContext) -> Mapping[str, Projection]:
+    return context.of(PROJECTION)
+
+
 async def _unmade(context: ServiceContext) -> Sequence[str]:
     return await unmade_projections(context.of(PROJECTION), context.stores)
 
@@ -235,6 +240,7 @@ PROJECTION: Final = Pattern[dict[str, Projection]](
     ),
     checks=(Check(Phase.DECLARED, _check_versions), Check(Phase.OPENED, _begin_inline)),
     probes=(_probe,),
+    readings=readings(_declared),
     preparation=Preparation(
         missing=_unmade,
         make=_make,

@@ -13,6 +13,7 @@ from freehold.lifecycle import Runner
 from freehold.pattern import Need, Pattern, Pruning, Role
 from freehold.reconcile.dataset import Datasets, Replica
 from freehold.reconcile.dataset_store import DATASETS
+from freehold.reconcile.metrics import readings
 from freehold.reconcile.operations import make_reconciler, peer_source
 from freehold.reconcile.probes import probe
 from freehold.reconcile.reconcile_runner import ReconcileRunner, lease_of
@@ -58,6 +59,10 @@ def _lease_seconds(least: float, replicas: Sequence[Replica]) -> float:
     return max(least, min(_LEASE_SECONDS_MAX, turn / _LEASES_IN_A_TURN))
 
 
+def _replicas(context: ServiceContext) -> frozenset[str]:
+    return frozenset(context.of(PATTERN).replicas)
+
+
 async def _prune(context: ServiceContext, older_than_seconds: float, limit: int) -> int:
     return await context.stores[RECONCILIATIONS].prune(older_than_seconds, limit)
 
@@ -82,6 +87,7 @@ PATTERN: Final = Pattern[Datasets](
     needs=_needs,
     roles=(Role("reconcile", _runners),),
     probes=(_probe,),
+    readings=readings(_replicas),
     pruning=(
         Pruning("reconciliations", RECONCILIATIONS, _prune, lambda settings: settings.finished_retention_seconds),
     ),

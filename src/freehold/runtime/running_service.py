@@ -25,6 +25,7 @@ from freehold.failures import FailureLog
 from freehold.inbox.former_database import is_new, warn_of_former_database
 from freehold.lifecycle import Runner
 from freehold.messages import Envelope, check_upcasters
+from freehold.metrics import Metrics
 from freehold.outages import on_behalf_of
 from freehold.outbox.log_watch import LogWatch
 from freehold.pattern import Phase
@@ -38,6 +39,7 @@ from freehold.reconcile.side import DatasetSource
 from freehold.reconcile.store import RECONCILIATIONS
 from freehold.runtime.adapters import open_broker
 from freehold.runtime.broker_link import BrokerLink
+from freehold.runtime.database_metrics import measure_database
 from freehold.runtime.database_schema import check_schema
 from freehold.runtime.health import Health, Probes, Readiness, read_health, read_readiness
 from freehold.runtime.hint_runner import HintRunner, hint_channel
@@ -102,8 +104,10 @@ class RunningService:
             failures=FailureLog(tracebacks=self.settings.log_tracebacks, monotonic=wall.monotonic),
             declared=service.of,
             at_work=self._at_work,
+            metrics=Metrics(enabled=self.settings.metrics),
         )
         self.patterns = patterns_of(service)
+        measure_database(self.context)
         self.transactions = wire(self.context, self.patterns)
         self.freshness = self.context.resource(FreshnessGate)
         self.loops = ServiceRunners(self.context, self.patterns)

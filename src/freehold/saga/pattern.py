@@ -13,6 +13,7 @@ from freehold.pattern import Column, Due, Metric, Need, Pattern, Pruning, Role
 from freehold.saga.definition import Saga
 from freehold.saga.description import describe, flows, lines
 from freehold.saga.engine import SagaEngine
+from freehold.saga.metrics import readings
 from freehold.saga.probes import probe
 from freehold.saga.saga_runner import SagaRunner
 from freehold.saga.store import DUE, SAGAS, SagaStatus
@@ -64,6 +65,10 @@ def _is_used(context: ServiceContext) -> bool:
     return bool(context.of(PATTERN))
 
 
+def _names(context: ServiceContext) -> frozenset[str]:
+    return frozenset(name for name, _ in context.of(PATTERN))
+
+
 async def _due_seconds(context: ServiceContext) -> float | None:
     return await context.stores[SAGAS].next_due_seconds()
 
@@ -101,6 +106,7 @@ PATTERN: Final = Pattern[Sagas](
     roles=(Role("sagas", _runners, wakes_on={DUE: SagaRunner}),),
     probes=(_probe,),
     metrics=(Metric("sagas", "instances by status", SAGAS, _count),),
+    readings=readings(_names),
     columns=(
         Column("sagas", "sagas", _show_in_flight),
         Column("needs attention", "sagas", lambda metrics: metrics["sagas"].get(SagaStatus.NEEDS_ATTENTION, 0)),

@@ -107,6 +107,14 @@ class SagaFilter:
     limit: int = 100
 
 
+@dataclass(frozen=True, slots=True)
+class SagaBacklog:
+    """How many instances of one definition have one status, and when the oldest of them was started."""
+
+    number: int
+    oldest_at: datetime
+
+
 class SagaStore(Protocol):
     """The store of sagas' instances and their journals, in the database of the service that orchestrates them.
 
@@ -184,6 +192,11 @@ class SagaStore(Protocol):
 
     async def count(self) -> dict[tuple[str, SagaStatus], int]:
         """Return the number of instances by definition and status."""
+
+    async def backlog(self) -> Mapping[tuple[str, SagaStatus], SagaBacklog]:
+        """Return the instances that have not ended, by definition and status; what is not there is left out. It does
+        not read those that have ended, which are most of them.
+        """
 
     async def prune(self, older_than_seconds: float, limit: int) -> int:
         """Delete terminal instances that ended longer ago, `limit` at most, with their journals; returns how many."""

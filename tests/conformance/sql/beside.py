@@ -26,7 +26,9 @@ ALLOWED: Final = {
     "inbox_stats": "counts what waits, along one index",
     "inbox_prune": "once an interval it looks for messages that nobody woke, among those that wait",
     "dead_letters_count": "counts what waits for an operator, along one index",
+    "dead_letters_backlog": "counts what waits for an operator, along one index",
     "saga_count": "counts instances by status, along one index",
+    "saga_backlog": "counts instances that have not ended, along one index",
     "snapshots_kinds": "adds up sizes for an operator",
 }
 """Queries that may read more where there is more, and why."""

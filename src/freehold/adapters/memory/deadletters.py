@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -12,7 +12,13 @@ from uuid import UUID
 from freehold.adapters.memory.database import MemoryDatabase
 from freehold.adapters.memory.state import MemoryTransaction, Table, memory_transaction
 from freehold.database import DatabaseTransaction
-from freehold.deadletters.store import DeadLetter, DeadLetterFilter, DeadLetterStatus, DeadLetterStore
+from freehold.deadletters.store import (
+    DeadLetter,
+    DeadLetterBacklog,
+    DeadLetterFilter,
+    DeadLetterStatus,
+    DeadLetterStore,
+)
 from freehold.errors import ConcurrencyConflict, NotFound
 from freehold.failures import plain_text
 
@@ -69,6 +75,16 @@ class MemoryDeadLetterStore(DeadLetterStore):
         """The number of dead letters by reason."""
         letters = (kept.letter for kept in (await self._database.read(_LETTERS)).values())
         return dict(Counter(letter.reason for letter in letters if letter.status is DeadLetterStatus.DEAD))
+
+    async def backlog(self) -> Mapping[str, DeadLetterBacklog]:
+        """The dead letters that have not ended, by reason."""
+        found: dict[str, DeadLetterBacklog] = {}
+        for kept in (await self._database.read(_LETTERS)).values():
+            letter, known = kept.letter, found.get(kept.letter.reason)
+            if letter.status is DeadLetterStatus.DEAD:
+                oldest_at = letter.failed_at if known is None else min(known.oldest_at, letter.failed_at)
+                found[letter.reason] = DeadLetterBacklog(1 if known is None else known.number + 1, oldest_at)
+        return found
 
     async def prune(self, older_than_seconds: float, limit: int) -> int:
         """Delete dead letters that were replayed or discarded so many seconds ago; returns their number."""

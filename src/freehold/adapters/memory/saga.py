@@ -17,6 +17,7 @@ from freehold.saga.store import (
     JOURNAL_DETAIL_CHARACTERS_MAX,
     TERMINAL_STATUSES,
     JournalEntry,
+    SagaBacklog,
     SagaFilter,
     SagaRecord,
     SagaStatus,
@@ -120,6 +121,14 @@ class MemorySagaStore(SagaStore):
         """The number of instances by definition and status."""
         rows = (await self._database.read(_SAGAS)).values()
         return dict(Counter((row.record.definition, row.record.status) for row in rows))
+
+    async def backlog(self) -> Mapping[tuple[str, SagaStatus], SagaBacklog]:
+        """The instances that have not ended, by definition and status."""
+        started: dict[tuple[str, SagaStatus], list[datetime]] = {}
+        for row in (await self._database.read(_SAGAS)).values():
+            if row.record.status not in TERMINAL_STATUSES:
+                started.setdefault((row.record.definition, row.record.status), []).append(row.created_at)
+        return {key: SagaBacklog(len(times), min(times)) for key, times in started.items()}
 
     async def prune(self, older_than_seconds: float, limit: int) -> int:
         """Delete instances that ended so many seconds ago, with their journals."""

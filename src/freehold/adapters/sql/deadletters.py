@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -11,7 +11,14 @@ from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.families.prune import prune_unlocked
 from freehold.adapters.sql.store import SqlStore, newest, storable
 from freehold.database import DatabaseTransaction
-from freehold.deadletters.store import DeadLetter, DeadLetterFilter, DeadLetterStatus, DeadLetterStore, Direction
+from freehold.deadletters.store import (
+    DeadLetter,
+    DeadLetterBacklog,
+    DeadLetterFilter,
+    DeadLetterStatus,
+    DeadLetterStore,
+    Direction,
+)
 from freehold.errors import ConcurrencyConflict, NotFound
 
 __all__ = ["SqlDeadLetterStore"]
@@ -25,6 +32,10 @@ _COLUMNS: Final = (
 _ADD: Final = f"""\
 INSERT INTO freehold_dead_letter ({_COLUMNS})
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"""
+
+
+_BACKLOG: Final = """\
+SELECT reason, count(*), min(failed_at) FROM freehold_dead_letter WHERE status = 'dead' GROUP BY reason"""
 
 
 class SqlDeadLetterStore(SqlStore, DeadLetterStore):
@@ -102,6 +113,12 @@ SELECT id FROM freehold_dead_letter WHERE ended_at < {dialect.later_sql(now, 2)}
                 "SELECT reason, count(*) FROM freehold_dead_letter WHERE status = 'dead' GROUP BY reason"
             )
         return {str(reason): int(number) for reason, number in rows}
+
+    async def backlog(self) -> Mapping[str, DeadLetterBacklog]:
+        """The dead letters that have not ended, by reason."""
+        async with self._database.direct() as sql:
+            rows = await sql.fetch(_BACKLOG)
+        return {str(reason): DeadLetterBacklog(int(number), self._dialect.read_time(at)) for reason, number, at in rows}
 
     async def prune(self, older_than_seconds: float, limit: int) -> int:
         """Delete dead letters that were replayed or discarded so many seconds ago; returns their number."""

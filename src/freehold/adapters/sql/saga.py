@@ -19,6 +19,7 @@ from freehold.errors import ConcurrencyConflict, NotFound
 from freehold.saga.store import (
     JOURNAL_DETAIL_CHARACTERS_MAX,
     JournalEntry,
+    SagaBacklog,
     SagaFilter,
     SagaRecord,
     SagaStatus,
@@ -32,6 +33,9 @@ ENTRY_COLUMNS: Final = "place integer, at timestamptz, step text, what text, att
 _ENDED: Final = "'completed', 'compensated', 'terminated'"
 """The terminal statuses, written as in the partial index of ended instances: SQLite uses it only for the same text."""
 _FAILURE_CHARACTERS_MAX: Final = 2000
+_BACKLOG: Final = """\
+SELECT definition, status, count(*), min(created_at) FROM freehold_saga
+WHERE status IN ('running', 'compensating', 'needs-attention') GROUP BY definition, status"""
 
 
 class SqlSagaStore(SqlStore, SagaStore):
@@ -166,6 +170,15 @@ FROM {source}"""
         async with self._database.direct() as sql:
             rows = await sql.fetch("SELECT definition, status, count(*) FROM freehold_saga GROUP BY definition, status")
         return {(definition, SagaStatus(status)): number for definition, status, number in rows}
+
+    async def backlog(self) -> Mapping[tuple[str, SagaStatus], SagaBacklog]:
+        """The instances that have not ended, by definition and status."""
+        async with self._database.direct() as sql:
+            rows = await sql.fetch(_BACKLOG)
+        read_time = self._dialect.read_time
+        return {
+            (name, SagaStatus(status)): SagaBacklog(int(number), read_time(at)) for name, status, number, at in rows
+        }
 
     async def prune(self, older_than_seconds: float, limit: int) -> int:
         """Delete instances that ended so many seconds ago, with their journals, in one transaction."""

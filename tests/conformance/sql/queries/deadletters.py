@@ -56,5 +56,10 @@ async def dead_letters_count(seeded: Seeded) -> None:
 
 
 @query
+async def dead_letters_backlog(seeded: Seeded) -> None:
+    await seeded.stores[DEAD_LETTERS].backlog()
+
+
+@query
 async def dead_letters_prune(seeded: Seeded) -> None:
     await seeded.stores[DEAD_LETTERS].prune(6 * 86400.0, 2)

@@ -95,6 +95,11 @@ QUERIES.update({f"saga_find_{name}": _finding_sagas(wanted) for name, wanted in 
 
 
 @query
+async def saga_backlog(seeded: Seeded) -> None:
+    await seeded.stores[SAGAS].backlog()
+
+
+@query
 async def saga_count(seeded: Seeded) -> None:
     await seeded.stores[SAGAS].count()
 

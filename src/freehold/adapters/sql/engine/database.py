@@ -23,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from freehold.adapters.sql.engine.connection import SqlConnection, sql_of
 from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.adapters.sql.engine.enlistment import watch_commits
+from freehold.adapters.sql.engine.measurement import MeasuredEngine
 from freehold.adapters.sql.engine.packaged import PackagedSchema
 from freehold.adapters.sql.engine.pool import ConnectionPool, Pooled, PooledConnection, uninterrupted
 from freehold.adapters.sql.engine.schema import Ledger
@@ -43,7 +44,7 @@ __all__ = ["EngineDatabase", "checked_out"]
 _GRACE_SECONDS = 5.0
 
 
-class EngineDatabase(ABC):
+class EngineDatabase(MeasuredEngine, ABC):
     """One service's database behind a bounded pool. Belongs to the event loop in which it was opened."""
 
     def __init__(
@@ -114,7 +115,7 @@ class EngineDatabase(ABC):
             await self.lock_migrations(db_tx.sql)
             yield db_tx.sql
 
-    async def make_place(self, sql: SqlConnection) -> None:  # noqa: B027 - most engines have no schemas
+    async def make_place(self, sql: SqlConnection) -> None:
         """Create the schema for the tables where it is missing; nothing on an engine without schemas."""
 
     async def signatures(self, sql: SqlConnection, functions: Sequence[str]) -> Mapping[str, Sequence[str]]:
@@ -135,9 +136,7 @@ class EngineDatabase(ABC):
     async def found(self, sql: SqlConnection, expected: Catalogue) -> Catalogue:
         """The part of `expected` that is in the database."""
 
-    async def look_closer(  # noqa: B027 - most catalogues show all that is compared
-        self, sql: SqlConnection, expected: Catalogue, found: Catalogue
-    ) -> None:
+    async def look_closer(self, sql: SqlConnection, expected: Catalogue, found: Catalogue) -> None:
         """Add to `found` what the engine's catalogue does not show."""
 
     @abstractmethod
@@ -154,6 +153,7 @@ class EngineDatabase(ABC):
         if self._engine is not None:
             return
         self._engine = self._create_engine()
+        self._measure_engine(self._engine)
         self._pool = ConnectionPool(self._connect, self.options.pool_size, self.options.pool_timeout_seconds)
         try:
             async with self.direct() as sql:
@@ -304,7 +304,7 @@ class EngineDatabase(ABC):
                 # restored.
                 known = Unavailable(f"the database refuses connections: {known.message}", hint=known.hint)
             raise known from error
-        return Pooled(holder, self._pooled(driver), time.monotonic())
+        return Pooled(holder, self._measured(self._pooled(driver)), time.monotonic())
 
     async def _begin(self) -> Pooled:
         """Begin a transaction. Where the connection is lost, try the next one: BEGIN itself has no effect."""

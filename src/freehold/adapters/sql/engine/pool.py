@@ -114,6 +114,8 @@ class ConnectionPool:
         self._timeout_seconds = timeout_seconds
         self._places = {False: asyncio.Semaphore(size), True: asyncio.Semaphore(RESERVED)}
         self._idle: list[Pooled] = []
+        self.used = 0
+        """The number of connections that are acquired."""
 
     async def acquire(self) -> Pooled:
         """Return a connection that is not known to be broken. Raises `Unavailable` when none becomes free in time."""
@@ -126,6 +128,7 @@ class ConnectionPool:
             places.release()
             raise
         pooled.reserved = reserved
+        self.used += 1
         return pooled
 
     async def _usable(self) -> Pooled:
@@ -149,7 +152,7 @@ class ConnectionPool:
         if not _is_clean(pooled):
             return False
         self._idle.append(pooled)
-        self._places[pooled.reserved].release()
+        self._release_place(pooled)
         return True
 
     async def release(self, pooled: Pooled) -> None:
@@ -160,7 +163,16 @@ class ConnectionPool:
             else:
                 await pooled.give_back()
         finally:
-            self._places[pooled.reserved].release()
+            self._release_place(pooled)
+
+    @property
+    def idle(self) -> int:
+        """The number of connections that are open and not acquired."""
+        return len(self._idle)
+
+    def _release_place(self, pooled: Pooled) -> None:
+        self.used -= 1
+        self._places[pooled.reserved].release()
 
     async def close(self) -> None:
         """Return the idle connections to SQLAlchemy."""
