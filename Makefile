@@ -12,7 +12,7 @@ ARGS :=
 # How long `make soak` disturbs the shop.
 MINUTES := 10
 
-.PHONY: help setup shop test test-growth heal heal-all heal-replay heal-upgrade soak servers lint bench docs requirements clean
+.PHONY: help setup shop test test-growth heal heal-all heal-replay heal-upgrade faults soak servers lint bench docs requirements clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,9 @@ heal-upgrade: .venv/.stamp-servers ## kill a shop from before the first release,
 
 soak: .venv/.stamp-servers ## random faults against the whole shop under load, for MINUTES on each profile, and verify
 	$(PYTHON) -m tests.soak --minutes $(MINUTES) $(ARGS)
+
+faults: .venv/.stamp-servers ## kill processes at every crash point, where the last run stopped; ARGS="--seconds 600"
+	$(PYTHON) -m tests.faults $(ARGS)
 
 servers: .venv/.stamp-servers ## run real PostgreSQL and NATS until ctrl-c, and print where they are
 	@exec $(PYTHON) -m freehold_shop.servers .freehold/servers

@@ -101,7 +101,7 @@ class ReconcileRunner(Runner):
             name = replica.dataset.name
             text = "%s: '%s' was not compared (%s); it is compared again in %g s"
             _log.warning(text, self.outages.titled(self.name), name, describe(error), every)
-            await self._store.add(ReconciliationRecord(name, self.clock.now(), seconds, 0, 0, 0, 0, name_of(error)))
+            await self._add(ReconciliationRecord(name, self.clock.now(), seconds, 0, 0, 0, 0, name_of(error)))
             return
         if result.drift or result.inconclusive:
             _log.warning(
@@ -112,8 +112,11 @@ class ReconcileRunner(Runner):
                 len(result.repaired),
                 len(result.inconclusive),
             )
+        await self._add(record_of(result, self.clock))
+
+    async def _add(self, record: ReconciliationRecord) -> None:
         crash_point("reconcile.before-record")
-        await self._store.add(record_of(result, self.clock))
+        await self._store.add(record)
         crash_point("reconcile.recorded")
 
 

@@ -1,7 +1,8 @@
 """Helpers for tests of services: a manual clock (`ManualClock`), a record of sent messages (`recorded`), a wait until
 all work is done (`settled`), the exploration of a saga through all failures of its steps (`explore`), the simulation
-of whole services with faults in virtual time (`simulate`), a proxy with the faults of a network (`TcpProxy`), a ledger
-of external effects (`EffectLedger`), and what else `__all__` lists.
+of whole services with faults in virtual time (`simulate`), kills of real processes at every point of the library
+(`explore_crashes`), a proxy with the faults of a network (`TcpProxy`), a ledger of external effects (`EffectLedger`),
+and what else `__all__` lists.
 """
 
 from __future__ import annotations
@@ -14,6 +15,15 @@ from freehold.testing.choreography import (
 )
 from freehold.testing.choreography_stage import MessageFault, Stage
 from freehold.testing.clock import ManualClock
+from freehold.testing.crashes.exploration import (
+    CrashReport,
+    CrashRun,
+    CrashViolation,
+    crash_once,
+    explore_crashes,
+)
+from freehold.testing.crashes.passage import Passage
+from freehold.testing.crashes.scenario import CrashScenario
 from freehold.testing.effect_client import EffectClient, EffectFailed, EffectUnknown
 from freehold.testing.effect_ledger import EffectAnswer, EffectLedger, EffectRequest, EffectState
 from freehold.testing.nemesis.connections import lost_answers, network_faults
@@ -53,6 +63,10 @@ __all__ = [
     "Choreography",
     "ChoreographyReport",
     "ChoreographyViolation",
+    "CrashReport",
+    "CrashRun",
+    "CrashScenario",
+    "CrashViolation",
     "Direction",
     "Disturbance",
     "EffectAnswer",
@@ -74,6 +88,7 @@ __all__ = [
     "Nemesis",
     "NotSettled",
     "Observer",
+    "Passage",
     "Planned",
     "Recording",
     "SagaEnd",
@@ -85,8 +100,10 @@ __all__ = [
     "Stage",
     "TcpProxy",
     "World",
+    "crash_once",
     "explore",
     "explore_choreography",
+    "explore_crashes",
     "frozen",
     "full_disk",
     "killed",
