@@ -70,13 +70,13 @@ class HybridLogicalClock:
             self._last = max(self._last + 1, physical)
             return self._last
 
-    def observe(self, stamp: int) -> bool:
-        """Note a received stamp; later ticks are greater. Returns False for one too far ahead, which is ignored."""
-        if (stamp >> _COUNTER_BITS) > self._physical_ms() + self._drift_ms_max:
-            return False
+    def observe(self, *stamps: int) -> bool:
+        """Note received stamps; later ticks are greater. Returns False where one is too far ahead, which is ignored."""
+        latest_ms = self._physical_ms() + self._drift_ms_max
+        near = [stamp for stamp in stamps if (stamp >> _COUNTER_BITS) <= latest_ms]
         with self._lock:
-            self._last = max(self._last, stamp)
-            return True
+            self._last = max((self._last, *near))
+        return len(near) == len(stamps)
 
     def last(self) -> int:
         """Return the greatest stamp given or seen."""

@@ -6,9 +6,9 @@ The dispatcher raises on a failure, and the transaction is rolled back. `retry.p
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,7 +33,7 @@ from freehold.inbox.reply import (
 from freehold.inbox.store import DeferredMessage, InboxStore, ReceiveResult, ReceiveStatus
 from freehold.inbox.work import HandlerCall, batch_end
 from freehold.messages import Envelope, MessageKind, encode_envelope
-from freehold.tasks import contained
+from freehold.tasks import TimeLimit, contained
 from freehold.tracecontext import TraceContext
 from freehold.transaction import Transaction, Transactions, current_trace
 
@@ -117,23 +117,13 @@ class Dispatcher:
         is the deferred message that is handled. `instead` is called in place of the handler.
         Raises `HandlerFailed`, `StaleClaim`, and errors of the database.
         """
-        for work in works:
-            if work.envelope is not None:
-                self.context.hlc.observe(work.envelope.hlc)
+        self.context.hlc.observe(*[work.envelope.hlc for work in works if work.envelope is not None])
         async with self.context.database.begin() as db_tx:
             tx = self._transactions.within(db_tx)
             receipts = await self.inbox.receive(db_tx, self.consumer, [work.arrival for work in works])
             crash_point("inbox.received")
             await self._prepare(tx, works, receipts)
-            replies: dict[str, bytes] = {}
-            begin = 0
-            while begin < len(works):
-                end = begin + 1 if instead is not None else batch_end(works, receipts, begin)
-                if end > begin + 1:
-                    await self._batch(tx, works[begin:end])
-                else:
-                    await self._one(tx, works[begin], receipts[begin], replies, instead)
-                begin = end
+            replies = await self._call_handlers(tx, works, receipts, instead)
             if claimed is not None and not await self.inbox.finish(db_tx, claimed):
                 raise StaleClaim("another process has claimed the deferred message")
             crash_point("inbox.before-write")
@@ -150,6 +140,22 @@ class Dispatcher:
         self._count(works, receipts)
         self._note(raised, unblocked=claimed is not None)
         return receipts
+
+    async def _call_handlers(
+        self, tx: Transaction, works: Sequence[HandlerCall], receipts: Sequence[ReceiveResult], instead: Effect | None
+    ) -> Mapping[str, bytes]:
+        """Call the handlers in order; returns the replies, by receipt key."""
+        replies: dict[str, bytes] = {}
+        begin = 0
+        with closing(TimeLimit()) as limit:
+            while begin < len(works):
+                end = begin + 1 if instead is not None else batch_end(works, receipts, begin)
+                if end > begin + 1:
+                    await self._batch(tx, works[begin:end], limit)
+                else:
+                    await self._one(tx, works[begin], receipts[begin], replies, limit, instead)
+                begin = end
+        return replies
 
     async def advance(self, watermarks: Mapping[str, int]) -> None:
         """Write watermarks in their own transaction: after messages that this service does not handle, or that were
@@ -213,13 +219,14 @@ class Dispatcher:
         work: HandlerCall,
         receipt: ReceiveResult,
         replies: dict[str, bytes],
+        limit: TimeLimit,
         instead: Effect | None,
     ) -> None:
         request = work.envelope if work.envelope is not None and work.envelope.reply_to is not None else None
         status = _status(work, receipt, replies)
         match status:
             case ReceiveStatus.NEW:
-                result = await self._effect(tx, work, instead)
+                result = await self._effect(tx, work, limit, instead)
                 if request is None or work.decode_failure is not None or result is NO_REPLY:
                     return
                 try:
@@ -250,7 +257,7 @@ class Dispatcher:
                     reason="waits behind an earlier message of its key",
                 )
 
-    async def _effect(self, tx: Transaction, work: HandlerCall, instead: Effect | None) -> object:
+    async def _effect(self, tx: Transaction, work: HandlerCall, limit: TimeLimit, instead: Effect | None) -> object:
         if instead is not None:
             return await instead(Transaction(tx.staging.for_message(work.envelope)) if work.envelope else tx, work)
         if work.decode_failure is not None:
@@ -267,9 +274,9 @@ class Dispatcher:
         if work.call is None or work.envelope is None:
             return NO_REPLY
         call, own = work.call, Transaction(tx.staging.for_message(work.envelope))
-        return await self._in_time([work], work.envelope, lambda: call(own))
+        return await self._in_time([work], work.envelope, limit, lambda: call(own))
 
-    async def _batch(self, tx: Transaction, works: Sequence[HandlerCall]) -> None:
+    async def _batch(self, tx: Transaction, works: Sequence[HandlerCall], limit: TimeLimit) -> None:
         """Call the handler of several messages once for all of them."""
         first = works[0]
         pairs = [
@@ -279,25 +286,23 @@ class Dispatcher:
         ]
         if first.batch is not None and first.envelope is not None:
             function = first.batch.handler.function
-            await self._in_time(works, first.envelope, lambda: function(pairs, tx))
+            await self._in_time(works, first.envelope, limit, lambda: function(pairs, tx))
 
     async def _in_time(
-        self, works: Sequence[HandlerCall], first: Envelope, call: Callable[[], Awaitable[object]]
+        self, works: Sequence[HandlerCall], first: Envelope, limit: TimeLimit, call: Callable[[], Awaitable[object]]
     ) -> object:
         """Call a handler within its time limit, and note how long it took for each message."""
         limit_seconds = works[0].timeout_seconds or self._handler_timeout_seconds
         trace = current_trace.set(_trace_of(works, first))
-        scope = asyncio.timeout(limit_seconds)
         begun, ok = self.context.clock.monotonic(), False
         try:
-            async with scope:
+            with limit.of(limit_seconds), contained():
                 crash_point("inbox.before-handler")
-                with contained():
-                    result = await call()
+                result = await call()
             ok = True
             return result
         except TimeoutError as error:
-            if not scope.expired():
+            if not limit.expired:
                 raise HandlerFailed(error) from error
             timeout = HandlerTimeout(f"the handler of '{first.type}' took more than {limit_seconds:g} s")
             timeout.__cause__ = error

@@ -17,7 +17,7 @@ import msgspec
 from freehold.errors import CodecError
 from freehold.messages.declaration import VERSION_MAX, MessageKind, MessageType
 from freehold.messages.envelope import Envelope
-from freehold.messages.lanes import LANE, POSITION
+from freehold.messages.lanes import LANE, POSITION_DIGITS_MAX
 from freehold.messages.texts import NAME_BYTES_MAX
 
 __all__ = [
@@ -49,7 +49,8 @@ UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 
 encoder: Final = msgspec.json.Encoder(decimal_format="string", uuid_format="canonical", order=None)
 _decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {}
-_STAMP = re.compile(r"[0-9]{1,19}")
+_KINDS: Final = {kind.value: kind for kind in MessageKind}
+_STAMP_DIGITS_MAX: Final = 19
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
@@ -167,7 +168,7 @@ def decode_envelope(document: bytes) -> Envelope:
     """
     try:
         wire = _wire_decoder.decode(document)
-        kind, hlc = MessageKind(wire.kind), _stamp(wire.hlc)
+        kind, hlc = _KINDS.get(wire.kind) or MessageKind(wire.kind), _stamp(wire.hlc)
         if not 0 <= wire.schemaversion <= VERSION_MAX:
             raise ValueError("schemaversion is out of range")
         position, watermark = _number(wire.sequence), _number(wire.watermark)
@@ -205,16 +206,16 @@ def decode_envelope(document: bytes) -> Envelope:
 
 def _stamp(text: str) -> int:
     """Decode a hybrid-logical-clock stamp, which databases store in 64 bits."""
-    if _STAMP.fullmatch(text) is None or int(text) >= 2**63:
+    if len(text) > _STAMP_DIGITS_MAX or not (text.isascii() and text.isdigit()) or (stamp := int(text)) >= 2**63:
         raise ValueError("hlc must be a number within 64 bits")
-    return int(text)
+    return stamp
 
 
 def _number(text: str | None) -> int | None:
     """Decode a position of ASCII digits; `int` alone would accept other texts."""
     if text is None:
         return None
-    if POSITION.fullmatch(text) is None:
+    if len(text) > POSITION_DIGITS_MAX or not (text.isascii() and text.isdigit()):
         raise ValueError("sequence and watermark must be numbers of at most 18 digits")
     return int(text)
 

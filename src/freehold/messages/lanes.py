@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["LANE", "POSITION", "WATERMARK_VERSION", "lane_name", "stamped", "watermark_type"]
+__all__ = ["LANE", "POSITION_DIGITS_MAX", "WATERMARK_VERSION", "lane_name", "stamped", "watermark_type"]
 
 LANE: Final = re.compile(r"[a-z][a-z0-9-]{0,199}/[0-9]{1,5}")
 """Pattern of a lane's name."""
 
-POSITION: Final = re.compile(r"[0-9]{1,18}")
-"""Pattern of a position: ASCII digits, within 64 bits."""
+POSITION_DIGITS_MAX: Final = 18
+"""A position has at most so many ASCII digits: it is within 64 bits."""
 
 WATERMARK_VERSION: Final = 0
 """The version of messages that carry only a watermark. No declared message can have it."""

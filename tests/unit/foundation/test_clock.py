@@ -59,6 +59,15 @@ def test_a_stamp_from_a_broken_clock_is_ignored() -> None:
     assert clock.tick() < far
 
 
+def test_a_broken_clock_among_several_keeps_none_of_the_others_from_being_observed() -> None:
+    wall = StillClock()
+    clock = HybridLogicalClock(wall, drift_seconds_max=60)
+    now_ms = int(wall.time.timestamp() * 1000)
+    stamps = [(now_ms + ahead_ms) << 16 for ahead_ms in (1_000, 61_000, 2_000)]
+    assert not clock.observe(*stamps)
+    assert stamps[2] < clock.tick() < stamps[1]
+
+
 def test_a_stamp_tells_its_time_and_fits_a_signed_column() -> None:
     wall = StillClock()
     stamp = HybridLogicalClock(wall).tick()

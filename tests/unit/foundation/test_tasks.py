@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
+from typing import Any
 
 import pytest
 
-from freehold.tasks import HandlerAborted, TaskGroup, contained
+from freehold.tasks import HandlerAborted, TaskGroup, TimeLimit, contained
 
 
 async def _fail() -> None:
@@ -103,3 +105,65 @@ async def test_a_request_that_a_handlers_own_group_has_left_behind_is_taken_back
             group.create_task(_fail())
     with pytest.raises(HandlerAborted), contained():
         raise asyncio.CancelledError
+
+
+async def test_a_call_that_takes_too_long_is_ended_and_the_next_has_its_own_limit() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    with closing(TimeLimit()) as limit:
+        for _ in range(2):
+            with pytest.raises(TimeoutError), limit.of(0.01):
+                await _hang()
+            assert limit.expired
+            assert not task.cancelling()
+        with limit.of(0.0), contained():
+            pass
+        with limit.of(60.0):
+            await asyncio.sleep(0)
+        assert not limit.expired
+
+
+@pytest.mark.parametrize("seconds", [(0.01, 60.0), (60.0, 0.01)])
+async def test_the_timer_of_one_call_is_not_the_limit_of_the_next(seconds: tuple[float, float]) -> None:
+    """A shorter limit ends its call in time; the timer of a shorter one before ends no call that may take longer."""
+    first, second = seconds
+    with closing(TimeLimit()) as limit:
+        with limit.of(first):
+            pass
+        try:
+            with limit.of(second):
+                await asyncio.sleep(0.1)  # longer than the short limit, which is what is tested
+        except TimeoutError:
+            assert limit.expired
+        assert limit.expired == (second < 1.0)
+
+
+async def test_calls_one_after_the_other_share_a_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    call_at, timers = loop.call_at, list[object]()
+
+    def counted(*given: Any, **named: Any) -> asyncio.TimerHandle:
+        timers.append(given)
+        return call_at(*given, **named)
+
+    monkeypatch.setattr(loop, "call_at", counted)
+    with closing(TimeLimit()) as limit:
+        for _ in range(100):
+            with limit.of(60.0):
+                await asyncio.sleep(0)
+    assert len(timers) == 1
+
+
+async def test_a_request_to_end_the_task_is_not_taken_for_the_time_limit() -> None:
+    async def work() -> None:
+        with closing(TimeLimit()) as limit, limit.of(0.01):
+            try:
+                await _hang()
+            finally:
+                working.cancel()  # as somebody else would, while the limit ends the call
+                assert limit.expired
+
+    working = asyncio.create_task(work())
+    with pytest.raises(asyncio.CancelledError):
+        await working
+    assert working.cancelled()
