@@ -26,6 +26,10 @@ from freehold.testing.crashes.passage import Passage
 from freehold.testing.crashes.scenario import CrashScenario
 from freehold.testing.effect_client import EffectClient, EffectFailed, EffectUnknown
 from freehold.testing.effect_ledger import EffectAnswer, EffectLedger, EffectRequest, EffectState
+from freehold.testing.histories.checks import check_bank, check_list_append, check_set
+from freehold.testing.histories.linearizability import check_register
+from freehold.testing.histories.operation import Operation, OperationOutcome, read_history
+from freehold.testing.histories.recorder import HistoryRecorder, Invocation
 from freehold.testing.nemesis.connections import lost_answers, network_faults
 from freehold.testing.nemesis.disk import full_disk
 from freehold.testing.nemesis.disturbance import Disturbance, frozen, killed
@@ -81,6 +85,8 @@ __all__ = [
     "Fault",
     "FaultKind",
     "Happening",
+    "HistoryRecorder",
+    "Invocation",
     "Loss",
     "LostAnswers",
     "ManualClock",
@@ -88,6 +94,8 @@ __all__ = [
     "Nemesis",
     "NotSettled",
     "Observer",
+    "Operation",
+    "OperationOutcome",
     "Passage",
     "Planned",
     "Recording",
@@ -100,6 +108,10 @@ __all__ = [
     "Stage",
     "TcpProxy",
     "World",
+    "check_bank",
+    "check_list_append",
+    "check_register",
+    "check_set",
     "crash_once",
     "explore",
     "explore_choreography",
@@ -110,6 +122,7 @@ __all__ = [
     "lost_answers",
     "nats_publish",
     "network_faults",
+    "read_history",
     "recorded",
     "settled",
     "simulate",
