@@ -131,6 +131,16 @@ def test_a_set_that_loses_doubles_or_invents_is_found(draw: random.Random) -> No
     assert "comes from nowhere" in check_set(_changed(history, last, [*right, 1000]))[-1]
 
 
+def test_a_read_that_may_lag_loses_nothing_and_invents_nothing() -> None:
+    ok = OperationOutcome.OK
+    history = [
+        Operation("c1", "add", "", 1, 1, 2, ok),
+        Operation("c2", "peek", "", None, 3, 4, ok, []),
+        Operation("c2", "peek", "", None, 5, 6, ok, [2]),
+    ]
+    assert check_set(history) == ["c2: the peek at 5 of 1 values: 2 comes from nowhere"]
+
+
 @QUICK
 @given(draw=SEEDS)
 def test_a_list_out_of_order_is_found(draw: random.Random) -> None:

@@ -16,19 +16,21 @@ from freehold.testing.histories.operation import Operation, OperationOutcome
 __all__ = ["check_bank", "check_list_append", "check_set"]
 
 _STATES_MAX: Final = 50_000
+_READS: Final = frozenset({"read", "peek"})
 
 
 def check_set(operations: Iterable[Operation]) -> Sequence[str]:
     """Problems of one set: nothing acknowledged is lost, nothing appears from nowhere, nothing is there twice.
 
-    Operations: `add` with a value, `read` with the list of all values as its result.
+    Operations: `add` with a value, `read` with the list of all values as its result. A `peek` is a read that may lag:
+    it may lack what was acknowledged.
     """
     every = list(operations)
     adds = [each for each in every if each.name == "add"]
     return [
         f"{_short(read)}: {problem}"
         for read in every
-        if read.name == "read" and read.ok
+        if read.name in _READS and read.ok
         for problem in _contents(read, adds, read.result)
     ]
 
@@ -38,7 +40,8 @@ def check_list_append(operations: Iterable[Operation]) -> Sequence[str]:
     before the other was invoked are in this order; of two reads, one is the beginning of the other, and a later read is
     not shorter.
 
-    Operations: `append` with a value, `read` with the list as its result. The values of a key differ.
+    Operations: `append` with a value, `read` with the list as its result, and `peek`, a read that may lag: it may lack
+    the last appends that were acknowledged. The values of a key differ.
     """
     by_key: defaultdict[str, list[Operation]] = defaultdict(list)
     for each in operations:
@@ -46,7 +49,7 @@ def check_list_append(operations: Iterable[Operation]) -> Sequence[str]:
     found: list[str] = []
     for key, own in by_key.items():
         appends = [each for each in own if each.name == "append"]
-        reads = [each for each in own if each.name == "read" and each.ok]
+        reads = [each for each in own if each.name in _READS and each.ok]
         for read in reads:
             problems = [*_contents(read, appends, read.result), *_disorder(appends, read.result)]
             found += [f"list '{key}': {_short(read)}: {problem}" for problem in problems]
@@ -76,7 +79,7 @@ def check_bank(operations: Iterable[Operation], initial: Mapping[str, int]) -> S
 def _contents(read: Operation, writes: Sequence[Operation], values: Sequence[Any]) -> Sequence[str]:
     """What is lost, from nowhere, or there twice."""
     there = Counter(repr(value) for value in values)
-    acknowledged = [each for each in writes if each.before(read)]
+    acknowledged = [each for each in writes if read.name == "read" and each.before(read)]
     possible = {
         repr(each.value)
         for each in writes
@@ -150,4 +153,4 @@ def _moved(state: tuple[int, ...], names: Collection[str], transfer: Operation) 
 
 
 def _short(read: Operation) -> str:
-    return f"{read.client}: the read at {read.invoked} of {len(read.result)} values"
+    return f"{read.client}: the {read.name} at {read.invoked} of {len(read.result)} values"

@@ -51,7 +51,7 @@ class Operation:
         return self.ok and self.returned is not None and self.returned < other.invoked
 
     def __str__(self) -> str:
-        """The operation as a person writes it: `c1: read x → 3`."""
+        """A short text: `c1: read x → 3`."""
         key = f" {self.key}" if self.key else ""
         value = "" if self.value is None else f" {self.value}"
         return f"{self.client}: {self.name}{key}{value}" + (
