@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from tests.faults import crash_points
+from tests.faults import crash_points, seeds
+from tests.faults.planted import table
 
-_PARTS = {"crash-points": crash_points.main}
+_PARTS = {"crash-points": crash_points.main, "simulate": seeds.main, "planted": table.main}
 
 
 def main() -> None:

@@ -81,6 +81,7 @@ class Deliveries(Scenario):
 
             await persistent(world, "buyers", place)
             await world.sleep(world.draw.uniform(0.0, 3.0))
+        await world.sleep(_REMINDER_SECONDS)  # what is not due yet is not in progress
 
     async def check(self, world: World) -> None:
         await no_dead_letters(world, "buyers", "depot")

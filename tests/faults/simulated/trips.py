@@ -45,11 +45,12 @@ class BookFlight:
     trip: str
 
 
-@command("agents.cancel-flight", key="trip")
+@command("agents.cancel-flight", key="desk")
 class CancelFlight:
-    """Give the seat back."""
+    """Give the seat back. It has another key than its action, and may overtake it."""
 
     trip: str
+    desk: str
 
 
 @command("agents.insure", key="trip")
@@ -80,6 +81,7 @@ class Trip:
     trip: str
     slow: bool
     full: bool
+    desk: str
     room: str = ""
     seat: str = ""
 
@@ -114,7 +116,8 @@ class Trips(Scenario):
 
     async def work(self, world: World) -> None:
         for number in range(_TRIPS):
-            trip = Trip(f"trip-{number}", slow=world.draw.random() < 0.2, full=world.draw.random() < 0.2)
+            slow, full = world.draw.random() < 0.2, world.draw.random() < 0.2
+            trip = Trip(f"trip-{number}", slow, full, desk=f"desk-{number}")
 
             async def start(tx: Transaction, trip: Trip = trip) -> None:
                 if ("begun", trip.trip) not in tx.connection:
@@ -131,10 +134,14 @@ class Trips(Scenario):
             trip = f"trip-{number}"
             status = await saga_status(world, "trips", derive_id("trip", trip))
             held = [booked.get((what, trip), 0) for what in ("hotel", "flight")]
+            assert not booked.get(("undone before it was done", trip)), f"{trip} was undone before it was done"
             ticket, ended = own.get(("ticket", trip)), own.get(("ended", trip), 0)
             world.sometimes(f"a trip is {status.value}")
             world.sometimes("a reply came late", await _journal_has(world, trip, "late"))
             world.sometimes("a compensation cancelled its action", await _journal_has(world, trip, "no-effect"))
+            world.sometimes(
+                "an action came after its compensation", await _journal_has(world, trip, "action cancelled")
+            )
             world.sometimes(
                 "a trip is not insured", status is SagaStatus.COMPLETED and not booked.get(("insured", trip))
             )
@@ -161,7 +168,7 @@ def _agents(agents: Service) -> None:
 
     @agents.handles(CancelHotel)
     async def cancel_hotel(message: CancelHotel, tx: Transaction) -> None:
-        _count(tx, "hotel", message.trip, -1)
+        _undo(tx, "hotel", message.trip)
 
     @agents.handles(BookFlight)
     async def book_flight(message: BookFlight, tx: Transaction) -> Seat:
@@ -170,7 +177,7 @@ def _agents(agents: Service) -> None:
 
     @agents.handles(CancelFlight)
     async def cancel_flight(message: CancelFlight, tx: Transaction) -> None:
-        _count(tx, "flight", message.trip, -1)
+        _undo(tx, "flight", message.trip)
 
     @agents.handles(Insure)
     async def insure(message: Insure, tx: Transaction) -> object:
@@ -182,6 +189,12 @@ def _agents(agents: Service) -> None:
 
 def _count(tx: Transaction, what: str, trip: str, number: int) -> None:
     tx.connection[what, trip] = tx.connection.get((what, trip), 0) + number
+
+
+def _undo(tx: Transaction, what: str, trip: str) -> None:
+    if not tx.connection.get((what, trip)):
+        _count(tx, "undone before it was done", trip, 1)
+    _count(tx, what, trip, -1)
 
 
 async def _journal_has(world: World, trip: str, word: str) -> bool:

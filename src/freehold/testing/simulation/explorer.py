@@ -65,6 +65,7 @@ class SimulationRun:
     """The outcome of one run.
 
     violation  what did not hold; empty for nothing.
+    seconds    the virtual time that it took.
     digest     equal for equal runs.
     trace      what happened, a line for each event.
     """
@@ -76,6 +77,7 @@ class SimulationRun:
     trace: Sequence[str] = field(repr=False)
     restarts: int = 0
     seen: Mapping[str, int] = field(default_factory=dict, repr=False)
+    seconds: float = 0.0
 
 
 class SimulationFailure(AssertionError):
@@ -91,13 +93,23 @@ class SimulationReport:
     """What all seeds together did.
 
     seen    how often each state that `World.sometimes` names was seen.
+    seconds the virtual time of all runs.
     faults  how often each kind of fault was drawn.
     """
 
     runs: int = 0
     restarts: int = 0
+    seconds: float = 0.0
     seen: Counter[str] = field(default_factory=Counter)
     faults: Counter[FaultKind] = field(default_factory=Counter)
+
+    def add(self, run: SimulationRun) -> None:
+        """Count a run."""
+        self.runs += 1
+        self.restarts += run.restarts
+        self.seconds += run.seconds
+        self.seen.update(run.seen)
+        self.faults.update(each.kind for each in run.faults)
 
     @property
     def unseen(self) -> Collection[str]:
@@ -113,10 +125,7 @@ def simulate(make: Callable[[], Scenario], seeds: Iterable[int] = range(100)) ->
         if run.violation:
             shortest = _shrunk(make, run)
             raise SimulationFailure(shortest, _story(make, shortest))
-        report.runs += 1
-        report.restarts += run.restarts
-        report.seen.update(run.seen)
-        report.faults.update(each.kind for each in run.faults)
+        report.add(run)
     return report
 
 
@@ -137,7 +146,8 @@ def simulate_once(make: Callable[[], Scenario], seed: int, faults: Sequence[Faul
     world = World(seed, loop, services, processes, scenario.settings)
     with _repeatable(seed, loop), world.failing_handlers():
         violation = loop.run(_run(scenario, world, faults))
-    return SimulationRun(seed, faults, violation, world.digest, world.trace, world.restarts, dict(world.seen))
+    seen = dict(world.seen)
+    return SimulationRun(seed, faults, violation, world.digest, world.trace, world.restarts, seen, loop.time())
 
 
 async def _run(scenario: Scenario, world: World, faults: Sequence[Fault]) -> str:
