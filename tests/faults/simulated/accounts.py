@@ -22,7 +22,7 @@ _WAIT_SECONDS: Final = 3.0
 _SCOPE: Final = "deposits"
 
 
-@event("bank.deposited", key="account")
+@event("savings.deposited", key="account")
 class Deposited:
     """Money came in. `number` is that of the deposit in its account."""
 
@@ -72,19 +72,19 @@ class Accounts(Scenario):
         self.answers: dict[str, StoredResponse] = {}
 
     def services(self) -> Sequence[Service]:
-        bank, copies = Service("bank"), Service("copies", retry=PATIENT)
+        savings, copies = Service("savings"), Service("copies", retry=PATIENT)
 
         @copies.handles(Deposited)
         async def deposited(message: Deposited, tx: Transaction) -> None:
             tx.connection[message.account] = [*tx.connection.get(message.account, []), message.number]
 
-        return [bank, copies]
+        return [savings, copies]
 
     async def work(self, world: World) -> None:
         for number in range(_DEPOSITS):
             for account in _ACCOUNTS:
                 key = f"{account}-{number}"
-                answer = await persistent_within(world, "bank", _request(key, Deposit(account, 1)))
+                answer = await persistent_within(world, "savings", _request(key, Deposit(account, 1)))
                 known = self.answers.setdefault(key, answer)
                 assert known == answer, f"{key} was answered with {answer} after {known}"
             if world.draw.random() < 0.5:
@@ -114,7 +114,7 @@ class Accounts(Scenario):
             assert numbers == wanted, f"the requests to {account} were answered with {numbers}"
             async with world.running("copies").transaction() as tx:
                 assert tx.connection.get(account) == wanted, f"the copy of {account} has {tx.connection.get(account)}"
-            running = world.running("bank")
+            running = world.running("savings")
             version = await running.stores[EVENTS].version(f"account-{account}")
             assert version == _DEPOSITS, f"the stream of {account} has {version} events"
             async with running.transaction() as tx:

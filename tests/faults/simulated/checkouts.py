@@ -21,14 +21,14 @@ _ORDERS: Final = 12
 _REQUEST_SECONDS: Final = 0.4
 
 
-@command("stock.reserve", key="order")
+@command("shelves.reserve", key="order")
 class Reserve:
     """Take one piece out of the stock."""
 
     order: str
 
 
-@command("stock.release", key="order")
+@command("shelves.release", key="order")
 class Release:
     """Put it back."""
 
@@ -82,7 +82,7 @@ class Checkouts(Scenario):
 
         shop, stock, parcels = (
             Service("shop", retry=PATIENT),
-            Service("stock", retry=PATIENT),
+            Service("shelves", retry=PATIENT),
             Service("parcels", retry=PATIENT),
         )
         shop.orchestrates(Checkout)
@@ -118,9 +118,9 @@ class Checkouts(Scenario):
             await world.sleep(world.draw.uniform(0.0, 3.0))
 
     async def check(self, world: World) -> None:
-        await no_dead_letters(world, "shop", "stock", "parcels")
+        await no_dead_letters(world, "shop", "shelves", "parcels")
         world.sometimes("a payment was asked for twice", max(self.requests.values(), default=0) > 1)
-        stock, parcels = await rows(world, "stock"), await rows(world, "parcels")
+        stock, parcels = await rows(world, "shelves"), await rows(world, "parcels")
         paid, refunded = Counter(self.payments.values()), Counter(self.refunds.values())
         for number in range(_ORDERS):
             order = f"order-{number}"
