@@ -315,7 +315,7 @@ class Dispatcher:
             for work in works:
                 self.times.note(work.place, seconds)
                 if work.meter is not None:
-                    work.meter.processed(seconds, ok=ok)
+                    (work.meter.ok if ok else work.meter.failed).observe(seconds)
             current_trace.reset(trace)
 
     async def dead_letter(

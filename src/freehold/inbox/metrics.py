@@ -68,18 +68,14 @@ RESULTS: Final = ("handled", "duplicates", "deferred", "dead", "rejected")
 
 
 class MessageMeter:
-    """The histograms of one message type."""
+    """The histograms of one message type: runs of its handler that ended well or failed, and its delivery."""
 
-    __slots__ = ("_failed", "_ok", "delivery")
+    __slots__ = ("delivery", "failed", "ok")
 
     def __init__(self, metrics: Metrics, name: str) -> None:
-        self._ok = metrics.histogram(PROCESS_SECONDS, name, "ok")
-        self._failed = metrics.histogram(PROCESS_SECONDS, name, "error")
+        self.ok: Histogram = metrics.histogram(PROCESS_SECONDS, name, "ok")
+        self.failed: Histogram = metrics.histogram(PROCESS_SECONDS, name, "error")
         self.delivery: Histogram = metrics.histogram(DELIVERY_SECONDS, name)
-
-    def processed(self, seconds: float, *, ok: bool) -> None:
-        """Note a run of the handler."""
-        (self._ok if ok else self._failed).observe(seconds)
 
 
 def meters_of(context: ServiceContext) -> Callable[[str], MessageMeter] | None:
