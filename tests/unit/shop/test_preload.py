@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from fastapi import FastAPI
 
+from freehold_shop.supervisor.plan import SERVICE_NAMES
 from freehold_shop.supervisor.service_process import WokenServer, server_config
 
 _LOADED = """
@@ -24,13 +25,13 @@ database, broker = sys.argv[1:]
 configure(ShopSettings(urls={name: "http://127.0.0.1:9" for name in DEFAULT_PORTS}, checkout="saga"))
 settings = {name: Settings.load(name, database=database, broker=broker) for name in SERVICES}
 open_before = set(os.listdir("/proc/self/fd"))
-preload(settings)
+made = preload(settings)
 left = len(set(os.listdir("/proc/self/fd")) - open_before)
 known = set(sys.modules)
 for name in SERVICES:
     create_app(name, run_service(name, settings[name]))
 create_app("gateway")
-print(json.dumps([threading.active_count(), left, sorted(set(sys.modules) - known)]))
+print(json.dumps([threading.active_count(), left, sorted(set(sys.modules) - known), sorted(made)]))
 """
 
 
@@ -47,8 +48,9 @@ def test_services_find_everything_loaded_and_inherit_no_thread_or_descriptor(
 ) -> None:
     urls = [each.format(directory=tmp_path) for each in (database, broker)]
     answer = subprocess.run([sys.executable, "-c", _LOADED, *urls], check=True, capture_output=True, timeout=120)
-    threads, descriptors, imported = json.loads(answer.stdout.splitlines()[-1])
+    threads, descriptors, imported, made = json.loads(answer.stdout.splitlines()[-1])
     assert (threads, descriptors, imported) == (1, 0, [])
+    assert made == sorted(SERVICE_NAMES)
 
 
 class _Counting(WokenServer):

@@ -33,7 +33,7 @@ from freehold_shop.supervisor.plan import SERVICE_NAMES, Plan, Profile
 from freehold_shop.supervisor.preload import preload
 from freehold_shop.supervisor.requested_faults import Failed, RequestedFaults, encode_line
 from freehold_shop.supervisor.servers import ServersInfrastructure
-from freehold_shop.supervisor.service_process import ServiceSlot, serve
+from freehold_shop.supervisor.service_process import Application, ServiceSlot, serve
 from freehold_shop.supervisor.site import ShopSite
 from freehold_shop.supervisor.state import (
     Secrets,
@@ -76,9 +76,9 @@ def run_shop(plan: Plan) -> None:
         write_settings(plan.state_directory, secrets)
         configure(ShopSettings(urls=ports.urls, checkout=plan.checkout.value))
         settings = _settings(plan, infrastructure, token_secret, peers)
-        preload(settings)
+        made = preload(settings)
         provider = _provider(plan, ports)
-        children = _children(plan, ports, settings)
+        children = _children(plan, ports, settings, made)
         poisoned = [message for each in SERVICES.values() for message in each.service.handlers]
         site = ShopSite(
             provider_url=ports.urls["providers"],
@@ -181,9 +181,11 @@ def _settings(
     return settings
 
 
-def _children(plan: Plan, ports: Ports, settings: Mapping[str, Settings]) -> list[Child]:
+def _children(
+    plan: Plan, ports: Ports, settings: Mapping[str, Settings], made: Mapping[str, Application]
+) -> list[Child]:
     def child(name: str, instance: int, services: Sequence[str]) -> Child:
-        slots = [ServiceSlot(each, ports.listeners[each], settings.get(each)) for each in services]
+        slots = [ServiceSlot(each, ports.listeners[each], settings.get(each), made.get(each)) for each in services]
         log = plan.state_directory / "logs" / f"{name}-{instance}.log"
         return Child(name, instance, services, log, lambda supervisor: _serve(slots, supervisor))
 

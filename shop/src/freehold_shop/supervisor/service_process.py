@@ -21,7 +21,7 @@ from fastapi import FastAPI
 
 from freehold import FreeholdError, Settings
 from freehold.broker import Broker
-from freehold.runtime import RunningService, open_broker, open_stores, raise_together
+from freehold.runtime import RunningService, Stores, open_broker, open_stores, raise_together
 from freehold_shop.assembly import SERVICES, create_app, run_service
 from freehold_shop.calls import close_calls
 from freehold_shop.faults.duplicates import DuplicatingBroker, Switch
@@ -29,7 +29,7 @@ from freehold_shop.faults.limits import FileLimits
 from freehold_shop.faults.slowness import Brake, braked
 from freehold_shop.supervisor.requested_faults import Lines, Ready, RequestedFaults, encode_line
 
-__all__ = ["ServiceSlot", "WokenServer", "serve", "server_config"]
+__all__ = ["Application", "ServiceSlot", "WokenServer", "serve", "server_config"]
 
 _log = logging.getLogger("freehold_shop.supervisor")
 _HTTP_DRAIN_SECONDS = 5
@@ -40,12 +40,26 @@ _FILE_SCHEMES = ("sqlite", "embedded")
 
 
 @dataclass(frozen=True, slots=True)
+class Application:
+    """An application that was made before the fork, and the service that its routes know, which is not initialised yet
+    (None for the gateway).
+    """
+
+    config: uvicorn.Config
+    running: RunningService | None
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceSlot:
-    """A service of this process: its listening socket, and its settings (None for one without a database)."""
+    """A service of this process: its listening socket, and its settings (None for one without a database).
+
+    Without a made application the process makes its own.
+    """
 
     service: str
     listener: socket.socket
     settings: Settings | None
+    made: Application | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +98,7 @@ async def serve(slots: Sequence[ServiceSlot], supervisor: socket.socket) -> None
     requested = await _first_request(supervisor, lines)
     controls.put(requested)
     async with _running(slots, controls, requested) as services:
-        servers = [WokenServer(server_config(create_app(slot.service, services.get(slot.service)))) for slot in slots]
+        servers = [WokenServer(_config(slot, services.get(slot.service))) for slot in slots]
         async with asyncio.TaskGroup() as tasks:
             for slot, server in zip(slots, servers, strict=True):
                 tasks.create_task(server.serve(sockets=[slot.listener]))
@@ -104,18 +118,20 @@ async def _running(
     slots: Sequence[ServiceSlot], controls: _FaultControls, requested: RequestedFaults
 ) -> AsyncIterator[Mapping[str, RunningService]]:
     """The services of the slots, on one broker connection."""
-    settings = {slot.service: slot.settings for slot in slots if slot.settings is not None}
     async with contextlib.AsyncExitStack() as stack:
         services: dict[str, RunningService] = {}
         brokers: dict[str, Broker] = {}
-        for name, chosen in settings.items():
+        for slot in slots:
+            name, chosen = slot.service, slot.settings
+            if chosen is None:
+                continue
             if chosen.broker not in brokers:
                 broker = DuplicatingBroker(open_broker(chosen.broker, chosen.broker_options), controls.duplicates)
                 stack.push_async_callback(broker.close)
                 brokers[chosen.broker] = broker
             migrations = SERVICES[name].service.migrations
             stores = braked(open_stores(chosen.database, chosen.database_options, migrations), controls.projections)
-            services[name] = run_service(name, chosen, brokers[chosen.broker], stores)
+            services[name] = _make(slot, chosen, brokers[chosen.broker], stores)
             if name in requested.relays_stopped:
                 services[name].roles = tuple(role for role in services[name].roles if role != "relay")
         for running in services.values():
@@ -124,6 +140,22 @@ async def _running(
         raise_together(outcomes)
         stack.push_async_callback(_stop_together, list(services.values()))
         yield services
+
+
+def _config(slot: ServiceSlot, running: RunningService | None) -> uvicorn.Config:
+    """The made application, if its service is the one that runs."""
+    if slot.made is not None and slot.made.running is running:
+        return slot.made.config
+    return server_config(create_app(slot.service, running))
+
+
+def _make(slot: ServiceSlot, settings: Settings, broker: Broker, stores: Stores) -> RunningService:
+    """Make the service, in the place that its application knows, if that was made before."""
+    made = slot.made.running if slot.made is not None else None
+    if made is None:
+        return run_service(slot.service, settings, broker, stores)
+    made.__init__(SERVICES[slot.service].service, settings, broker=broker, stores=stores)  # type: ignore[misc] # see `Application`
+    return made
 
 
 async def _stop_together(services: Sequence[RunningService]) -> None:
