@@ -5,6 +5,7 @@
     make bench ARGS="--before 46ab8f2"                      the same on this commit, in turn with today's code
     make bench ARGS="--before 46ab8f2 --write"              and write docs/reference/benchmarks.md
     make bench ARGS="curve --write"                         latency against rate, with its plot
+    make bench ARGS="order"                                 what one order of the shop costs, by service
     make bench ARGS="parts"                                 events, aggregates, projections, brokers beside code by hand
 
 The run starts PostgreSQL, MariaDB and NATS. What is not available is left out, and the run says so. It fails if a case
@@ -23,7 +24,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from benchmarks import curve, page, parts, results
+from benchmarks import curve, order, page, parts, results
 from benchmarks.checkout import source_of
 from benchmarks.goals import BEFORE, NOW, ROWS, Row
 from benchmarks.ground import ROOT, Side, ground
@@ -38,6 +39,8 @@ def main(arguments: list[str]) -> int:
     """Run what the command line asks for; returns the exit code."""
     if arguments[:1] == ["parts"]:
         return parts.main(arguments[1:])
+    if arguments[:1] == ["order"]:
+        return order.main(arguments[1:])
     if arguments[:1] == ["curve"]:
         return curve.main(arguments[1:])
     return _goals(_options(arguments))

@@ -26,6 +26,8 @@ from typing import Any, Final
 from benchmarks.cases.conditions import CheckFailed, Conditions, expect, given, print_figures
 from benchmarks.cases.processor import cpu_seconds, private_share_mib
 
+__all__ = ["invoice_lines"]
+
 _COMMAND: Final = (sys.executable, "-m", "freehold_shop.cli.main")
 _HEAD: Final = (
     "InvoiceNo",
@@ -45,7 +47,7 @@ _READY_SECONDS_MAX: Final = 60.0
 _KILLED: Final = "reference"
 
 
-def _rows(orders: int) -> Iterator[tuple[object, ...]]:
+def invoice_lines(orders: int) -> Iterator[tuple[object, ...]]:
     """Lines of invoices as in the retail files, the same in each run: one to twenty an order."""
     source = random.Random(7)
     for order in range(orders):
@@ -62,7 +64,7 @@ def _replay(conditions: Conditions, profile: str, checkout: str) -> Mapping[str,
     with (directory / "orders.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(_HEAD)
-        writer.writerows(_rows(conditions.messages))
+        writer.writerows(invoice_lines(conditions.messages))
     options = ["--profile", profile, "--checkout", checkout, "--json", "--state", str(directory / "state")]
     done = subprocess.run(
         [*_COMMAND, "replay", "orders.csv", *options], cwd=directory, stdout=subprocess.PIPE, check=False
