@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 from uuid import UUID
@@ -58,7 +58,8 @@ class Companion:
 class PendingWrites:
     """The pending writes of one transaction, over all messages that are handled in it, and what it has written.
 
-    reached    the positions of its own events, as far as they are written.
+    reached    the positions of its own events, as far as they are written, without those in `told`.
+    told       positions of messages, with their topic, which are added to `reached` when it is read.
     appended   whether events were written; `sent` and `delayed`: whether messages without and with a due time were.
     last       whether nothing but the commit follows the write in progress.
     """
@@ -69,6 +70,7 @@ class PendingWrites:
     companions: dict[object, Companion] = field(default_factory=dict)
     after_commit: set[Callable[[], None]] = field(default_factory=set)
     reached: ConsistencyToken = EMPTY_TOKEN
+    told: list[tuple[str, Sequence[OutgoingMessage], Sequence[int]]] = field(default_factory=list)
     appended: bool = False
     sent: bool = False
     delayed: bool = False
@@ -89,13 +91,14 @@ class PendingWrites:
         and written inside it becomes pending again, since the savepoint's rollback deletes it from the database.
         """
         appends, messages, scheduled = self.appends.remember(), tuple(self.messages), tuple(self.scheduled)
-        reached, wakes = self.reached, frozenset(self.after_commit)
+        reached, told, wakes = self.reached, tuple(self.told), frozenset(self.after_commit)
         companions = [(key, companion, companion.remember()) for key, companion in self.companions.items()]
 
         def restore() -> None:
             appends()
             self.messages[:], self.scheduled[:] = messages, scheduled
             self.reached, self.after_commit = reached, set(wakes)
+            self.told[:] = told
             lasting = {key: companion for key, companion in self.companions.items() if companion.lasting}
             self.companions = lasting | {key: companion for key, companion, _ in companions}
             for _, _, restored in companions:

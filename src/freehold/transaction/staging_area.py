@@ -88,7 +88,7 @@ class StagingArea:
     @property
     def token(self) -> ConsistencyToken:
         """The positions that this transaction has seen and, once they are written, those of its own events."""
-        return self._has_seen().merged(self.pending.reached)
+        return self._has_seen().merged(self._reached())
 
     def observe(self, token: ConsistencyToken) -> None:
         """Add what the caller has seen. It is sent with everything that is published from here on."""
@@ -267,9 +267,16 @@ class StagingArea:
             return None
 
         def tell(positions: Sequence[int]) -> None:
-            self.pending.reached = self.pending.reached.merged(self._lanes(topic, messages, positions))
+            self.pending.told.append((topic, messages, positions))
 
         return tell
+
+    def _reached(self) -> ConsistencyToken:
+        """The positions of what this transaction has written. Those of messages are added here: few tokens are read."""
+        pending = self.pending
+        while pending.told:
+            pending.reached = pending.reached.merged(self._lanes(*pending.told.pop()))
+        return pending.reached
 
     def _lanes(self, topic: str, messages: Sequence[OutgoingMessage], positions: Sequence[int]) -> ConsistencyToken:
         """The positions of the messages of a topic by lane."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -159,6 +160,26 @@ async def test_drivers_errors_of_enlisted_connections_are_diagnosed(on_postgres:
 
 
 async def test_a_pool_whose_connections_died_heals_by_itself(on_postgres: Stores, postgres_url: str) -> None:
+    async with on_postgres.database.begin(), on_postgres.database.begin(), on_postgres.database.begin():
+        pass
+    async with await psycopg.AsyncConnection.connect(postgres_url, autocommit=True) as admin:
+        await admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    # BEGIN goes with the first statement of a connection that has just been used; the others are doubted after it.
+    with contextlib.suppress(Unavailable):
+        async with on_postgres.database.begin():
+            pass
+    async with on_postgres.database.begin() as db_tx:
+        await insert(db_tx)
+
+
+async def test_an_idle_pool_whose_connections_died_fails_no_transaction(
+    on_postgres: Stores, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """BEGIN is a round trip of its own there, and is tried on the next connection."""
+    monkeypatch.setattr("freehold.adapters.postgres.connection._ALIVE_SECONDS", 0.0)
     async with on_postgres.database.begin(), on_postgres.database.begin(), on_postgres.database.begin():
         pass
     async with await psycopg.AsyncConnection.connect(postgres_url, autocommit=True) as admin:

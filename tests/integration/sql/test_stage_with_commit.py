@@ -49,9 +49,10 @@ async def _opened(url: str, options: DatabaseOptions = _OPTIONS) -> Stores:
     return stores
 
 
-@pytest.fixture
-async def stores(postgres_url: str) -> AsyncIterator[Stores]:
-    stores = await _opened(postgres_url)
+@pytest.fixture(params=["", "?statement_cache_size=0"], ids=["bound", "text"])
+async def stores(postgres_url: str, request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
+    """The values are parameters; or, as behind a proxy that pools transactions, literals."""
+    stores = await _opened(postgres_url + request.param)
     yield stores
     await stores.database.close()
 

@@ -186,6 +186,12 @@ class PooledAsyncmy(AsyncmyConnection):
             ) from error
         self._begun = False
 
+    def begin_now(self) -> None:
+        """Do nothing: `begin` has begun it."""
+
+    def doubt(self) -> None:
+        """Do nothing: `begin` always finds out."""
+
     async def remember(self) -> None:
         """Set a savepoint: another transaction, begun later on the same connection, does not have it."""
         await self.execute(f"SAVEPOINT {_BEGUN}")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from freehold.adapters.postgres.literals import call_sql, is_writable
-from freehold.adapters.sql.engine.commit_text import closing_of
+from freehold.adapters.postgres.literals import is_writable
+from freehold.adapters.sql.engine.commit_text import FunctionCall, closing_of
 from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.database import DatabaseTransaction
 
@@ -16,8 +16,8 @@ def add_call(
     db_tx: DatabaseTransaction,
     dialect: Dialect,
     function: str,
-    arguments: Iterable[object],
-    types: Iterable[str],
+    arguments: Sequence[object],
+    types: tuple[str, ...],
     *,
     texts: Iterable[str],
 ) -> bool:
@@ -30,5 +30,5 @@ def add_call(
     if closing is None or not all(map(is_writable, texts)):
         return False
     prefix = f'"{dialect.schema}".' if dialect.schema else ""
-    closing.add(call_sql(prefix + function, arguments, types))
+    closing.add(FunctionCall(prefix + function, arguments, types))
     return True

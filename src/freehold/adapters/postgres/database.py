@@ -348,10 +348,10 @@ class PostgresDatabase(EngineDatabase):
 
     async def _send_commit(self, db_tx: OwnedTransaction) -> None:
         closing, connection = db_tx.closing, db_tx.pooled.sql
-        if closing is None or not closing.statements or not isinstance(connection, PooledAsyncpg):
+        if closing is None or not closing.calls or not isinstance(connection, PooledAsyncpg):
             await connection.commit()
             return
-        closing.tell(await connection.commit_after(closing.statements))
+        closing.tell(await connection.commit_after(closing.calls))
 
     def _autocommitting(self, sql: PooledConnection) -> SqlConnection:
         if self._url.proxied and isinstance(sql, PooledAsyncpg):

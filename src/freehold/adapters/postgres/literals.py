@@ -1,7 +1,7 @@
 """Values as literals, for statements that go to the server as one text. Imports the standard library only.
 
-This is the only module that writes values into SQL. A text of several statements takes no parameters, and is what saves
-a round trip: see `staging`.
+This is the only module that writes values into SQL: where a proxy pools transactions, and prepared statements of a
+session (`bound_call`) cannot be used.
 
 A literal means the same whatever `standard_conforming_strings`, `backslash_quote` and the encodings are: a quote is
 doubled, a text with a backslash is written in the form with escapes, and bytes are hexadecimal digits. The server

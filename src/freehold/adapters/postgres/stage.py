@@ -10,7 +10,7 @@ the database (`schema/functions/outbox.sql`):
 3. draws positions and inserts the rows.
 
 It is called in one of two ways. As a statement of its own it returns the positions. In a transaction that Freehold ends
-it is sent with the COMMIT, as one text with the values written in (`literals`).
+it is sent with the COMMIT.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from freehold.adapters.postgres.literals import call_sql, is_writable
-from freehold.adapters.sql.engine.commit_text import Closing, closing_of
+from freehold.adapters.postgres.literals import is_writable
+from freehold.adapters.sql.engine.commit_text import Closing, FunctionCall, closing_of
 from freehold.adapters.sql.engine.connection import sql_of
 from freehold.adapters.sql.engine.dialect import Dialect
 from freehold.broker import OutgoingMessage
@@ -30,10 +30,11 @@ __all__ = ["Staging"]
 
 _LOCK_SPACE: Final = "freehold.outbox/"
 _ONE: Final = "freehold_outbox_stage"
+_ONE_TYPES: Final = ("bigint", "integer", "uuid", "text", "text", "bytea", "timestamptz")
 _ONE_SQL: Final = """\
 SELECT freehold_outbox_stage($1::bigint, $2::integer, $3::uuid, $4::text, $5::text, $6::bytea, $7::timestamptz)"""
 _ALL: Final = "freehold_outbox_stage_all"
-_ALL_TYPES: Final = ("bigint[]", "integer[]", "uuid[]", "text[]", "text[]", "bytea[]")
+_ALL_TYPES: Final = ("bigint[]", "integer[]", "uuid[]", "text[]", "text[]", "bytea[]", "timestamptz")
 _ALL_SQL: Final = """\
 SELECT freehold_outbox_stage_all(
     $1::bigint[], $2::integer[], $3::uuid[], $4::text[], $5::text[], $6::bytea[], $7::timestamptz)"""
@@ -73,8 +74,8 @@ class Staging:
             return
         one = len(messages) == 1
         function = self._prefix + (_ONE if one else _ALL)
-        statement = call_sql(function, self._arguments(messages), () if one else _ALL_TYPES)
-        closing.add(statement, None if tell is None else lambda result: tell(_positions(result)))
+        call = FunctionCall(function, self._arguments(messages), _ONE_TYPES if one else _ALL_TYPES)
+        closing.add(call, None if tell is None else lambda result: tell(_positions(result)))
 
     @staticmethod
     def _goes_with(closing: Closing, messages: Sequence[OutgoingMessage]) -> bool:
@@ -85,7 +86,7 @@ class Staging:
         size = sum(len(message.document) for message in messages)
         short = len(messages) <= _FOLDED_MESSAGES_MAX and size <= _FOLDED_BYTES_MAX
         writable = all(is_writable(message.key) and is_writable(message.topic) for message in messages)
-        return bool(messages) and writable and (short or bool(closing.statements))
+        return bool(messages) and writable and (short or bool(closing.calls))
 
     def _arguments(self, messages: Sequence[OutgoingMessage]) -> tuple[object, ...]:
         if len(messages) == 1:

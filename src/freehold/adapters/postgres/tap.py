@@ -1,8 +1,11 @@
-"""Reads the rows of a text of several statements, which asyncpg discards. Imports asyncpg.
+"""Reads the rows of what goes to the server with a text of asyncpg's, which asyncpg discards. Imports asyncpg.
 
 asyncpg sends a text without parameters as one message, whatever number of statements it has, and reads of the answer
 only how the last statement ended. The tap stands between the socket and asyncpg's protocol while such a text runs. It
 passes every byte on unchanged, and notes the rows that it sees.
+
+Calls that were sent ahead of the text (`bound_call`) ask for no answer of their own. If one fails, the server skips all
+that follows until a Sync, the text too: then the tap sends that Sync, and asyncpg gets the error as that of its text.
 
 It needs two attributes that asyncpg does not document, the connection's transport and its protocol; `TAPS` says whether
 this release has them. Where it does not, no statement is sent with a COMMIT.
@@ -16,10 +19,14 @@ from typing import Any, Final, Self
 
 import asyncpg
 
+from freehold.adapters.postgres.bound_call import SYNC
+
 __all__ = ["TAPS", "RowTap"]
 
 TAPS: Final = {"_protocol", "_transport"} <= set(asyncpg.Connection.__slots__)
 _ROW: Final = ord("D")
+_COMPLETE: Final = ord("C")
+_ERROR: Final = ord("E")
 _HEAD_BYTES: Final = 5
 _VALUE_AT: Final = 11
 """Where the first column's value begins: behind the type and length of the message, the number of columns, and the
@@ -28,10 +35,14 @@ value's length.
 
 
 class RowTap(asyncio.Protocol):
-    """The tap on one connection, within a block in which nothing but one text of statements runs."""
+    """The tap on one connection, within a block in which nothing but one text of statements runs.
 
-    def __init__(self, driver: asyncpg.Connection[Any]) -> None:
+    ahead  so many statements were sent ahead of the text, without a Sync.
+    """
+
+    def __init__(self, driver: asyncpg.Connection[Any], *, ahead: int = 0) -> None:
         connection: Any = driver
+        self._ahead = ahead
         self._values: list[bytes] = []
         self._rest = b""
         self._transport: asyncio.Transport = connection._transport  # noqa: SLF001 - no public name; without it nothing is folded
@@ -78,7 +89,13 @@ class RowTap(asyncio.Protocol):
             end = at + 1 + int.from_bytes(data[at + 1 : at + _HEAD_BYTES])
             if end > len(data):
                 break
-            if data[at] == _ROW:
+            kind = data[at]
+            if kind == _ROW:
                 self._values.append(data[at + _VALUE_AT : end])
+            elif kind == _COMPLETE:
+                self._ahead -= 1
+            elif kind == _ERROR and self._ahead > 0:
+                self._ahead = 0
+                self._transport.write(SYNC)
             at = end
         self._rest = data[at:]

@@ -247,6 +247,12 @@ class PooledAiosqlite(AiosqliteConnection):
             self._torn = files.torn
             raise
 
+    def begin_now(self) -> None:
+        """Do nothing: `begin` has begun it."""
+
+    def doubt(self) -> None:
+        """Do nothing: `begin` always finds out."""
+
     async def remember(self) -> None:
         """Record every statement from now on, so that `commit` finds one that ended the transaction."""
         self._traced = []

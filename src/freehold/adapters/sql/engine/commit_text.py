@@ -1,8 +1,7 @@
-"""What goes to the server in one message with the COMMIT of a transaction. Imports the standard library only.
+"""What goes to the server in one round trip with the COMMIT of a transaction. Imports the standard library only.
 
-An engine whose driver can send several statements as one text saves a round trip with it. The statements run right
-before the COMMIT, in the order in which they were added. If one fails, the server skips the rest of the text, and the
-transaction is rolled back.
+The calls run right before the COMMIT, in the order in which they were added. If one fails, the server skips the rest,
+and the transaction is rolled back.
 """
 
 from __future__ import annotations
@@ -10,27 +9,38 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Closing", "closing_of"]
+__all__ = ["Closing", "FunctionCall", "closing_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionCall:
+    """A call of a function in the database, which returns one row of one column. `types` are those of the arguments, as
+    SQL writes them, after which a cast may follow: `text[]::float8[]`.
+    """
+
+    function: str
+    arguments: Sequence[object]
+    types: tuple[str, ...]
 
 
 @dataclass(slots=True)
 class Closing:
-    """The statements of one transaction, with their values written in. Each returns one row of one column.
+    """The calls of one transaction.
 
-    check       raises where the transaction is not open any more.
-    statements  the texts.
-    tellers     for each of them what is called with its result, as the engine writes it, once the COMMIT is known to
-                have succeeded; None where nobody needs it.
+    check    raises where the transaction is not open any more.
+    calls    the calls.
+    tellers  for each of them what is called with its result, as the engine writes it, once the COMMIT is known to have
+             succeeded; None where nobody needs it.
     """
 
     check: Callable[[], None]
-    statements: list[str] = field(default_factory=list)
+    calls: list[FunctionCall] = field(default_factory=list)
     tellers: list[Callable[[str], None] | None] = field(default_factory=list)
 
-    def add(self, statement: str, tell: Callable[[str], None] | None = None) -> None:
-        """Add a statement; `tell` is called with its result. Raises `TransactionEnded`."""
+    def add(self, call: FunctionCall, tell: Callable[[str], None] | None = None) -> None:
+        """Add a call; `tell` is called with its result. Raises `TransactionEnded`."""
         self.check()
-        self.statements.append(statement)
+        self.calls.append(call)
         self.tellers.append(tell)
 
     def tell(self, results: Sequence[str]) -> None:

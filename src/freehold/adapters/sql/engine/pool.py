@@ -46,7 +46,10 @@ class PooledConnection(SqlConnection, Protocol):
         """Whether a transaction is open, as far as the driver knows; no round trip."""
 
     async def begin(self) -> None:
-        """Begin a transaction. Raises `Unavailable`."""
+        """Begin a transaction, at once or with its first statement. Raises `Unavailable`."""
+
+    def begin_now(self) -> None:
+        """Send BEGIN if `begin` has left it to the first statement: the next one goes past this connection."""
 
     async def commit(self) -> None:
         """Commit. Raises `Unavailable` where the response is lost, `DatabaseError` where nothing was committed, and
@@ -58,6 +61,9 @@ class PooledConnection(SqlConnection, Protocol):
 
     async def abort(self) -> None:
         """Close the connection at once, without a message to the server."""
+
+    def doubt(self) -> None:
+        """Note that another connection of the pool was lost: `begin` finds out at once whether this one is alive."""
 
     async def remember(self) -> None:
         """Note the identity of the open transaction, so that the commit can check that it is still the same."""
@@ -160,8 +166,11 @@ class ConnectionPool:
         try:
             if _is_clean(pooled):
                 self._idle.append(pooled)
-            else:
-                await pooled.give_back()
+                return
+            if pooled.sql.broken:
+                for idle in self._idle:
+                    idle.sql.doubt()
+            await pooled.give_back()
         finally:
             self._release_place(pooled)
 

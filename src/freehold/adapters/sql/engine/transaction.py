@@ -50,6 +50,7 @@ class OwnedTransaction:
         """SQLAlchemy's connection, made at the first access. Raises `TransactionEnded`."""
         self.life.check()
         if self._native is None:
+            self.pooled.sql.begin_now()
             self._native = lend(self)
         return self._native
 
@@ -62,6 +63,7 @@ class OwnedTransaction:
     def driver(self) -> Any:
         """The driver's connection in a guarding wrapper. Raises `TransactionEnded`."""
         self.life.check()
+        self.pooled.sql.begin_now()
         self.pooled.spent = self.guard.watched = True
         return DriverProxy(self.pooled.sql.driver, self.guard, self.sql)
 
