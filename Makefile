@@ -43,7 +43,7 @@ heal-upgrade: .venv/.stamp-servers ## kill a shop from before the first release,
 soak: .venv/.stamp-servers ## random faults against the whole shop under load, for MINUTES on each profile, and verify
 	$(PYTHON) -m tests.soak --minutes $(MINUTES) $(ARGS)
 
-faults: .venv/.stamp-servers ## kill processes at every crash point, where the last run stopped; ARGS="--seconds 600"
+faults: .venv/.stamp-servers ## crash points, simulated seeds and planted bugs, where the last run stopped; ARGS="--seconds 600"
 	$(PYTHON) -m tests.faults $(ARGS)
 
 servers: .venv/.stamp-servers ## run real PostgreSQL and NATS until ctrl-c, and print where they are

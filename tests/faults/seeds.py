@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     state = Path(asked.state)
     progress = Progress.of(json.loads(state.read_text())) if state.exists() and not asked.fresh else Progress()
     wanted = [number for number in range(-(-asked.seeds // _CHUNK)) if number not in progress.chunks]
-    for done in _done(wanted, asked.seeds, asked.workers, asked.minutes * 60.0):
+    for done in _done(wanted, asked.seeds, asked.workers, asked.seconds):
         progress.add(done)
         state.parent.mkdir(parents=True, exist_ok=True)
         state.write_text(json.dumps(progress.document()))
@@ -121,7 +121,7 @@ def _asked(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.faults simulate", description=__doc__)
     parser.add_argument("--seeds", type=int, default=20_000, help="how many runs, over all scenarios")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--minutes", type=float, default=120.0, help="begin no chunk after this time")
+    parser.add_argument("--seconds", type=float, default=7200.0, help="begin no chunk after this time")
     parser.add_argument("--state", default=str(_STATE), help="the file with what was done")
     parser.add_argument("--fresh", action="store_true", help="begin again")
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(_ROOT)}")

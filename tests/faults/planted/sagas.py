@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from tests.faults.planted.bug import Bug, Patch, returns
-from tests.faults.planted.scenarios import QuickCheckouts, QuickTransfers, QuickTrips, WokenTransfers
+from tests.faults.planted.scenarios import QuickTransfers, QuickTrips, WokenTransfers
 
 from freehold.adapters.memory.saga import _SAGAS, MemorySagaStore
 from freehold.saga.engine import SagaEngine
@@ -95,12 +95,6 @@ def _unknown_is_undone_by_nobody(patch: Patch) -> None:
     patch.replace(TransitionState, "_start_compensations", lambda _: to_compensate)
 
 
-def _compensated_too_soon(patch: Patch) -> None:
-    patch.replace(
-        TransitionState, "_has_no_effect", lambda _: lambda self, name: self.steps[name].phase is not Phase.DONE
-    )
-
-
 def _not_woken(patch: Patch) -> None:
     patch.replace(SagaEngine, "_wake", returns(None))
 
@@ -137,12 +131,6 @@ BUGS = (
         "a step whose outcome is not known counts as never done",
         _unknown_is_undone_by_nobody,
         QuickTrips,
-    ),
-    Bug(
-        "compensated-out-of-order",
-        "a step is compensated while a later one may still have an effect",
-        _compensated_too_soon,
-        QuickCheckouts,
     ),
     Bug("saga-not-woken", "a transaction does not wake the loop of sagas that are due", _not_woken, WokenTransfers),
 )

@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from tests.faults.simulated.accounts import Accounts
-from tests.faults.simulated.checkouts import Checkouts
 from tests.faults.simulated.counting import Counting
 from tests.faults.simulated.deliveries import Deliveries
 from tests.faults.simulated.letters import Letters
@@ -17,7 +16,6 @@ from freehold.testing import FaultKind
 
 __all__ = [
     "QuickAccounts",
-    "QuickCheckouts",
     "QuickCounting",
     "QuickDeliveries",
     "QuickLetters",
@@ -64,12 +62,6 @@ class QuickCounting(Counting):
 
     settings: Mapping[str, Any] = {**Counting.settings, "prune_interval_seconds": 3.0}
     quiet_seconds = _SOON_SECONDS
-
-
-class QuickCheckouts(Checkouts):
-    """What is stuck is told soon."""
-
-    quiet_seconds = 240.0
 
 
 class QuickTrips(Trips):

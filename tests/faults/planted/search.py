@@ -16,7 +16,7 @@ from freehold.testing import simulate_once
 
 __all__ = ["ENVIRONMENT", "Found", "seed_that_finds", "test_that_finds"]
 
-ENVIRONMENT: Final = "FREEHOLD_PLANTED_BUG"
+ENVIRONMENT: Final = "PLANTED_BUG"
 _SECONDS_MAX: Final = 600
 _FAILED: Final = 1
 _TEXT_MAX: Final = 160

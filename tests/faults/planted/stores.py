@@ -17,6 +17,7 @@ from freehold.adapters.memory.broker import _MemoryLog
 from freehold.adapters.memory.leases import LEASES, MemoryLeaseStore
 from freehold.adapters.memory.saga import MemorySagaStore
 from freehold.life import Life
+from freehold.projection.batch_commit import BatchProcessor
 
 __all__ = ["BUGS"]
 
@@ -71,6 +72,22 @@ def _saga_not_fenced(patch: Patch) -> None:
     patch.replace(MemorySagaStore, "save", make)
 
 
+def _checkpoint_outside(patch: Patch) -> None:
+    async def commit(self: Any, batch: Any) -> None:
+        events = [event for event in batch.events if event.stream not in self._cache.parked]
+        moves = batch.moves(self._cache.checkpoints, parked=self._cache.parked)
+        self.handling = False
+        async with self._context.database.begin() as db_tx:
+            moved = await self._store.advance(db_tx, moves)
+        self._cache.checkpoints.update((each.partition, each) for each in moved)
+        async with self._transactions.begin() as tx:
+            if events:
+                self.handling = True
+                await self.invoker.apply(tx, events, moved[0].state)
+
+    patch.replace(BatchProcessor, "_commit", lambda _: commit)
+
+
 BUGS = (
     Bug(
         "append-without-version-check",
@@ -113,5 +130,11 @@ BUGS = (
         "a saga is saved without a look at its version",
         _saga_not_fenced,
         test="tests/conformance/memory/test_saga.py",
+    ),
+    Bug(
+        "checkpoint-first",
+        "a projection commits its checkpoint, and then its rows",
+        _checkpoint_outside,
+        test="tests/integration/projection/test_parking.py::test_one_stream_is_parked_and_all_others_go_on[sqlite-False]",
     ),
 )

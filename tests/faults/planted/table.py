@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -35,11 +36,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", help="bugs to look for; all that have no result yet where none is named")
     parser.add_argument("--all", action="store_true", help="look for all again")
     parser.add_argument("--seeds", type=int, default=SEEDS_MAX, help="how many seeds to try for each")
+    parser.add_argument("--seconds", type=float, default=3600.0, help="begin with no bug after this time")
+    parser.add_argument("--workers", type=int, default=1, help="as for the other parts; bugs are looked for one by one")
     parser.add_argument("--write", action="store_true", help="write the results and the page")
     asked = parser.parse_args(arguments)
     known = {name: found for name, found in results().items() if name in BUGS}
-    missed = []
+    missed, end = [], time.monotonic() + asked.seconds
     for name in asked.names or (BUGS if asked.all else [name for name in BUGS if name not in known]):
+        if time.monotonic() >= end:
+            break
         bug = BUGS[name]
         found = test_that_finds(bug) if bug.scenario is None else seed_that_finds(bug, range(asked.seeds))
         sys.stdout.write(f"{name}: {found}\n")
