@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 import asyncmy
 from asyncmy.connection import Connection
 from asyncmy.constants import CLIENT
+from asyncmy.errors import OperationalError
 from sqlalchemy import event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -56,6 +57,7 @@ FEATURES: Final = DatabaseFeatures(
 _VERSION_MIN: Final = (10, 11)
 _MIGRATION_SECONDS: Final = 600
 _RECYCLE_SECONDS: Final = 1800
+_LOST: Final = 2013
 _SERVER: Final = "SELECT VERSION(), @@global.wsrep_on"
 
 
@@ -216,7 +218,11 @@ class MariaDbDatabase(EngineDatabase):
         return connecting.result()
 
     async def _connect_and_prepare(self, *arguments: Any, **keywords: Any) -> Connection:
-        connection: Connection = await asyncmy.connect(*arguments, **keywords)
+        try:
+            connection: Connection = await asyncmy.connect(*arguments, **keywords)
+        except RuntimeError as error:
+            # uvloop's, for a socket that the server reset while it was being set up; asyncmy lets it through.
+            raise OperationalError(_LOST, "the connection was lost while it was made") from error
         try:
             async with asyncio.timeout(self._connect_seconds):
                 cursor = connection.cursor()
