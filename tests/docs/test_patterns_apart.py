@@ -25,9 +25,12 @@ _LISTED: Final = {
     "freehold.runtime.standalone": "outbox and inbox alone, for existing code",
     "freehold.schema.asyncapi": "the requests of sagas",
     "freehold.service": "typed access to the registries",
+    "freehold.testing.choreography_stage": "choreographies lived in tests",
     "freehold.testing.participants": "sagas lived in tests",
     "freehold.testing.recorder": "what was scheduled, for tests",
     "freehold.testing.saga": "sagas lived in tests",
+    "freehold.testing.saga_code": "sagas lived in tests",
+    "freehold.testing.saga_story": "sagas lived in tests",
     "freehold.testing.settlement": "waits until every pattern is done",
     "freehold.testing.saga_run": "sagas lived in tests",
     # To become a walk: what doctor asks a broker for a service.

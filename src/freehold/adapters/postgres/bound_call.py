@@ -1,7 +1,7 @@
 """Calls of functions with their arguments bound, as messages of the protocol. Imports the SQL base.
 
 They are sent ahead of a COMMIT and ask for no answer of their own (no Sync): the server answers to all together. Each
-call is a prepared statement of its connection, so nothing is parsed or planned anew, and no value is part of a text.
+call is a prepared statement of its connection, so nothing is parsed or planned again, and no value is part of a text.
 """
 
 from __future__ import annotations

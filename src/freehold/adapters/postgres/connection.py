@@ -38,7 +38,7 @@ _ROLLBACK_SECONDS = 3.0
 _ALIVE_SECONDS = 1.0
 """For so long after an answer a connection is taken to be alive."""
 _FORGOTTEN = (asyncpg.InvalidSQLStatementNameError, asyncpg.FeatureNotSupportedError)
-"""A prepared statement is gone, or does not fit its function any more: the connection must prepare anew."""
+"""A prepared statement is gone, or does not fit its function any more: the connection must prepare it again."""
 _BEGAN = "SELECT transaction_timestamp()"
 _NOTHING = nullcontext()
 _ERROR = "ERROR"
