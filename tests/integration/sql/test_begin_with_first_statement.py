@@ -81,6 +81,23 @@ async def test_a_text_that_fails_as_first_statement(stores: Stores) -> None:
     await _works(stores)
 
 
+@pytest.mark.parametrize("through_sqlalchemy", [False, True])
+async def test_a_text_that_cannot_be_read_as_first_statement(stores: Stores, through_sqlalchemy: bool) -> None:
+    """The server refuses the whole text, BEGIN with it: what follows must not be committed by itself."""
+    await _works(stores)
+    for wrong in ("SELEC 1", "SELECT 'open", "INSERT INTO work (n) VALUES (1); SELEC"):
+        with pytest.raises(FreeholdError):
+            async with _begin(stores) as db_tx:
+                with contextlib.suppress(DatabaseError):
+                    await db_tx.sql.execute(wrong)
+                if through_sqlalchemy:
+                    await db_tx.native.execute(sa.text("INSERT INTO work (n) VALUES (1)"))
+                else:
+                    await db_tx.sql.execute(_ROW, (1,))
+        assert await _rows(stores) == []
+        await _works(stores)
+
+
 async def test_a_failed_first_statement_that_is_caught_fails_the_commit(stores: Stores) -> None:
     with pytest.raises(DatabaseError, match="a statement of the transaction had failed"):
         async with _begin(stores) as db_tx:
