@@ -42,7 +42,7 @@ class WokenCounting(Counting):
 class WokenDeliveries(Deliveries):
     """The same, with scheduled messages."""
 
-    instances: Mapping[str, int] = {"buyers": 1, "depot": 1}
+    instances: Mapping[str, int] = {"buyers": 1, "packers": 1}
     settings: Mapping[str, Any] = _NO_POLLS
     faults: Collection[FaultKind] = frozenset()
     quiet_seconds = _SOON_SECONDS

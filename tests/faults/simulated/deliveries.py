@@ -20,7 +20,7 @@ _REMINDER_SECONDS: Final = 6.0
 
 @event("buyers.ordered", key="order")
 class Ordered:
-    """Somebody wants something; some orders are forgotten by the depot."""
+    """Somebody wants something; some orders are forgotten by the packers."""
 
     order: str
     forgotten: bool
@@ -33,7 +33,7 @@ class Cancelled:
     order: str
 
 
-@event("depot.packed", key="order")
+@event("packers.packed", key="order")
 class Packed:
     """A parcel is ready."""
 
@@ -62,10 +62,10 @@ class Deliveries(Scenario):
     settings: Mapping[str, Any] = RARE_POLLS
 
     def services(self) -> Sequence[Service]:
-        buyers, depot = Service("buyers", retry=PATIENT), Service("depot", retry=PATIENT)
+        buyers, packers = Service("buyers", retry=PATIENT), Service("packers", retry=PATIENT)
         _buyers(buyers)
-        _depot(depot)
-        return [buyers, depot]
+        _packers(packers)
+        return [buyers, packers]
 
     async def work(self, world: World) -> None:
         for number in range(_ORDERS):
@@ -84,8 +84,8 @@ class Deliveries(Scenario):
         await world.sleep(_REMINDER_SECONDS)  # what is not due yet is not in progress
 
     async def check(self, world: World) -> None:
-        await no_dead_letters(world, "buyers", "depot")
-        own, parcels = await rows(world, "buyers"), await rows(world, "depot")
+        await no_dead_letters(world, "buyers", "packers")
+        own, parcels = await rows(world, "buyers"), await rows(world, "packers")
         for order in (f"order-{number}" for number in range(_ORDERS)):
             status, expired = own["status", order], own.get(("expired", order), 0)
             world.sometimes(f"an order is {status}")
@@ -119,14 +119,14 @@ def _buyers(buyers: Service) -> None:
         _count(tx, "reminded", message.order)
 
 
-def _depot(depot: Service) -> None:
-    @depot.handles(Ordered)
+def _packers(packers: Service) -> None:
+    @packers.handles(Ordered)
     async def ordered(message: Ordered, tx: Transaction) -> None:
         if not message.forgotten:
             _count(tx, "parcel", message.order)
             tx.publish(Packed(message.order))
 
-    @depot.handles(Cancelled)
+    @packers.handles(Cancelled)
     async def cancelled(message: Cancelled, tx: Transaction) -> None:
         # After `Ordered`, which has the same key.
         if tx.connection.get(("parcel", message.order)):

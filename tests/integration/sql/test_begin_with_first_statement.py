@@ -183,6 +183,18 @@ async def test_the_first_statement_comes_through_sqlalchemy(stores: Stores) -> N
     assert await _rows(stores) == [1, 4]
 
 
+async def test_the_first_statement_is_streamed(stores: Stores) -> None:
+    """The driver opens a cursor on the server only in a transaction that it knows of, also for a known statement."""
+    async with _begin(stores) as db_tx:
+        await db_tx.sql.execute_many(_ROW, [(1,), (2,)])
+    for _ in range(3):
+        async with _begin(stores) as db_tx:
+            result = await db_tx.native.stream(sa.text("SELECT n FROM work ORDER BY n"))
+            assert [row.n async for row in result] == [1, 2]
+        async with _begin(stores) as db_tx, AsyncSession(bind=db_tx.native) as session:
+            assert [n async for n in await session.stream_scalars(sa.text("SELECT n FROM work ORDER BY n"))] == [1, 2]
+
+
 async def test_the_session_ends_during_the_first_statement(stores: Stores, postgres_url: str) -> None:
     await _works(stores)
     other = open_stores(postgres_url, _OPTIONS, [_WORK])

@@ -189,6 +189,9 @@ class PooledAsyncmy(AsyncmyConnection):
     def begin_now(self) -> None:
         """Do nothing: `begin` has begun it."""
 
+    async def begin_known(self) -> None:
+        """Do nothing: `begin` has begun it."""
+
     def doubt(self) -> None:
         """Do nothing: `begin` always finds out."""
 

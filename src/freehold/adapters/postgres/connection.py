@@ -164,7 +164,8 @@ class PooledAsyncpg(AsyncpgConnection):
         """Begin a transaction and set its time limits: in one round trip, or with the first statement."""
         self._seconds = self._usual_seconds
         self._began = None
-        if self._folds and time.monotonic() - self._answered_at < _ALIVE_SECONDS:
+        recent = time.monotonic() - self._answered_at < _ALIVE_SECONDS
+        if self._folds and recent and not self._driver.is_closed():
             self._due = True
             return
         try:
@@ -179,6 +180,11 @@ class PooledAsyncpg(AsyncpgConnection):
         """Send BEGIN if that is still to be done: the next statement does not pass here."""
         if self._due:
             self._begin_with("")
+
+    async def begin_known(self) -> None:
+        """Have BEGIN answered: asyncpg opens a cursor only in a transaction that it knows of."""
+        if self.is_in_transaction() and not self._driver.is_in_transaction():
+            await self.fetch(_BEGAN)
 
     async def commit(self) -> None:
         """Commit. Raises `DatabaseError` for a failed transaction: the server answers its COMMIT with ROLLBACK."""

@@ -250,6 +250,9 @@ class PooledAiosqlite(AiosqliteConnection):
     def begin_now(self) -> None:
         """Do nothing: `begin` has begun it."""
 
+    async def begin_known(self) -> None:
+        """Do nothing: `begin` has begun it."""
+
     def doubt(self) -> None:
         """Do nothing: `begin` always finds out."""
 

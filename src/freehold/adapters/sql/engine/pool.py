@@ -51,6 +51,9 @@ class PooledConnection(SqlConnection, Protocol):
     def begin_now(self) -> None:
         """Send BEGIN if `begin` has left it to the first statement: the next one goes past this connection."""
 
+    async def begin_known(self) -> None:
+        """Have BEGIN answered where it was not: the driver itself is asked whether a transaction is open."""
+
     async def commit(self) -> None:
         """Commit. Raises `Unavailable` where the response is lost, `DatabaseError` where nothing was committed, and
         `TransactionMisused` where the transaction that was begun is no longer open.
@@ -133,6 +136,8 @@ class ConnectionPool:
         except BaseException:
             places.release()
             raise
+        if reserved:  # what is asked here is whether the database works: a dead connection must not answer
+            pooled.sql.doubt()
         pooled.reserved = reserved
         self.used += 1
         return pooled

@@ -74,6 +74,10 @@ class OwnedTransaction:
             self.life.add_writer(self._sessions)
         self._sessions.join(session)
 
+    async def begin_known(self) -> None:
+        """Let the driver know of the transaction before it opens a cursor on the server."""
+        await self.pooled.sql.begin_known()
+
     async def hand_out(self) -> None:
         """Note the identity of the transaction before user code gets a driver object, which could end it."""
         if not self.pooled.spent:

@@ -38,6 +38,9 @@ class Lender(Protocol):
     def holder(self) -> AsyncConnection:
         """The object that keeps the connection checked out of SQLAlchemy's pool."""
 
+    async def begin_known(self) -> None:
+        """Let the driver know of the transaction before it opens a cursor on the server."""
+
     async def hand_out(self) -> None:
         """Prepare the transaction before user code gets a driver object."""
 
@@ -81,8 +84,10 @@ class LentConnection(PoolProxiedConnection):
     def cursor(self, *args: Any, **kwargs: Any) -> Any:
         """A cursor of the driver; one on the server side checks the guard at each fetch."""
         self._db_tx.guard.life.check()
-        made = self._fairy.cursor(*args, **kwargs)
-        return LentCursor(made, self._db_tx.guard) if kwargs.get("server_side") else made
+        if not kwargs.get("server_side"):
+            return self._fairy.cursor(*args, **kwargs)
+        await_only(self._db_tx.begin_known())
+        return LentCursor(self._fairy.cursor(*args, **kwargs), self._db_tx.guard)
 
     def run_async(self, work: Callable[[Any], Any]) -> Any:
         """Call `work` with the driver's connection and await its result, as SQLAlchemy's adapters do."""
