@@ -180,21 +180,20 @@ class SagaEngine:
         record = await self._session(tx).load(saga_id)
         return self._record(tx, record, ended, lost=ended.error if ended.outcome is Outcome.DONE else None)
 
-    async def mark_started(self, tx: Transaction, record: SagaRecord, visible_seconds: float) -> bool:
+    async def mark_started(self, tx: Transaction, record: SagaRecord, visible_seconds: float, unbegun: int = 0) -> bool:
         """Count an attempt of an instance's hooks before it begins; `continue_instance` runs them in the next
         transaction. The instance is due again after `visible_seconds`, in case the attempt never finishes. False where
-        it is not due any more, since another process took it. Raises `ProcessCrashed` after too many attempts that
-        never finished.
+        it is not due any more, since another process took it. `unbegun` attempts were counted and never began: they
+        are taken back. Raises `ProcessCrashed` after too many attempts that never finished.
         """
         _, instance = self._read(record)
         if not instance.isolated or record.due_seconds is None or record.due_seconds > 0:
             return False
-        if _CRASHES.reached(instance.started_attempts):
-            raise _CRASHES.error(
-                instance.started_attempts, "hooks of this saga were started", "its hooks probably crash the process"
-            )
+        began = max(0, instance.started_attempts - unbegun)
+        if _CRASHES.reached(began):
+            raise _CRASHES.error(began, "hooks of this saga were started", "its hooks probably crash the process")
         now = self._saga_time(record, instance)
-        self._save(tx, record, TransitionResult(mark_started(instance, now, visible_seconds), now, [], []))
+        self._save(tx, record, TransitionResult(mark_started(instance, began, now, visible_seconds), now, [], []))
         return True
 
     async def continue_instance(self, tx: Transaction, record: SagaRecord) -> None:

@@ -138,12 +138,12 @@ def record(
     return handler.result()
 
 
-def mark_started(instance: Instance, now: datetime, visible_seconds: float) -> Instance:
-    """Count an attempt of hooks that may crash the process, before it begins. The instance is due again after
-    `visible_seconds`, in case the attempt never finishes.
+def mark_started(instance: Instance, began: int, now: datetime, visible_seconds: float) -> Instance:
+    """Count an attempt of hooks that may crash the process, before it begins; `began` others did and never finished.
+    The instance is due again after `visible_seconds`, in case the attempt never finishes.
     """
     until = now + timedelta(seconds=visible_seconds)
-    return replace(instance, started_attempts=instance.started_attempts + 1, due=until)
+    return replace(instance, started_attempts=began + 1, due=until)
 
 
 def record_failure(

@@ -39,6 +39,7 @@ __all__ = ["SagaRunner"]
 
 _log = logging.getLogger("freehold.saga")
 _TAKEN_BY_OTHERS_SECONDS: Final = 0.05
+_UNBEGUN_MAX: Final = 1000
 """Idle time while all due instances are locked by other runners."""
 
 
@@ -71,6 +72,7 @@ class SagaRunner(Runner):
         self._hook_timeout_seconds = hook_timeout_seconds
         self._due = False
         self._unsaved: dict[UUID, tuple[Exception, int]] = {}
+        self._unbegun: dict[UUID, None] = {}
         self.calls = Calls(self, engine, transactions, calls_max=calls_max, proceed=self._continue)
         engine.on_due = self._on_due
 
@@ -224,22 +226,38 @@ class SagaRunner(Runner):
                 await self._engine.reschedule(tx, await self._engine.store.load(tx.db_tx, saga_id))
 
     async def _try_isolated(self, saga_id: UUID) -> None:
-        """Run hooks that may crash the process while no others run: the count then shows which instance crashed it."""
-        version = 0
+        """Run hooks that may crash the process while no others run: the count then shows which instance crashed it.
+
+        Where the answer to the count's commit is lost, the attempt may be counted, and does not begin: that is noted,
+        since an outage must not count as a crash.
+        """
+        version, mine = 0, False
         try:
             async with self._transactions.begin() as tx:
                 record = await self._engine.store.load(tx.db_tx, saga_id)
                 version = record.version
-                mine = await self._engine.mark_started(tx, record, self._hook_timeout_seconds * 2)
+                unbegun = int(saga_id in self._unbegun)
+                mine = await self._engine.mark_started(tx, record, self._hook_timeout_seconds * 2, unbegun)
                 crash_point("saga.before-isolation-commit")
         except NotFound:
             return
+        except Unavailable:
+            if mine:
+                self._note_unbegun(saga_id)
+            raise
         except ProcessCrashed as error:
             await self._record_failure(saga_id, error, version)
         else:
             crash_point("saga.isolated")
             if mine:
+                self._unbegun.pop(saga_id, None)
                 await self._continue(saga_id)
+
+    def _note_unbegun(self, saga_id: UUID) -> None:
+        """The next count takes one back. In the order in which they came, so that the oldest is forgotten first."""
+        self._unbegun[saga_id] = None
+        if len(self._unbegun) > _UNBEGUN_MAX:
+            del self._unbegun[next(iter(self._unbegun))]
 
     async def _continue(self, saga_id: UUID) -> None:
         """Start what follows from a recorded outcome; if that fails, the outcome stays recorded."""

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from sqlalchemy import text
 from tests.integration.saga.bench import Bench
+from tests.integration.saga.lost_answer import lose_answer
 from tests.integration.saga.wrong_hooks import (
     SOON,
     Charging,
@@ -25,6 +26,7 @@ from tests.integration.saga.wrong_hooks import (
 )
 from tests.unit.saga.shapes import ORDER, Notify, Order
 
+from freehold.errors import Unavailable
 from freehold.saga import Saga, call, local, step
 from freehold.saga.document import DOCUMENT_FORMAT
 from freehold.saga.saga_runner import SagaRunner
@@ -223,3 +225,31 @@ async def _first_round(at: Bench) -> None:
     runner = at.runner()
     await runner.take_due()
     await runner.finish_calls()
+
+
+async def test_attempts_that_were_counted_and_never_began_are_no_crashes(
+    at: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The count is stored each time, and the answer to its commit is lost: an outage needs no operator."""
+    saga_id = await at.start(Charging, ORDER)
+    with monkeypatch.context() as dying:
+        dying.setattr(SagaRunner, "_continue", never)
+        await _first_round(at)
+    real, marked = at.engine.mark_started, list[bool]()
+
+    async def noted(*arguments: Any) -> bool:
+        marked.append(await real(*arguments))
+        return marked[-1]
+
+    monkeypatch.setattr(at.engine, "mark_started", noted)
+    runner = SagaRunner(at.engine, at.transactions, hook_timeout_seconds=1.0)
+    for number in range(6):
+        at.clock.advance(3)
+        with monkeypatch.context() as cut, pytest.raises(Unavailable):
+            await lose_answer(at, cut, when=lambda expected=number + 1: len(marked) == expected)  # type: ignore[misc] # a number bound now
+            await runner.take_due()
+    assert all(marked)
+    at.clock.advance(3)
+    await runner.take_due()
+    assert await at.hook_failure(saga_id) is None
+    assert len(at.sent("notifications.send")) == 1
