@@ -1,4 +1,4 @@
-"""Statements on PostgreSQL through asyncpg and psycopg. Imports the base of the SQL adapters and the drivers.
+"""Statements on PostgreSQL through asyncpg. Imports the base of the SQL adapters and the driver.
 
 Time limits: `statement_timeout`, `lock_timeout` and `idle_in_transaction_session_timeout` are settings of the session.
 Behind a proxy that pools transactions they are set with `SET LOCAL`, in the same round trip as BEGIN: such a proxy
@@ -31,7 +31,7 @@ from freehold.adapters.sql.handles.guard import ended_inside
 from freehold.database import DatabaseOptions
 from freehold.errors import DatabaseError, FreeholdError, OperationTimeout, Unavailable
 
-__all__ = ["AsyncpgConnection", "PerStatementTransactions", "PooledAsyncpg", "PsycopgConnection", "time_limits"]
+__all__ = ["AsyncpgConnection", "PerStatementTransactions", "PooledAsyncpg", "time_limits"]
 
 _GRACE_SECONDS = 3.0
 _ROLLBACK_SECONDS = 3.0
@@ -363,43 +363,3 @@ class PerStatementTransactions:
             await self._pooled.commit()
         finally:
             await self._pooled.rollback()
-
-
-class PsycopgConnection:
-    """A user's psycopg connection, in the user's transaction; a raw cursor takes `$1` unchanged."""
-
-    def __init__(self, driver: Any) -> None:
-        self._driver = driver
-
-    async def execute(self, sql: str, parameters: Sequence[object] = ()) -> int:
-        """Run a statement; returns the number of rows it touched."""
-        async with self._cursor() as cursor:
-            await self._run(cursor.execute(sql, parameters or None))
-            return max(0, int(cursor.rowcount))
-
-    async def fetch(self, sql: str, parameters: Sequence[object] = ()) -> Sequence[Row]:
-        """Run a statement; returns its rows."""
-        async with self._cursor() as cursor:
-            await self._run(cursor.execute(sql, parameters or None))
-            rows: Sequence[Row] = await cursor.fetchall()
-            return rows
-
-    async def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
-        """Run a statement for each row of parameters, pipelined."""
-        async with self._cursor() as cursor:
-            await self._run(cursor.executemany(sql, rows))
-
-    def _cursor(self) -> Any:
-        from psycopg import AsyncRawCursor
-        from psycopg.rows import tuple_row
-
-        return AsyncRawCursor(self._driver, row_factory=tuple_row)
-
-    async def _run(self, work: Any) -> None:
-        try:
-            await work
-        except Exception as error:
-            known = unreachable(error)
-            if known is None:
-                raise
-            raise known from error

@@ -19,7 +19,6 @@ from freehold.adapters.postgres.connection import (
     AsyncpgConnection,
     PerStatementTransactions,
     PooledAsyncpg,
-    PsycopgConnection,
     time_limits,
 )
 from freehold.adapters.postgres.declared import expected
@@ -38,6 +37,7 @@ from freehold.adapters.postgres.probe import (
     take_room,
     write_row,
 )
+from freehold.adapters.postgres.psycopg_connection import PsycopgConnection
 from freehold.adapters.postgres.rights import examine_rights, grants
 from freehold.adapters.postgres.sessions import ApartConnection
 from freehold.adapters.postgres.tap import TAPS
