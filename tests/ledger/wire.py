@@ -15,7 +15,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
-from freehold.testing import Observer, TcpProxy
+from freehold.testing.network.proxy import TcpProxy
+from freehold.testing.network.stream import Observer
 
 __all__ = ["MariaDbReader", "PostgresReader", "Wire", "wire"]
 
