@@ -101,7 +101,7 @@ def _replayed(orders: Path, state: Path, checkout: str) -> Mapping[str, Any]:
 
 def _measured(state: Path) -> dict[str, Counter[str]]:
     """The counts of each service and server since its start."""
-    time.sleep(_STATISTICS_SECONDS)  # see there
+    time.sleep(_STATISTICS_SECONDS)  # sessions tell their counts once a second
     described, secrets = _read(state, "state.json"), _read(state, "secrets.json")
     found: dict[str, Counter[str]] = {}
     for process in described["processes"]:

@@ -136,7 +136,7 @@ class Metrics:
     def histogram(self, family: MetricFamily, *labels: str) -> Histogram:
         """The histogram with these values of the labels; the same one each time."""
         found = self._of(family, labels).setdefault(labels, Histogram(family.bounds))
-        assert isinstance(found, Histogram)  # noqa: S101 - as in `counter`
+        assert isinstance(found, Histogram)  # noqa: S101 - `_of` compares the kinds only once a family
         return found
 
     def gauge(self, family: MetricFamily, read: Callable[[], float], *labels: str) -> None:

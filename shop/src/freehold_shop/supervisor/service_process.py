@@ -154,7 +154,7 @@ def _make(slot: ServiceSlot, settings: Settings, broker: Broker, stores: Stores)
     made = slot.made.running if slot.made is not None else None
     if made is None:
         return run_service(slot.service, settings, broker, stores)
-    made.__init__(SERVICES[slot.service].service, settings, broker=broker, stores=stores)  # type: ignore[misc] # see `Application`
+    made.__init__(SERVICES[slot.service].service, settings, broker=broker, stores=stores)  # type: ignore[misc] # its application knows this object
     return made
 
 

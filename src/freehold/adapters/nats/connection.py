@@ -149,7 +149,7 @@ class NatsConnection:
                     if len(payload) > client.max_payload:
                         raise nats.errors.MaxPayloadError
                     # The client's `publish` encodes the same in four times the time.
-                    await client._send_command(_encoded(subject, payload, reply, headers))  # noqa: SLF001 - see above
+                    await client._send_command(_encoded(subject, payload, reply, headers))  # noqa: SLF001 - `publish` is slower
                 await client._flush_pending()  # noqa: SLF001 - begins to write; `flush` is a round trip
                 await asyncio.sleep(0)  # the client's task writes now
                 if self._broken is not broken or not client.is_connected:

@@ -43,7 +43,7 @@ async def ensure_stream(connection: NatsConnection, config: Mapping[str, Any]) -
     alone = _creates_one(connection.server_version)
     found = await _find(connection, name)
     if found is None and not alone:
-        await asyncio.sleep(random.uniform(0.0, _SPREAD_SECONDS))
+        await asyncio.sleep(random.uniform(0.0, _SPREAD_SECONDS))  # others ask at this moment
         found = await _find(connection, name)
     if found is not None:
         return found, False
@@ -75,7 +75,7 @@ async def _settled(connection: NatsConnection, name: str) -> Mapping[str, Any]:
     found = await connection.ask(f"STREAM.INFO.{name}")
     for _ in range(_LOOKS):
         before = found
-        await asyncio.sleep(_SETTLED_SECONDS)
+        await asyncio.sleep(_SETTLED_SECONDS)  # the server tells nobody that it replaced a stream
         found = await connection.ask(f"STREAM.INFO.{name}")
         if found["created"] == before["created"]:
             break

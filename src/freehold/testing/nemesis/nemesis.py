@@ -75,7 +75,7 @@ class Nemesis:
         return self.timeline
 
     async def _carry_out(self, planned: Planned) -> None:
-        await asyncio.sleep(max(0.0, planned.at - self._now()))
+        await asyncio.sleep(max(0.0, planned.at - self._now()))  # the schedule says when; nothing else happens before
         async with self._alone(planned.disturbance):
             if (left := self._seconds - self._now()) <= 0:
                 return
@@ -83,7 +83,7 @@ class Nemesis:
             self.timeline.append(happening)
             try:
                 if await self._begin(planned, happening) and planned.disturbance.end is not None:
-                    await asyncio.sleep(min(planned.seconds, left))
+                    await asyncio.sleep(min(planned.seconds, left))  # a fault lasts as long as it was drawn
             finally:
                 await asyncio.shield(self._end(planned.disturbance, happening))
 
